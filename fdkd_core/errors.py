@@ -1,0 +1,126 @@
+"""Every error the core raises on purpose. Free of torch, so that any process can import it.
+
+FDKDError
+ ├─ InputError                 the user's spec, data or weights are wrong; carries all problems found
+ │   ├─ SpecError
+ │   ├─ DatasetError
+ │   ├─ ModelFileError
+ │   └─ IncompatibleError      each part is fine alone, but they do not fit together
+ ├─ TrainingDivergedError      a loss term stopped being finite
+ ├─ TrainingInterrupted        asked to stop; a checkpoint was written
+ ├─ CheckpointError            no usable checkpoint, or one that belongs to another run
+ └─ StorageError               the disk is full or refuses to write
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the user's input."""
+
+    code: str
+    """Stable machine-readable name, such as `unknown_field` or `image_too_large`."""
+    detail: str
+    """One sentence: what was found and what is allowed. At most 200 characters of input are echoed."""
+    pointer: str | None = None
+    """Where: a JSON pointer into the spec (`/training/epochs`) or a column name of the data."""
+    row: int | None = None
+    """Row of the data, counted from 1 without the header, where the problem belongs to one."""
+
+    def as_dict(self) -> dict[str, str | int]:
+        """The problem as JSON, without the fields that do not apply."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        where = ", ".join(
+            part
+            for part in (f"row {self.row}" if self.row is not None else "", self.pointer or "")
+            if part
+        )
+        return f"{where}: {self.detail} [{self.code}]" if where else f"{self.detail} [{self.code}]"
+
+
+def quote(text: object, limit: int = 80) -> str:
+    """`repr` of user input, made safe to print: ASCII, one line, at most `limit` characters."""
+    shown = ascii(text)
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+class FDKDError(Exception):
+    """Something went wrong in the training core."""
+
+    code = "internal"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class InputError(FDKDError):
+    """The input is not usable."""
+
+    code = "invalid_input"
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = (
+            (problems,) if isinstance(problems, Problem) else tuple(problems)
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SpecError(InputError):
+    """The job specification is not valid."""
+
+    code = "invalid_spec"
+
+
+class DatasetError(InputError):
+    """The dataset cannot be used."""
+
+    code = "invalid_dataset"
+
+
+class ModelFileError(InputError):
+    """The model file or bundle cannot be used."""
+
+    code = "invalid_model"
+
+
+class IncompatibleError(InputError):
+    """Spec, data and weights do not fit together."""
+
+    code = "incompatible"
+
+
+class TrainingDivergedError(FDKDError):
+    """A loss term became infinite or not a number."""
+
+    code = "diverged"
+
+    def __init__(self, step: int, term: str, value: float) -> None:
+        self.step, self.term, self.value = step, term, value
+        super().__init__(
+            f"loss term {term!r} became {value} at step {step}; the optimiser step was not taken. "
+            "Lower training.optimizer.lr or the method's weights."
+        )
+
+
+class TrainingInterrupted(FDKDError):  # noqa: N818 - a request that was honoured, not a fault
+    """Training stopped at a step boundary because it was asked to; run again to resume."""
+
+    code = "interrupted"
+
+
+class CheckpointError(FDKDError):
+    """No checkpoint of this run can be used."""
+
+    code = "invalid_checkpoint"
+
+
+class StorageError(FDKDError):
+    """The output folder cannot be written: the disk may be full."""
+
+    code = "storage_full"

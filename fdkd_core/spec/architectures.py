@@ -1,0 +1,77 @@
+"""Which networks a job may name, as a union tagged by `name`. The registry is `fdkd_core.models`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fdkd_core.spec.strict import StrictModel
+
+Width = Annotated[int, Field(ge=1, le=2048)]
+Depth = Annotated[int, Field(ge=1, le=24)]
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class ResNet18Spec(StrictModel):
+    """ResNet-18 (He et al. 2016), the paper's backbone, for 1..N input channels. D = 8 * width."""
+
+    name: Literal["resnet18"] = "resnet18"
+    width: Annotated[int, Field(ge=1, le=512)] = 64
+    """Channels of the first stage; 64 is the published network."""
+    stem: Literal["auto", "large", "small"] = "auto"
+    """`large`: 7x7 stride 2 and max pooling, as published; `small`: 3x3 stride 1. `auto` takes `small`
+    for inputs whose shorter side is under 96, which the large stem would shrink to 3x3 or less."""
+
+
+class Conv2dSpec(StrictModel):
+    """Small 2-D convolutional network for images, depth maps and spectrograms. D = width * 2**(depth-1)."""
+
+    name: Literal["conv2d"] = "conv2d"
+    width: Width = 32
+    """Channels of the first block; they double with each block."""
+    depth: Annotated[int, Field(ge=1, le=6)] = 3
+    """Blocks, each convolution + batch norm + ReLU + 2x pooling."""
+    dropout: Dropout = 0.0
+
+
+class Conv1dSpec(StrictModel):
+    """Small 1-D convolutional network for time series. D = width * 2**(depth-1)."""
+
+    name: Literal["conv1d"] = "conv1d"
+    width: Width = 32
+    """Channels of the first block; they double with each block."""
+    depth: Annotated[int, Field(ge=1, le=6)] = 3
+    """Blocks, each convolution + batch norm + ReLU + 2x pooling."""
+    kernel: Annotated[int, Field(ge=1, le=63)] = 5
+    """Samples a filter covers; odd."""
+    dropout: Dropout = 0.0
+
+
+class MLPSpec(StrictModel):
+    """Multilayer perceptron for vectors; other float inputs are flattened. D = width."""
+
+    name: Literal["mlp"] = "mlp"
+    width: Width = 128
+    """Units of each hidden layer."""
+    depth: Annotated[int, Field(ge=1, le=8)] = 2
+    """Hidden layers."""
+    dropout: Dropout = 0.0
+
+
+class TextTransformerSpec(StrictModel):
+    """Small pre-norm transformer encoder over token ids, mean-pooled over real tokens. D = width."""
+
+    name: Literal["text_transformer"] = "text_transformer"
+    width: Annotated[int, Field(ge=8, le=2048)] = 64
+    """Embedding size; a multiple of `heads`."""
+    depth: Depth = 2
+    """Encoder layers."""
+    heads: Annotated[int, Field(ge=1, le=32)] = 4
+    dropout: Dropout = 0.1
+
+
+ArchitectureSpec = Annotated[
+    ResNet18Spec | Conv2dSpec | Conv1dSpec | MLPSpec | TextTransformerSpec,
+    Field(discriminator="name"),
+]
