@@ -37,9 +37,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = ", ".join(
-            part
-            for part in (f"row {self.row}" if self.row is not None else "", self.pointer or "")
-            if part
+            part for part in (f"row {self.row}" if self.row is not None else "", self.pointer or "") if part
         )
         return f"{where}: {self.detail} [{self.code}]" if where else f"{self.detail} [{self.code}]"
 
@@ -65,9 +63,7 @@ class InputError(FDKDError):
     code = "invalid_input"
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
-        self.problems: tuple[Problem, ...] = (
-            (problems,) if isinstance(problems, Problem) else tuple(problems)
-        )
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

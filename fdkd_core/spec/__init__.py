@@ -1,1 +1,77 @@
+"""The job specification: the shared language of the core, the service and the client. pydantic only."""
 
+from fdkd_core.spec.architectures import (
+    ArchitectureSpec,
+    Conv1dSpec,
+    Conv2dSpec,
+    MLPSpec,
+    ResNet18Spec,
+    TextTransformerSpec,
+)
+from fdkd_core.spec.job import (
+    SCHEMA_VERSION,
+    ClassificationSpec,
+    ControlsSpec,
+    DistillSpec,
+    JobSpec,
+    StudentSpec,
+    TaskSpec,
+    TeacherSpec,
+    TrainSpec,
+)
+from fdkd_core.spec.loading import canonical_json, json_schema, load_spec, parse_spec, spec_sha256
+from fdkd_core.spec.methods import (
+    PAPER_ABLATION,
+    FDCMKDSpec,
+    FeatureMSESpec,
+    LogitKDSpec,
+    MethodSpec,
+    NoneSpec,
+)
+from fdkd_core.spec.training import (
+    AdamWSpec,
+    ConstantSpec,
+    CosineSpec,
+    OptimizerSpec,
+    PolySpec,
+    ScheduleSpec,
+    SGDSpec,
+    TrainingSpec,
+)
+
+__all__ = [
+    "PAPER_ABLATION",
+    "SCHEMA_VERSION",
+    "AdamWSpec",
+    "ArchitectureSpec",
+    "ClassificationSpec",
+    "ConstantSpec",
+    "ControlsSpec",
+    "Conv1dSpec",
+    "Conv2dSpec",
+    "CosineSpec",
+    "DistillSpec",
+    "FDCMKDSpec",
+    "FeatureMSESpec",
+    "JobSpec",
+    "LogitKDSpec",
+    "MLPSpec",
+    "MethodSpec",
+    "NoneSpec",
+    "OptimizerSpec",
+    "PolySpec",
+    "ResNet18Spec",
+    "SGDSpec",
+    "ScheduleSpec",
+    "StudentSpec",
+    "TaskSpec",
+    "TeacherSpec",
+    "TextTransformerSpec",
+    "TrainSpec",
+    "TrainingSpec",
+    "canonical_json",
+    "json_schema",
+    "load_spec",
+    "parse_spec",
+    "spec_sha256",
+]

@@ -16,7 +16,9 @@ def refuse_invisible(text: str) -> str:
     for character in text:
         if ord(character) < 32 or 127 <= ord(character) < 160 or character in _INVISIBLE:
             raise PydanticCustomError(
-                "invalid_characters", "contains the invisible character U+{code}", {"code": f"{ord(character):04X}"}
+                "invalid_characters",
+                "contains the invisible character U+{code}",
+                {"code": f"{ord(character):04X}"},
             )
         if 0xD800 <= ord(character) < 0xE000:
             raise PydanticCustomError("invalid_unicode", "contains half of a surrogate pair", {})

@@ -1,0 +1,97 @@
+"""The job: what a user asks for. `DistillSpec` and `TrainSpec` are the two kinds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+from fdkd_core.spec.strict import Key, Name, StrictModel
+from fdkd_core.spec.training import TrainingSpec
+
+SCHEMA_VERSION = 1
+
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}$")]
+"""Names a model: a path for the command line, an id for the service. Resolved by whoever runs the job."""
+
+
+class ClassificationSpec(StrictModel):
+    """One of C classes per sample; cross-entropy."""
+
+    kind: Literal["classification"] = "classification"
+
+
+TaskSpec = ClassificationSpec
+
+
+class TeacherSpec(StrictModel):
+    """The frozen model that teaches: trained by this job, or given as `model`."""
+
+    modality: Key
+    """Column of the dataset that the teacher sees."""
+    architecture: ArchitectureSpec | None = None
+    """Null: the default for the modality's kind; for a `model` that is a bundle, the bundle's own."""
+    train: TrainingSpec | None = None
+    """How to train it; null takes every default. Not with `model`."""
+    model: Reference | None = None
+    """An existing model instead of training one: a student bundle, or safetensors with `architecture`."""
+
+    @model_validator(mode="after")
+    def _given_or_trained(self) -> Self:
+        if self.model is not None and self.train is not None:
+            raise PydanticCustomError(
+                "conflicting_fields", "has both `model` and `train`; give the one or train the other", {}
+            )
+        return self
+
+
+class StudentSpec(StrictModel):
+    """The model that learns and is handed over."""
+
+    modality: Key
+    """Column of the dataset that the student sees, and the only input it needs afterwards."""
+    architecture: ArchitectureSpec | None = None
+    """Null: the default for the modality's kind."""
+
+
+class ControlsSpec(StrictModel):
+    """Matched runs that tell whether distillation helped."""
+
+    no_teacher: bool = True
+    """Train the same student with the same budget and seed from the labels alone."""
+
+
+class DistillSpec(StrictModel):
+    """Train a student of one modality with a teacher of another."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["distill"]
+    name: Name = "distillation"
+    dataset: Name
+    """What the data is called; the data itself is given beside the spec."""
+    task: TaskSpec
+    teacher: TeacherSpec
+    student: StudentSpec
+    method: MethodSpec = FDCMKDSpec()
+    training: TrainingSpec = TrainingSpec()
+    """How the student, and its control, are trained."""
+    controls: ControlsSpec = ControlsSpec()
+
+
+class TrainSpec(StrictModel):
+    """Train one model of one modality, without a teacher."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["train"]
+    name: Name = "training"
+    dataset: Name
+    """What the data is called; the data itself is given beside the spec."""
+    task: TaskSpec
+    student: StudentSpec
+    training: TrainingSpec = TrainingSpec()
+
+
+JobSpec = Annotated[DistillSpec | TrainSpec, Field(discriminator="kind")]

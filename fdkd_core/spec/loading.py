@@ -1,0 +1,224 @@
+"""From text to a job spec, with every problem named at once: field, what was found, what is allowed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from fdkd_core.errors import Problem, SpecError, quote
+from fdkd_core.spec.job import SCHEMA_VERSION, DistillSpec, JobSpec, TrainSpec
+
+MAX_SPEC_BYTES = 1 << 20
+MAX_DEPTH = 32
+
+_ADAPTER: TypeAdapter[DistillSpec | TrainSpec] = TypeAdapter(JobSpec)
+
+_CODES = {
+    "missing": "missing_field",
+    "extra_forbidden": "unknown_field",
+    "literal_error": "not_allowed",
+    "union_tag_invalid": "not_allowed",
+    "union_tag_not_found": "missing_field",
+    "finite_number": "not_finite",
+    "greater_than": "out_of_range",
+    "greater_than_equal": "out_of_range",
+    "less_than": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "string_pattern_mismatch": "invalid_characters",
+    "string_too_long": "out_of_range",
+    "string_too_short": "out_of_range",
+    "string_unicode": "invalid_unicode",
+}
+_OWN_CODES = {"conflicting_fields", "invalid_characters", "invalid_unicode"}
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """`yaml.safe_load` that refuses duplicate keys and aliases, whose nesting can grow without bound."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            raise SpecError(Problem("not_allowed", "YAML aliases (*name) are not allowed in a spec"))
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise SpecError(Problem("duplicate_key", f"line {line} repeats the key {quote(key)}"))
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads `5e-3` as a string; a float without a dot is what people write for learning rates.
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_spec(text: str | bytes) -> DistillSpec | TrainSpec:
+    """Reads a job spec from YAML (of which JSON is a subset).
+
+    Args:
+        text: At most 1 MiB of UTF-8.
+
+    Returns:
+        The validated spec with its defaults filled in.
+
+    Raises:
+        SpecError: With a problem for each thing wrong, each pointing to its field.
+    """
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(raw) > MAX_SPEC_BYTES:
+        raise SpecError(
+            Problem("too_large", f"the spec has {len(raw)} bytes; at most {MAX_SPEC_BYTES} are allowed")
+        )
+    try:
+        decoded = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(Problem("invalid_encoding", f"the spec is not UTF-8: byte {error.start}")) from None
+    try:
+        _check_depth(decoded)
+        document = yaml.load(decoded, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "not YAML"
+        raise SpecError(Problem("invalid_yaml", f"cannot be parsed{where}: {quote(reason, 120)}")) from None
+    except (ValueError, OverflowError) as error:  # dates, or integers of thousands of digits
+        raise SpecError(
+            Problem("out_of_range", f"a value cannot be read: {quote(str(error), 120)}")
+        ) from None
+    return load_spec(document)
+
+
+def load_spec(document: object) -> DistillSpec | TrainSpec:
+    """Validates a parsed spec; see `parse_spec`.
+
+    This is also the one place where specs of older schema versions are brought up to date.
+    """
+    if not isinstance(document, dict):
+        raise SpecError(
+            Problem("invalid_spec", f"a spec is a mapping of fields; found {type(document).__name__}")
+        )
+    problems = [*_unusable_values(document, "")]
+    version = document.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        problems.append(
+            Problem(
+                "not_allowed",
+                f"found {quote(version)}; this release reads schema version {SCHEMA_VERSION}",
+                "/schema_version",
+            )
+        )
+    if problems:
+        raise SpecError(problems)
+    try:
+        # Through JSON, so that lists may become tuples while "7" and true still are no integers.
+        return _ADAPTER.validate_json(json.dumps(document))
+    except ValidationError as error:
+        raise SpecError(_as_problem(detail, document) for detail in error.errors(include_url=False)) from None
+
+
+def canonical_json(spec: DistillSpec | TrainSpec) -> str:
+    """The spec with every default, as JSON with sorted keys: equal specs give equal text."""
+    return json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def spec_sha256(spec: DistillSpec | TrainSpec) -> str:
+    """Identity of a spec, as hexadecimal SHA-256 of its canonical JSON."""
+    return hashlib.sha256(canonical_json(spec).encode()).hexdigest()
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a job spec; kept as a golden file, because a change of it is a change of the API."""
+    return _ADAPTER.json_schema()
+
+
+def _check_depth(text: str) -> None:
+    """Refuses deep nesting by its tokens, before any recursive code sees it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.events.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise SpecError(Problem("too_deep", f"nested deeper than {MAX_DEPTH} levels"))
+        elif isinstance(event, yaml.events.CollectionEndEvent):
+            depth -= 1
+
+
+def _unusable_values(value: object, pointer: str) -> list[Problem]:
+    """Values that JSON cannot carry or that no field takes: NaN, dates, keys that are not text."""
+    if isinstance(value, dict):
+        problems = [
+            Problem("wrong_type", f"the key {quote(key)} is not text", pointer or "/")
+            for key in value
+            if not isinstance(key, str)
+        ]
+        for key, item in value.items():
+            problems += _unusable_values(item, f"{pointer}/{_escape(key)}")
+        return problems
+    if isinstance(value, list):
+        return [p for i, item in enumerate(value) for p in _unusable_values(item, f"{pointer}/{i}")]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [Problem("not_finite", f"found {value}; a finite number is needed", pointer)]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+        return [Problem("out_of_range", "found an integer beyond 64 bits", pointer)]
+    if isinstance(value, str) and any(0xD800 <= ord(character) < 0xE000 for character in value):
+        return [Problem("invalid_unicode", "contains half of a surrogate pair", pointer)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return []
+    return [Problem("wrong_type", f"found a {type(value).__name__}; quote it to make it text", pointer)]
+
+
+def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
+    kind = detail["type"]
+    code = _CODES.get(kind, kind if kind in _OWN_CODES else "wrong_type")
+    # Union tags appear in pydantic's location but not in the user's document.
+    path: list[str | int] = []
+    here: object = document
+    for part in detail["loc"]:
+        if isinstance(here, dict) and (part in here or part == detail["loc"][-1]):
+            if part not in here and kind not in ("missing", "union_tag_not_found"):
+                continue
+            path.append(part)
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            path.append(part)
+            here = here[part]
+    context = detail.get("ctx") or {}
+    pointer = "/" + "/".join(_escape(part) for part in path)
+    if code == "missing_field":
+        tag = str(context.get("discriminator", "")).strip("'")
+        if kind == "union_tag_not_found":
+            pointer = pointer.rstrip("/") + f"/{tag}"
+        return Problem(code, "is required", pointer)
+    if kind == "union_tag_invalid":
+        tag = str(context.get("discriminator", "")).strip("'")
+        return Problem(
+            code,
+            f"found {quote(context.get('tag'))}; allowed: {context.get('expected_tags')}",
+            pointer.rstrip("/") + f"/{tag}",
+        )
+    found = "" if isinstance(here, dict | list) else f"found {quote(here)}; "
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    if code == "unknown_field":
+        return Problem(code, "is not a field here", pointer)
+    return Problem(code, f"{found}{message}", pointer)
+
+
+def _escape(part: object) -> str:
+    """A JSON pointer token (RFC 6901), printable and short."""
+    text = str(part).replace("~", "~0").replace("/", "~1")
+    return text if text.isascii() and text.isprintable() and len(text) <= 80 else quote(text)

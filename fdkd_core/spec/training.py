@@ -1,0 +1,91 @@
+"""How a model is trained: optimiser, schedule, budget, selection."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fdkd_core.spec.strict import StrictModel
+
+LearningRate = Annotated[float, Field(gt=0.0, le=100.0)]
+WeightDecay = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class SGDSpec(StrictModel):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: LearningRate = 0.05
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    weight_decay: WeightDecay = 0.0
+    nesterov: bool = False
+
+
+class AdamWSpec(StrictModel):
+    """AdamW (Loshchilov and Hutter 2019)."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: LearningRate = 1e-3
+    weight_decay: WeightDecay = 1e-2
+
+
+OptimizerSpec = Annotated[SGDSpec | AdamWSpec, Field(discriminator="name")]
+
+
+class PolySpec(StrictModel):
+    """lr * (1 - step/total)^power, not below `min_lr_frac` of lr: the authors' schedule, per step."""
+
+    name: Literal["poly"] = "poly"
+    power: Annotated[float, Field(gt=0.0, le=10.0)] = 0.9
+    min_lr_frac: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+    warmup_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of all steps over which lr rises linearly from 0."""
+
+
+class CosineSpec(StrictModel):
+    """Half a cosine from lr to `min_lr_frac` of lr."""
+
+    name: Literal["cosine"] = "cosine"
+    min_lr_frac: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    warmup_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of all steps over which lr rises linearly from 0."""
+
+
+class ConstantSpec(StrictModel):
+    """The same learning rate throughout."""
+
+    name: Literal["constant"] = "constant"
+    warmup_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of all steps over which lr rises linearly from 0."""
+
+
+ScheduleSpec = Annotated[PolySpec | CosineSpec | ConstantSpec, Field(discriminator="name")]
+
+
+class TrainingSpec(StrictModel):
+    """Budget and recipe of one training run."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    optimizer: OptimizerSpec = SGDSpec()
+    schedule: ScheduleSpec = PolySpec()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Decides initial weights, batch order, augmentation and dropout."""
+    augment: Literal["none", "light", "strong"] = "light"
+    """Seeded augmentation of the training inputs of the model being trained; a teacher's view during
+    distillation is never augmented, so that its outputs are computed once."""
+    select_by: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
+    """Validation figure that picks the epoch whose weights are kept; the earliest wins a tie."""
+    patience_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Stop after this many epochs without a better validation figure; null trains to the end."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 autocast pays on GPUs; on CPUs without native bf16 it is tens of times slower."""
+    max_grad_norm: Annotated[float, Field(gt=0.0, le=1e6)] | None = None
+    """Clip the global gradient norm to this; null leaves gradients alone."""
+    log_gradient_norms: bool = False
+    """Log the gradient norm of each loss term at every logging step; costs one backward per term."""
+    checkpoint_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """At most this many steps are lost to a crash."""
+    checkpoint_every_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 60.0
+    """At most this many seconds of training are lost to a crash."""
