@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,6 +26,9 @@ class Backbone(nn.Module):
 
     feature_dim: int
     classifier: nn.Linear
+    input_dtype: torch.dtype = torch.float32
+    """What `forward` takes: float32, or int64 for token ids."""
 
     def forward(self, inputs: Tensor) -> ModelOutput:
+        """Features and logits of a batch [B, ...] of `input_dtype`."""
         raise NotImplementedError
