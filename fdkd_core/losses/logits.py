@@ -50,7 +50,7 @@ def tempered_kl(
     """
     if student_BC.shape != teacher_BC.shape:
         raise ValueError(
-            f"student and teacher logits differ in shape: {list(student_BC.shape)} and {list(teacher_BC.shape)}"
+            f"student and teacher logits differ: {list(student_BC.shape)} and {list(teacher_BC.shape)}"
         )
     divergence_BC = functional.kl_div(
         functional.log_softmax(student_BC / temperature, dim=1),

@@ -1,5 +1,7 @@
-"""Distances are computed in fp32 whatever the training precision: `torch.fft` has no bf16, and sums of
-squares over hundreds of channels lose what distinguishes good features from perfect ones.
+"""Distances are computed in fp32 whatever the training precision.
+
+`torch.fft` has no bf16, and sums of squares over hundreds of channels lose what distinguishes good features
+from perfect ones.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class LogitKDSpec(StrictModel):
 
 
 class FeatureMSESpec(StrictModel):
-    """Regression of the pooled feature: CE + weight * ||r(F_s) - F_t||^2 (after FitNets, Romero et al. 2015)."""
+    """Regression of the pooled feature: CE + weight * ||r(F_s) - F_t||^2 (after Romero et al. 2015)."""
 
     name: Literal["feature_mse"] = "feature_mse"
     weight: Weight = 1.0

@@ -1,0 +1,45 @@
+"""One of C classes per sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fdkd_core.losses.logits import cross_entropy
+from fdkd_core.spec.result import SplitMetrics
+
+
+def task_loss(logits_BC: Float[Tensor, "b c"], labels_B: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Cross-entropy per sample, shape [B]."""
+    return cross_entropy(logits_BC, labels_B)
+
+
+def split_metrics(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> SplitMetrics:
+    """Accuracy, macro-F1 and mean cross-entropy of a split.
+
+    Args:
+        logits_NC: Scores of all samples.
+        labels_N: Class indexes.
+    """
+    predicted_N = logits_NC.argmax(axis=1)
+    exact_NC = logits_NC.astype(np.float64)
+    exact_NC -= exact_NC.max(axis=1, keepdims=True)
+    log_probability_N = exact_NC[np.arange(len(labels_N)), labels_N] - np.log(np.exp(exact_NC).sum(axis=1))
+    return SplitMetrics(
+        accuracy=float((predicted_N == labels_N).mean()),
+        macro_f1=macro_f1(predicted_N, labels_N),
+        loss=float(-log_probability_N.mean()),
+        num_samples=len(labels_N),
+    )
+
+
+def macro_f1(predicted_N: NDArray[np.int64], labels_N: NDArray[np.int64]) -> float:
+    """Mean of the classes' F1 over the classes that occur among labels or predictions."""
+    scores = []
+    for index in np.union1d(predicted_N, labels_N):
+        hits = int(((predicted_N == index) & (labels_N == index)).sum())
+        # 2 TP / (2 TP + FP + FN): predicted + actual counts each hit twice.
+        scores.append(2 * hits / int((predicted_N == index).sum() + (labels_N == index).sum()))
+    return float(np.mean(scores))

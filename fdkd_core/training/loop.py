@@ -1,0 +1,215 @@
+"""The training loop: `fit` and `train_step`, and all the state they need."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from fdkd_core.data.batches import Batch, TrainingBatches
+from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
+from fdkd_core.methods.base import Method, StepViews
+from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.spec import TrainingSpec
+from fdkd_core.spec.result import SplitMetrics
+from fdkd_core.tasks.classification import task_loss
+from fdkd_core.training.optimizer import build_optimizer, set_learning_rate
+from fdkd_core.training.schedule import learning_rate
+
+
+@dataclass
+class LoopState:
+    """Where the loop is; with weights, optimiser and torch's generator it is all that a resume needs."""
+
+    step: int = 0
+    """Optimiser steps taken."""
+    best_epoch: int = 0
+    """Epoch, from 1, whose weights are kept; 0 before the first validation."""
+    best_value: float = -math.inf
+    """Its validation figure, larger is better."""
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    stopped_early: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One record per epoch: epoch, step, accuracy, macro_f1, loss on the validation split."""
+    seconds: float = 0.0
+    """Wall time spent in the loop, over all attempts. Not part of what makes a resume identical."""
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """What one step tells."""
+
+    step: int
+    """From 1: steps taken so far."""
+    epoch: int
+    """From 1."""
+    lr: float
+    loss: float
+    terms: dict[str, float]
+    """Mean over samples of each term, before its weight."""
+    weighted: dict[str, float]
+    """The same after its weight; these add up to `loss`."""
+    gradient_norms: dict[str, float] | None
+    """L2 norm over the student's parameters of each weighted term's gradient, where asked for."""
+    num_samples: int
+    wait_s: float
+    """Time the step waited for its batch."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """The three ways in which the outside takes part in the loop."""
+
+    on_metrics: Callable[[StepMetrics], None]
+    should_stop: Callable[[], bool]
+    """Asked before every step; True saves a checkpoint and raises TrainingInterrupted."""
+    on_checkpoint: Callable[[LoopState, bool], None]
+    """Asked to save after every step; the flag says that it must (the end, or a stop), not only may."""
+
+
+@dataclass
+class Trainee:
+    """A student (or teacher) in training, and what trains it."""
+
+    model: Backbone
+    method: Method
+    optimizer: torch.optim.Optimizer
+    spec: TrainingSpec
+    batches: TrainingBatches
+    validate: Callable[[], SplitMetrics]
+    teacher_outputs: ModelOutput | None
+    """Of the training rows, [N, D] and [N, C]: computed once, because the teacher is frozen and its view of
+    a sample is never augmented."""
+    device: torch.device
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run, unless it stops early."""
+        return self.spec.epochs * self.batches.steps_per_epoch
+
+
+def make_optimizer(model: nn.Module, method: Method, spec: TrainingSpec) -> torch.optim.Optimizer:
+    """One optimiser for the model and the method's own parameters (projector, band classifiers)."""
+    return build_optimizer(spec.optimizer, [*model.parameters(), *method.parameters()])
+
+
+def fit(trainee: Trainee, state: LoopState, hooks: Hooks) -> LoopState:
+    """Trains from `state.step` to the end of the last epoch, or until validation stops improving.
+
+    Batch, learning rate and augmentation are functions of the step alone, so that a run resumed from a
+    checkpoint continues bit for bit as if it had never stopped (CPU, same thread count).
+
+    Returns:
+        The same state; the best epoch's weights are in `state.best_weights`.
+
+    Raises:
+        TrainingDivergedError: A loss term is not finite; the step was not taken.
+        TrainingInterrupted: `should_stop` said so; a checkpoint was saved.
+    """
+    spec, steps_per_epoch = trainee.spec, trainee.batches.steps_per_epoch
+    trainee.model.train()
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as loader:
+        upcoming = loader.submit(trainee.batches.batch, state.step)
+        while state.step < trainee.total_steps and not state.stopped_early:
+            if hooks.should_stop():
+                hooks.on_checkpoint(state, True)
+                raise TrainingInterrupted
+            started = time.monotonic()
+            batch = upcoming.result()
+            wait_s = time.monotonic() - started
+            upcoming = loader.submit(trainee.batches.batch, state.step + 1)
+
+            lr = learning_rate(spec.schedule, spec.optimizer.lr, state.step, trainee.total_steps)
+            hooks.on_metrics(train_step(trainee, batch, lr=lr, step=state.step, wait_s=wait_s))
+            state.step += 1
+            if state.step % steps_per_epoch == 0:
+                note_validation(state, trainee)
+            state.seconds += time.monotonic() - started
+            hooks.on_checkpoint(state, False)
+    hooks.on_checkpoint(state, True)
+    return state
+
+
+def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: float = 0.0) -> StepMetrics:
+    """One optimiser step. Terms arrive per sample and are averaged here, once, and weighted here, once."""
+    device = trainee.device
+    labels = torch.from_numpy(batch.labels).to(device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=trainee.spec.precision == "bf16")
+    with autocast:
+        student = trainee.model(torch.from_numpy(batch.inputs).to(device))
+        views = StepViews(student, _teacher_rows(trainee, batch), labels)
+        terms = {"task": task_loss(student.logits, labels), **trainee.method.terms(views)}
+    means = {name: term.mean() for name, term in terms.items()}
+    values = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise TrainingDivergedError(step, name, value)
+
+    weights = {"task": 1.0, **trainee.method.weights}
+    weighted = {name: weights[name] * mean for name, mean in means.items()}
+    norms = _gradient_norms(trainee.model, weighted) if trainee.spec.log_gradient_norms else None
+    trainee.optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(weighted.values())).sum().backward()  # type: ignore[no-untyped-call]
+    if trainee.spec.max_grad_norm is not None:
+        trained = [parameter for group in trainee.optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(trained, trainee.spec.max_grad_norm)
+    set_learning_rate(trainee.optimizer, lr)
+    trainee.optimizer.step()
+    return StepMetrics(
+        step=step + 1,
+        epoch=step // trainee.batches.steps_per_epoch + 1,
+        lr=lr,
+        loss=sum(weights[name] * value for name, value in values.items()),
+        terms=values,
+        weighted={name: weights[name] * value for name, value in values.items()},
+        gradient_norms=norms,
+        num_samples=len(batch.labels),
+        wait_s=wait_s,
+    )
+
+
+def note_validation(state: LoopState, trainee: Trainee) -> None:
+    """Validates at the end of an epoch, keeps the best weights, and decides on early stopping."""
+    epoch = state.step // trainee.batches.steps_per_epoch
+    found = trainee.validate()
+    state.history.append(
+        {
+            "epoch": epoch,
+            "step": state.step,
+            "accuracy": found.accuracy,
+            "macro_f1": found.macro_f1,
+            "loss": found.loss,
+        }
+    )
+    select_by = trainee.spec.select_by
+    value = -found.loss if select_by == "loss" else float(getattr(found, select_by))
+    if value > state.best_value:
+        state.best_value, state.best_epoch = value, epoch
+        state.best_weights = {
+            name: tensor.detach().cpu().clone() for name, tensor in trainee.model.state_dict().items()
+        }
+    patience = trainee.spec.patience_epochs
+    state.stopped_early = patience is not None and epoch - state.best_epoch >= patience
+
+
+def _teacher_rows(trainee: Trainee, batch: Batch) -> ModelOutput | None:
+    if trainee.teacher_outputs is None:
+        return None
+    positions = torch.from_numpy(batch.positions)
+    features, logits = trainee.teacher_outputs
+    return ModelOutput(features[positions].to(trainee.device), logits[positions].to(trainee.device))
+
+
+def _gradient_norms(model: nn.Module, weighted: dict[str, Tensor]) -> dict[str, float]:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    norms = {}
+    for name, term in weighted.items():
+        gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+        squares = [gradient.square().sum() for gradient in gradients if gradient is not None]
+        norms[name] = math.sqrt(float(torch.stack(squares).sum())) if squares else 0.0
+    return norms
