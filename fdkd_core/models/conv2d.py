@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.initial_weights import he_normal
 
 
 class Conv2d(Backbone):
@@ -35,9 +36,7 @@ class Conv2d(Backbone):
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.feature_dim, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        he_normal(self)
 
     def forward(self, inputs: Tensor) -> ModelOutput:
         """Args: inputs: Shape [B, channels, H, W]."""

@@ -31,7 +31,7 @@ class MLP(Backbone):
         self.classifier = nn.Linear(width, num_classes)
         for module in self.hidden.modules():
             if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
 
     def forward(self, inputs: Tensor) -> ModelOutput:

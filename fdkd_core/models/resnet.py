@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.initial_weights import he_normal
 
 BLOCKS_PER_STAGE = (2, 2, 2, 2)
 MIN_SIDE = {"small": 8, "large": 32}
@@ -79,9 +80,7 @@ class ResNet18(Backbone):
             stages.append(nn.Sequential(*stage))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.classifier = nn.Linear(self.feature_dim, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        he_normal(self, "fan_out")
 
     def forward(self, inputs: Tensor) -> ModelOutput:
         """Args: inputs: Shape [B, channels, H, W], both sides at least `MIN_SIDE[stem]`."""

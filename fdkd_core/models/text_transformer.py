@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.initial_weights import small_normal
 
 PADDING_ID = 0
-_EMBEDDING_STD = 0.02  # as in BERT; the first norm rescales it anyway
 
 
 class EncoderLayer(nn.Module):
@@ -81,12 +81,10 @@ class TextTransformer(Backbone):
         super().__init__()
         self.feature_dim = width
         self.vocab_size = vocab_size
-        self.tokens = nn.Embedding(vocab_size, width, padding_idx=PADDING_ID)
+        self.tokens = nn.Parameter(torch.empty(vocab_size, width))
         self.positions = nn.Parameter(torch.empty(max_tokens, width))
-        nn.init.normal_(self.positions, std=_EMBEDDING_STD)
-        nn.init.normal_(self.tokens.weight, std=_EMBEDDING_STD)
-        with torch.no_grad():
-            self.tokens.weight[PADDING_ID].zero_()
+        small_normal(self.tokens)
+        small_normal(self.positions)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -97,7 +95,7 @@ class TextTransformer(Backbone):
         real_BL = inputs != PADDING_ID
         empty_B1 = ~real_BL.any(dim=1, keepdim=True)
         real_BL = torch.cat([real_BL[:, :1] | empty_B1, real_BL[:, 1:]], dim=1)
-        x_BLD = self.dropout(self.tokens(inputs) + self.positions[: inputs.shape[1]])
+        x_BLD = self.dropout(functional.embedding(inputs, self.tokens) + self.positions[: inputs.shape[1]])
         may_attend_B11L = real_BL[:, None, None, :]
         for layer in self.layers:
             x_BLD = layer(x_BLD, may_attend_B11L)
