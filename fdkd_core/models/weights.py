@@ -1,0 +1,130 @@
+"""Weights in and out of a network: safetensors only, and only those that fit it exactly."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as render_safetensors
+from torch import Tensor, nn
+
+from fdkd_core.atomic_files import write_atomic
+from fdkd_core.bundle.regular_file import open_regular
+from fdkd_core.errors import ModelFileError, Problem
+from fdkd_core.models.safetensors_header import (
+    TensorEntry,
+    header_length,
+    parse_header,
+    refuse_unsafe_format,
+)
+
+MAX_NAMED = 10
+"""Tensors named for each way of not fitting; the rest is counted."""
+
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Writes parameters and buffers as safetensors: whole or not at all, equal bytes for equal weights.
+
+    Raises:
+        StorageError: The disk is full or failing.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()
+    }
+    write_atomic(path, render_safetensors(tensors, metadata={"format": "pt"}))
+
+
+def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
+    """Replaces the weights of `model` by those of a safetensors file, or leaves it as it is and says why.
+
+    Raises:
+        ModelFileError: With every problem found: `not_found`, `unsafe_format` (a format that can run code),
+            `invalid_safetensors`, `missing_tensor`, `unexpected_tensor`, `wrong_shape`, `wrong_dtype`,
+            `not_finite` or `all_zero`.
+    """
+    expected = model.state_dict()
+    data = _read(path, expected)
+    try:
+        tensors = parse_safetensors(data)
+    except SafetensorError as error:
+        raise ModelFileError(
+            Problem("invalid_safetensors", "The safetensors library refuses the file.")
+        ) from error
+    problems = _value_problems(tensors)
+    if problems:
+        raise ModelFileError(problems)
+    model.load_state_dict(tensors)
+
+
+def _read(path: str | os.PathLike[str], expected: dict[str, Tensor]) -> bytes:
+    """The bytes of a file whose header announces exactly `expected`: nothing larger is ever read."""
+    file, size = open_regular(path, follow_links=True)
+    with file:
+        start = file.read(16)
+        refuse_unsafe_format(os.fspath(path), start)
+        length = header_length(start)
+        file.seek(8)
+        header = file.read(length)
+        data_bytes = size - 8 - length
+        problems = _fit_problems(parse_header(header, data_bytes), expected)
+        if problems:
+            raise ModelFileError(problems)
+        return start[:8] + header + file.read(data_bytes)
+
+
+def _fit_problems(found: dict[str, TensorEntry], expected: dict[str, Tensor]) -> list[Problem]:
+    """How the announced tensors differ from those of the network."""
+    missing = [f"{name} is missing" for name in expected if name not in found]
+    unexpected = [f"{name} is not part of this architecture" for name in found if name not in expected]
+    shapes, dtypes = [], []
+    for name, tensor in expected.items():
+        entry = found.get(name)
+        if entry is None:
+            continue
+        if entry.shape != tuple(tensor.shape):
+            shapes.append(f"{name} has shape {list(entry.shape)}, expected {list(tensor.shape)}")
+        if entry.dtype != _DTYPES[tensor.dtype]:
+            dtypes.append(f"{name} has dtype {entry.dtype}, expected {_DTYPES[tensor.dtype]}")
+    return [
+        *_first("missing_tensor", missing),
+        *_first("unexpected_tensor", unexpected),
+        *_first("wrong_shape", shapes),
+        *_first("wrong_dtype", dtypes),
+    ]
+
+
+def _value_problems(tensors: dict[str, Tensor]) -> list[Problem]:
+    """Weights that no training leaves behind."""
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    not_finite = [
+        f"{name} has values that are NaN or infinite"
+        for name, tensor in floats.items()
+        if not bool(torch.isfinite(tensor).all())
+    ]
+    # Biases are often all zero, and so is a freshly added layer; a network without one weight is empty.
+    matrices = [tensor for tensor in floats.values() if tensor.ndim > 1]
+    all_zero = bool(matrices) and not any(bool(tensor.any()) for tensor in matrices)
+    return [
+        *_first("not_finite", not_finite),
+        *_first("all_zero", ["all weight matrices are zero"] if all_zero else []),
+    ]
+
+
+def _first(code: str, details: list[str]) -> list[Problem]:
+    shown = [Problem(code, f"{detail}.") for detail in details[:MAX_NAMED]]
+    if len(details) > MAX_NAMED:
+        shown.append(Problem(code, f"{len(details) - MAX_NAMED} more of this kind ({len(details)} in all)."))
+    return shown
