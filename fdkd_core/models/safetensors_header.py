@@ -10,7 +10,6 @@ import json
 import re
 from dataclasses import dataclass
 from math import prod
-from pathlib import PurePath
 from typing import Any
 
 from fdkd_core.errors import ModelFileError, Problem, quote
@@ -38,27 +37,6 @@ DTYPE_BYTES = {
     "F64": 8,
 }
 
-UNSAFE_SUFFIXES = frozenset(
-    {".pt", ".pth", ".bin", ".ckpt", ".pt2", ".pte", ".mar"}  # torch
-    | {".pkl", ".pickle", ".joblib", ".dill", ".h5", ".hdf5", ".keras"}
-    | {".npy", ".npz", ".yaml", ".yml", ".zip", ".tar", ".gz", ".tgz"}
-)
-_UNSAFE_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a zip archive (torch.save, Keras or torch.export)"),
-    (b"PK\x05\x06", "an empty zip archive"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"\x93NUMPY", "a numpy file"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"x\x9c", "a zlib stream (joblib)"),
-    (b"BZh", "a bzip2 file"),
-    (b"\xfd7zXZ\x00", "an xz file"),
-    *((bytes([0x80, protocol]), "a pickle") for protocol in range(2, 6)),
-)
-_HOW_TO_CONVERT = (
-    "Only safetensors is read, because the other formats can run code when they are loaded. Convert it where "
-    "you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')."
-)
-
 
 @dataclass(frozen=True)
 class TensorEntry:
@@ -67,27 +45,6 @@ class TensorEntry:
     dtype: str
     """A key of `DTYPE_BYTES`."""
     shape: tuple[int, ...]
-
-
-def refuse_unsafe_format(file_name: str, start: bytes) -> None:
-    """Refuses files that other loaders would unpickle, by their name and by their first bytes.
-
-    Args:
-        file_name: Only its suffix matters.
-        start: The first 16 bytes or more.
-
-    Raises:
-        ModelFileError: `unsafe_format`, with how to convert.
-    """
-    found = None
-    suffix = PurePath(file_name).suffix.lower()
-    if suffix in UNSAFE_SUFFIXES:
-        found = f"a {suffix} file"
-    # A small header length looks like a pickle's first bytes, so the brace behind it decides.
-    elif not (start[3:8] == bytes(5) and start[8:9] == b"{"):
-        found = next((what for magic, what in _UNSAFE_MAGIC if start.startswith(magic)), None)
-    if found:
-        raise ModelFileError(Problem("unsafe_format", f"The weights are {found}. {_HOW_TO_CONVERT}"))
 
 
 def header_length(start: bytes) -> int:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from fdkd_core.atomic_files import write_atomic
 from fdkd_core.bundle.regular_file import open_regular
+from fdkd_core.bundle.unsafe_format import refuse_unsafe_format
 from fdkd_core.errors import ModelFileError, Problem
 from fdkd_core.models.safetensors_header import (
     TensorEntry,
     header_length,
     parse_header,
-    refuse_unsafe_format,
 )
 
 MAX_NAMED = 10
