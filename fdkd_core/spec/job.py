@@ -92,6 +92,7 @@ class TrainSpec(StrictModel):
     task: TaskSpec
     student: StudentSpec
     training: TrainingSpec = TrainingSpec()
+    """How it is trained."""
 
 
 JobSpec = Annotated[DistillSpec | TrainSpec, Field(discriminator="kind")]

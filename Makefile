@@ -1,0 +1,57 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup run-example test test-fast lint fmt types imports check schema bench-speed bench-accuracy clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch goes first and alone: resolved together with the rest, pip may prefer a build with gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[core,dev]'
+	touch $@
+
+setup: $(STAMP) ## Create the virtual environment and install everything, pinned
+
+run-example: setup ## Distil an image teacher into an audio student on data the project makes
+	$(BIN)/python examples/make_digits.py runs/digits
+	$(BIN)/python -m fdkd_core examples/digits.yaml runs/digits runs/image-teaches-audio
+
+test: setup ## All tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: setup ## The tests that take seconds
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+lint: setup ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fmt: setup ## Rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+imports: setup ## Who may import whom
+	$(BIN)/lint-imports
+
+check: test lint types imports ## What CI runs
+
+schema: setup ## Rewrite the golden JSON Schema of the spec after a wanted change of the API
+	$(BIN)/python -c "import json, pathlib; from fdkd_core.spec import json_schema; pathlib.Path('tests/golden/spec.schema.json').write_text(json.dumps(json_schema(), indent=2, sort_keys=True) + '\n')"
+
+bench-speed: setup ## Samples per second of the training steps, side by side
+	$(BIN)/python benchmarks/speed/step.py
+
+bench-accuracy: setup ## Tuned accuracy of every method on real data: DATA=folder with the data sets
+	$(BIN)/python benchmarks/accuracy/compare.py --data $(DATA)
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
