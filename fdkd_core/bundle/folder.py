@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fdkd_core.atomic_files import sha256_file
 from fdkd_core.bundle.config import (
+    MAX_RECIPE_BYTES,
     MAX_TOKENIZER_BYTES,
     BundleConfig,
     Manifest,
     read_json,
     read_model,
 )
-from fdkd_core.bundle.regular_file import open_regular
+from fdkd_core.bundle.regular_file import open_regular, read_limited
 from fdkd_core.bundle.unsafe_format import refuse_unsafe_format
 from fdkd_core.errors import ModelFileError, Problem, quote
 from fdkd_core.modalities.base import Recipe
+from fdkd_core.modalities.preprocessor import Preprocessor
+from fdkd_core.spec.architectures import ArchitectureSpec
 
 if TYPE_CHECKING:
     from fdkd_core.models.base import Backbone
@@ -29,24 +33,37 @@ CARD, MANIFEST = "README.md", "manifest.json"
 BUNDLE_FILES = frozenset({WEIGHTS, CONFIG, ONNX, PREPROCESS, LABELS, TOKENIZER, CARD})
 """What a manifest may list. No path is ever made from any other name."""
 
+_REQUIRED = frozenset({WEIGHTS, CONFIG, PREPROCESS, LABELS})
+
 MAX_ENTRIES = 100
 MAX_LABEL_CHARACTERS = 256
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model folder whose files were checked; `build_model` reads the weights."""
+    """A model folder whose files were checked; `model` reads the weights."""
 
     path: Path
     config: BundleConfig
-    recipe: Recipe | None
-    """`preprocess.json`, with the tokenizer back in its place; None for bare weights."""
-    classes: list[str] | None
-    """`labels.json`; None for bare weights."""
+    preprocessor: Preprocessor
+    """`preprocess.json`, with the tokenizer back in its place."""
+    classes: list[str]
+    """`labels.json`: class names by index."""
     manifest: Manifest | None
 
-    def build_model(self) -> Backbone:
-        """The network with its weights, on the CPU, in eval mode.
+    @property
+    def recipe(self) -> Recipe:
+        """What the preprocessor does, as JSON."""
+        return self.preprocessor.to_json()
+
+    @property
+    def architecture(self) -> ArchitectureSpec:
+        """What the weights fit."""
+        return self.config.architecture
+
+    @cached_property
+    def model(self) -> Backbone:
+        """The network with its weights, on the CPU, in eval mode; read when first asked for.
 
         Raises:
             ModelFileError: The weights are refused.
@@ -68,13 +85,13 @@ class Bundle:
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Checks a student's or teacher's folder and reads everything but the weights.
 
-    A teacher may be bare: `config.json` and `model.safetensors`. Where there is a manifest, every file must
-    be listed in it and match its hash.
+    A folder made elsewhere needs the weights, config.json, preprocess.json and labels.json. Where there is a
+    manifest, every file must be listed in it and match its hash.
 
     Raises:
         ModelFileError: `not_found`, `unsafe_format`, `unsafe_entry` (links, folders), `unlisted_file`,
             `hash_mismatch`, `not_allowed` (an unknown architecture, a field that asks for code),
-            `invalid_json`, `invalid_value` or `exceeds_limit`.
+            `invalid_json`, `invalid_value` or `exceeds_limit`; and what `Preprocessor` says of the recipe.
     """
     folder = Path(path)
     present = _list_files(folder)
@@ -83,9 +100,8 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         manifest = read_model(Manifest, folder / MANIFEST)
         _verify(folder, manifest, present)
     config = read_model(BundleConfig, folder / CONFIG)
-    recipe = _read_recipe(folder, config) if PREPROCESS in present else None
-    classes = _read_labels(folder, config) if LABELS in present else None
-    return Bundle(folder, config, recipe, classes, manifest)
+    preprocessor = Preprocessor(_read_recipe(folder, config))
+    return Bundle(folder, config, preprocessor, _read_labels(folder, config), manifest)
 
 
 def _list_files(folder: Path) -> set[str]:
@@ -106,9 +122,9 @@ def _list_files(folder: Path) -> set[str]:
             )
         refuse_unsafe_format(entry.name, b"")
     names = {entry.name for entry in entries if not entry.name.startswith(".")}
-    missing = sorted({WEIGHTS, CONFIG} - names)
+    missing = sorted(_REQUIRED - names)
     if missing:
-        raise _refusal("not_found", f"{' and '.join(missing)} must be in the folder")
+        raise _refusal("not_found", f"{', '.join(missing)} must be in the folder")
     return names
 
 
@@ -136,7 +152,7 @@ def _verify(folder: Path, manifest: Manifest, present: set[str]) -> None:
 
 
 def _read_recipe(folder: Path, config: BundleConfig) -> Recipe:
-    recipe: Any = read_json(folder / PREPROCESS)
+    recipe: Any = read_json(folder / PREPROCESS, MAX_RECIPE_BYTES)
     if not isinstance(recipe, dict):
         raise _refusal("invalid_value", "preprocess.json is not a JSON object")
     if (
@@ -149,12 +165,15 @@ def _read_recipe(folder: Path, config: BundleConfig) -> Recipe:
             f"config.json wants {config.input_dtype} {list(config.input_shape)}",
         )
     if recipe.get("kind") == "text":
-        recipe["tokenizer"] = read_json(folder / TOKENIZER, MAX_TOKENIZER_BYTES)
+        try:
+            recipe["tokenizer"] = read_limited(folder / TOKENIZER, MAX_TOKENIZER_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise _refusal("invalid_json", "tokenizer.json is not UTF-8") from error
     return recipe
 
 
 def _read_labels(folder: Path, config: BundleConfig) -> list[str]:
-    labels: Any = read_json(folder / LABELS)
+    labels: Any = read_json(folder / LABELS, MAX_RECIPE_BYTES)
     if not isinstance(labels, list) or not all(
         isinstance(label, str) and len(label) <= MAX_LABEL_CHARACTERS for label in labels
     ):

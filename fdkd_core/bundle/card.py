@@ -1,0 +1,270 @@
+"""The model card, `README.md` of a bundle: what the model is, how good it is, and against what. No torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.spec.result import ModelResult, Uplift
+from fdkd_core.spec.strict import StrictModel
+
+Role = Literal["student", "teacher"]
+_ROLES: tuple[Literal["teacher", "student", "control"], ...] = ("teacher", "student", "control")
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#!|~$@:])")
+_MAX_CHARACTERS = 300
+_MAX_CLASSES = 30
+_RELATIVE_LIMIT = 1e-4
+"""Of the logits; float32 in another order of operations stays a hundred times below."""
+
+
+class ModelCard(StrictModel):
+    """What a run knows about its models. Texts come from users and are escaped when rendered."""
+
+    spec: dict[str, Any]
+    """The resolved job specification as JSON."""
+    results: dict[Literal["teacher", "student", "control"], ModelResult]
+    """By role: `student`, and the others where the job has them."""
+    uplift: Uplift | None = None
+    data_report: dict[str, Any]
+    """The data report; its `splits` are shown."""
+    identity: dict[str, Any]
+    """Hashes of what went in: `spec`, `data`, and `teacher` where one was given."""
+    versions: dict[str, str]
+
+
+def render_card(
+    card: ModelCard,
+    *,
+    role: Role,
+    folder: str,
+    config: BundleConfig,
+    kind: str,
+    classes: Sequence[str],
+    onnx: OnnxRecord | None,
+) -> str:
+    """The card as GitHub Markdown.
+
+    Args:
+        card: Facts of the run.
+        role: Which of its models the bundle holds.
+        folder: Name of the bundle's folder, for the snippets.
+        config: `config.json`.
+        kind: Kind of the modality, such as `audio`.
+        classes: Class names by index.
+        onnx: How model.onnx compares; None where there is none.
+    """
+    sections = [
+        _title(card, role, config, kind, classes),
+        _scores(card),
+        _uplift_words(card),
+        _loading(folder, config, kind, onnx),
+        _details(card, onnx),
+        _limits(card, kind),
+        _provenance(card),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def escape(text: object) -> str:
+    """User text as inline Markdown that shows these very characters: no markup, links or HTML; one line."""
+    shown = " ".join(str(text).split())
+    if len(shown) > _MAX_CHARACTERS:
+        shown = shown[: _MAX_CHARACTERS - 1] + "…"
+    shown = _MARKDOWN.sub(r"\\\1", shown)
+    shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"(?i)www\.", lambda match: match.group()[:-1] + r"\.", shown)
+
+
+def _title(card: ModelCard, role: Role, config: BundleConfig, kind: str, classes: Sequence[str]) -> str:
+    result = card.results[role]
+    task = card.spec.get("task", {}).get("kind", "classification")
+    named = ", ".join(escape(label) for label in classes[:_MAX_CLASSES])
+    more = f" and {len(classes) - _MAX_CLASSES} more" if len(classes) > _MAX_CLASSES else ""
+    if card.spec.get("kind") == "train":
+        origin = "Trained on labels alone, without a teacher."
+    elif role == "teacher":
+        origin = "Trained on labels to teach another modality's student."
+    else:
+        origin = (
+            f"Distilled from a teacher of the modality {escape(card.results['teacher'].modality)} "
+            f"with {escape(_method(card))}."
+            if "teacher" in card.results
+            else ""
+        )
+    return (
+        f"# {escape(card.spec.get('name', role))}\n\n"
+        f"A {escape(task)} model for the modality {escape(result.modality)} (kind {escape(kind)}). "
+        f"{origin}\n\n"
+        f"- Input: {config.input_dtype} {list(config.input_shape)}, as `preprocess.json` describes\n"
+        f"- Classes ({len(classes)}): {named}{more}\n"
+        f"- Network: {_architecture(result.architecture)}\n"
+        f"- Size: {result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per sample"
+    )
+
+
+def _scores(card: ModelCard) -> str:
+    columns = "val accuracy | val macro-F1 | test accuracy | test macro-F1 | test loss"
+    rows = [f"| model | modality | parameters | {columns} |", "|---|---|---:|---:|---:|---:|---:|---:|"]
+    for role, result in _in_order(card):
+        figures = (result.val.accuracy, result.val.macro_f1, result.test.accuracy, result.test.macro_f1)
+        rows.append(
+            f"| {escape(role)} | {escape(result.modality)} | {result.parameters:,} | "
+            + " | ".join(f"{100 * figure:.1f} %" for figure in figures)
+            + f" | {result.test.loss:.3f} |"
+        )
+    numbers = next(iter(card.results.values()))
+    text = (
+        f"Validation ({numbers.val.num_samples:,} samples) chose the weights; the test split "
+        f"({numbers.test.num_samples:,} samples) was read once, at the end."
+    )
+    if "control" in card.results:
+        text += (
+            " The control is the same student, trained with the same budget and seed but without a teacher."
+        )
+    return "## Results\n\n" + "\n".join(rows) + "\n\n" + text
+
+
+def _in_order(card: ModelCard) -> list[tuple[str, ModelResult]]:
+    return [(role, card.results[role]) for role in _ROLES if role in card.results]
+
+
+def _uplift_words(card: ModelCard) -> str:
+    uplift = card.uplift
+    if uplift is None:
+        return (
+            "## Did the teacher help?\n\nNot known: no control was trained."
+            if card.spec.get("kind") == "distill"
+            else ""
+        )
+    points = 100 * uplift.test_accuracy
+    noise = 200 * uplift.standard_error
+    verdict = (
+        "exactly as good as"
+        if points == 0
+        else f"{abs(points):.1f} points {'better' if points > 0 else 'worse'} than"
+    )
+    text = (
+        f"## Did the teacher help?\n\n**On the test split the student is {verdict} the same student trained "
+        f"without a teacher** (accuracy; macro-F1 {100 * uplift.test_macro_f1:+.1f}, validation accuracy "
+        f"{100 * uplift.val_accuracy:+.1f} points). This is one seed: differences under {noise:.1f} points "
+        "may be noise of this test split alone, and another seed would move both models further."
+    )
+    if abs(points) < noise:
+        text += " This difference is within that noise."
+    if uplift.teacher_gap_closed is not None:
+        share = f"{100 * uplift.teacher_gap_closed:.0f} %"
+        text += f" The student closed {share} of the control's gap to the teacher."
+    return text
+
+
+def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | None) -> str:
+    value = {"text": '"some text"', "image": '"picture.png"', "audio": '"recording.wav"'}.get(
+        kind, '"values.npy"'
+    )
+    # A Python literal within a code block; json.dumps leaves no way out of either.
+    path = json.dumps(folder)
+    text = (
+        "## Use\n\nWith `fdkd_core`, preprocessing included:\n\n```python\nimport fdkd_core\n\n"
+        f"student = fdkd_core.load_student({path})\nprediction = student.predict({value})\n"
+        "print(prediction.label, prediction.probabilities)\n```"
+    )
+    if onnx is not None:
+        shape = ", ".join(str(size) for size in config.input_shape)
+        text += (
+            "\n\nWith onnxruntime alone (`examples/predict_onnx.py` also preprocesses):\n\n```python\n"
+            "import numpy as np\nimport onnxruntime\n\n"
+            f"session = onnxruntime.InferenceSession({json.dumps(folder + '/model.onnx')})\n"
+            f"inputs = np.zeros((1, {shape}), np.{config.input_dtype})  # preprocessed, any batch size\n"
+            'logits, features = session.run(["logits", "features"], {"inputs": inputs})\n```'
+        )
+    return text
+
+
+def _details(card: ModelCard, onnx: OnnxRecord | None) -> str:
+    lines = ["## How it was made", ""]
+    lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
+    if card.spec.get("kind") == "distill":
+        lines.append(f"- Method: {escape(_fields(card.spec.get('method', {})))}")
+    lines.append(f"- Training: {escape(_fields(card.spec.get('training', {})))}")
+    for role, result in _in_order(card):
+        how = (
+            f"{result.epochs} epochs, best {result.best_epoch}, {result.seconds:.0f} s"
+            if result.epochs
+            else "given, not trained here"
+        )
+        lines.append(f"- {escape(role.capitalize())}: {_architecture(result.architecture)}; {how}")
+    if onnx is not None:
+        agrees = (
+            ""
+            if onnx.relative_difference <= _RELATIVE_LIMIT
+            else " **This is more than rounding explains: prefer model.safetensors.**"
+        )
+        lines.append(
+            f"- `model.onnx` (opset {onnx.opset}) against the weights, on {onnx.num_samples:,} test samples: "
+            f"largest difference of a logit {onnx.max_abs_difference:.2g} (relative "
+            f"{onnx.relative_difference:.2g}), same prediction on {onnx.equal_predictions:,}.{agrees}"
+        )
+    return "\n".join(lines)
+
+
+def _limits(card: ModelCard, kind: str) -> str:
+    limits = [
+        "It knows only the classes above and always answers with one of them, whatever it is given.",
+        "The figures hold for data like the test split: other devices, places or people can be much harder.",
+        "Probabilities are the network's softmax; they were not calibrated.",
+        "The data were not examined for bias. Check the groups that matter to you before relying on it.",
+    ]
+    if kind in ("audio", "text", "series"):
+        limits.append("Inputs longer than `input_shape` in `preprocess.json` are cut.")
+    warnings = card.data_report.get("warnings", [])
+    if isinstance(warnings, list):
+        limits += [f"Of the data: {escape(warning)}" for warning in warnings[:10]]
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _provenance(card: ModelCard) -> str:
+    seed = card.spec.get("training", {}).get("seed")
+    hashes = {name: value for name, value in card.identity.items() if value}
+    lines = [f"- sha256 of the {escape(name)}: {escape(value)}" for name, value in hashes.items()]
+    if seed is not None:
+        lines.append(f"- Seed: {escape(seed)}")
+    lines.append(f"- Versions: {escape(_fields(card.versions))}")
+    lines.append("- `manifest.json` lists the sha256 of every file here")
+    return "## Provenance\n\n" + "\n".join(lines)
+
+
+def _counts(card: ModelCard) -> str:
+    splits = card.data_report.get("splits")
+    if not isinstance(splits, dict):
+        return ""
+    return " (" + escape(_fields(splits)) + ")"
+
+
+def _method(card: ModelCard) -> str:
+    return str(card.spec.get("method", {}).get("name", "no method"))
+
+
+def _architecture(fields: Mapping[str, Any]) -> str:
+    return escape(_fields(fields))
+
+
+def _fields(fields: Any) -> str:
+    """Nested JSON on one line: `sgd (lr 0.05)`."""
+    if isinstance(fields, Mapping):
+        if "name" in fields:
+            others = _fields({name: value for name, value in fields.items() if name != "name"})
+            return f"{fields['name']} ({others})" if others else str(fields["name"])
+        return ", ".join(_join(str(name), value) for name, value in fields.items() if value is not None)
+    return str(fields)
+
+
+def _join(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{name} ({_fields(value)})"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return f"{name} {list(value)}"
+    return f"{name} {value}"

@@ -1,0 +1,110 @@
+"""Predicting with a bundle: raw value in, label out. With the `onnx` backend torch is never imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdkd_core.bundle.folder import ONNX, Bundle, load_bundle
+from fdkd_core.bundle.onnx_session import MAX_ONNX_BYTES, OnnxSession
+from fdkd_core.bundle.regular_file import read_limited
+
+Backend = Literal["torch", "onnx"]
+Forward = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Prepared inputs [B, ...] to logits [B, classes]."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one input."""
+
+    label: str
+    index: int
+    """Of the label among the bundle's classes."""
+    probabilities: dict[str, float]
+    """By label, in the order of the classes; they sum to 1. Softmax of the logits, not calibrated."""
+
+
+class Student:
+    """A bundle, ready to predict. Made by `load_student`."""
+
+    def __init__(self, bundle: Bundle, forward: Forward) -> None:
+        self.classes = list(bundle.classes)
+        self.kind = bundle.preprocessor.kind.name
+        """Kind of the modality, such as `audio`."""
+        self._preprocessor = bundle.preprocessor
+        self._forward = forward
+
+    def predict(self, value: Any) -> Prediction:
+        """The class of one value.
+
+        Args:
+            value: A path (str or Path), the bytes of a file, or an array as the training data had it.
+                For text a str is the text itself.
+
+        Raises:
+            InputError: The value cannot be used; the message says what is allowed.
+        """
+        return self.predict_many([value])[0]
+
+    def predict_many(self, values: Sequence[Any]) -> list[Prediction]:
+        """`predict` for each value, in batches of up to 64."""
+        predictions = []
+        for start in range(0, len(values), _BATCH):
+            logits = self._forward(self._preprocessor.prepare(values[start : start + _BATCH]))
+            predictions += [self._prediction(row) for row in softmax(logits)]
+        return predictions
+
+    def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
+        index = int(probabilities.argmax())
+        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        return Prediction(self.classes[index], index, named)
+
+
+def load_student(path: str | os.PathLike[str], backend: Backend = "torch") -> Student:
+    """Checks and loads a bundle folder.
+
+    Args:
+        path: The folder.
+        backend: `torch` reads model.safetensors; `onnx` reads model.onnx with onnxruntime and needs no torch.
+
+    Raises:
+        ModelFileError: Something in the folder is refused; see `load_bundle`.
+    """
+    bundle = load_bundle(path)
+    return Student(bundle, _FORWARDS[backend](bundle))
+
+
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Probabilities per row, in float64 so that they sum to 1."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    exponents = np.exp(shifted)
+    probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _torch_forward(bundle: Bundle) -> Forward:
+    import torch
+
+    model = bundle.model
+
+    def forward(inputs: NDArray[Any]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(inputs))).logits.numpy()
+        return logits
+
+    return forward
+
+
+def _onnx_forward(bundle: Bundle) -> Forward:
+    return OnnxSession(read_limited(bundle.path / ONNX, MAX_ONNX_BYTES))
+
+
+_FORWARDS: dict[Backend, Callable[[Bundle], Forward]] = {"torch": _torch_forward, "onnx": _onnx_forward}
