@@ -23,9 +23,10 @@ from fdkd_core.modalities.base import (
     Recipe,
     RecipeModel,
     RowError,
+    check_statistics,
 )
 from fdkd_core.modalities.log_mel import count_frames, log_mel, mel_triangles
-from fdkd_core.modalities.options import OptionError, parse
+from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.sound_header import MIN_RATE_HZ, SoundHeader, check_length, read_sound_header
 from fdkd_core.modalities.statistics import affine, mean_and_std
 from fdkd_core.spec.strict import StrictModel
@@ -101,6 +102,16 @@ class AudioRecipe(RecipeModel):
     mean: Annotated[list[float], Field(min_length=1, max_length=256)]
     """Per mel band, over training frames with sound."""
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=256)]
+
+    def check(self) -> None:
+        """Statistics, shape, window and bands agree."""
+        check_statistics(self.mean, self.std, self.mels)
+        if self.input_shape[:2] != [1, self.mels]:
+            raise refusal("incompatible", f"found {self.mels} bands in a shape of {self.input_shape}")
+        if self.window > self.n_fft or not self.fmin_hz < self.fmax_hz <= self.rate_hz / 2:
+            raise refusal(
+                "incompatible", "the window must fit n_fft, and the bands must rise to half the rate"
+            )
 
 
 class AudioKind:

@@ -13,13 +13,15 @@ give bit for bit what training saw.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from fdkd_core.modalities.options import refusal
 from fdkd_core.spec.strict import StrictModel
 
 RawValue = bytes | str | NDArray[Any]
@@ -68,6 +70,18 @@ Facts = dict[str, Any]
 """What `inspect` found in one value; only the same kind's `resolve` reads it."""
 
 
+MAX_INPUT_VALUES = 1 << 24
+"""Numbers in one network input: 64 MiB of float32, far above any sensible image or spectrogram."""
+
+
+def check_statistics(mean: Sequence[float], std: Sequence[float], count: int) -> None:
+    """Raises `refusal` unless there are `count` of each."""
+    if not len(mean) == len(std) == count:
+        raise refusal(
+            "incompatible", f"found {len(mean)} means and {len(std)} deviations for {count} channels"
+        )
+
+
 class RecipeModel(StrictModel):
     """What every kind's recipe carries; each kind adds its own bounded fields.
 
@@ -83,9 +97,18 @@ class RecipeModel(StrictModel):
     )
     """Choices made for the user, each with its reason; for people only."""
 
+    @model_validator(mode="after")
+    def _is_consistent(self) -> RecipeModel:
+        if math.prod(self.input_shape) > MAX_INPUT_VALUES:
+            raise refusal(
+                "exceeds_limit",
+                f"an input of shape {self.input_shape} has more than {MAX_INPUT_VALUES} numbers",
+            )
+        self.check()
+        return self
 
-MAX_INPUT_VALUES = 1 << 24
-"""Numbers in one network input: 64 MiB of float32, far above any sensible image or spectrogram."""
+    def check(self) -> None:
+        """What each kind asks of its fields together. Raises `refusal`."""
 
 
 class Kind(Protocol):

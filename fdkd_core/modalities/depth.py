@@ -18,6 +18,7 @@ from fdkd_core.modalities.base import (
     Recipe,
     RecipeModel,
     RowError,
+    check_statistics,
 )
 from fdkd_core.modalities.image_header import ImageHeader, check_pixels, read_image_header
 from fdkd_core.modalities.options import parse
@@ -53,6 +54,10 @@ class DepthRecipe(RecipeModel):
     mean: Annotated[list[float], Field(min_length=1, max_length=1)]
     """Of measured (non-zero) depths, after `scale`."""
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=1)]
+
+    def check(self) -> None:
+        """Statistics and shape agree."""
+        check_statistics(self.mean, self.std, self.input_shape[0])
 
 
 class DepthKind:

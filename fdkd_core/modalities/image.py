@@ -19,9 +19,10 @@ from fdkd_core.modalities.base import (
     Recipe,
     RecipeModel,
     RowError,
+    check_statistics,
 )
 from fdkd_core.modalities.image_header import ImageHeader, check_pixels, read_image_header
-from fdkd_core.modalities.options import parse
+from fdkd_core.modalities.options import parse, refusal
 from fdkd_core.modalities.picture import Size, choose_size, open_picture, shift
 from fdkd_core.modalities.statistics import affine, mean_and_std
 from fdkd_core.spec.strict import StrictModel
@@ -51,6 +52,12 @@ class ImageRecipe(RecipeModel):
     mean: Annotated[list[float], Field(min_length=1, max_length=3)]
     """Per channel, of pixels / 255."""
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=3)]
+
+    def check(self) -> None:
+        """Statistics and shape agree."""
+        check_statistics(self.mean, self.std, self.channels)
+        if self.input_shape[0] != self.channels:
+            raise refusal("incompatible", f"found {self.channels} channels in a shape of {self.input_shape}")
 
 
 class ImageKind:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from fdkd_core.errors import Problem, quote
 
@@ -22,8 +23,12 @@ _CODES = {
     "finite_number": "not_finite",
     "too_long": "exceeds_limit",
     "string_too_long": "exceeds_limit",
+    "incompatible": "incompatible",
+    "exceeds_limit": "exceeds_limit",
+    "not_allowed": "not_allowed",
+    "invalid_tokenizer": "invalid_tokenizer",
 }
-"""Pydantic's error types in the codes of our errors; the rest is `wrong_type`."""
+"""Pydantic's error types in the codes of our errors; those of `refusal` stand for themselves."""
 
 MAX_PROBLEMS = 10
 """Problems reported at once: enough to fix a file in one go, few enough to read."""
@@ -35,6 +40,16 @@ class OptionError(ValueError):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+def refusal(code: str, detail: str) -> PydanticCustomError:
+    """The error for a model's own validator to raise when fields do not fit together.
+
+    Args:
+        code: `incompatible`, `exceeds_limit`, `not_allowed` or `invalid_tokenizer`.
+        detail: One sentence.
+    """
+    return PydanticCustomError(code, "{detail}", {"detail": detail})
 
 
 def parse(model: type[Model], data: Mapping[str, Any]) -> Model:
@@ -59,6 +74,9 @@ def _problems(model: type[BaseModel], error: ValidationError) -> Iterator[Proble
             detail = f"{quote(field)} is not an option here; allowed are {allowed}"
         elif code == "missing_field":
             detail = "this field is required"
+        elif found["type"] == code:
+            detail = found["msg"]
         else:
-            detail = f"found {quote(found['input'])}: {found['msg']}"
+            value = found["input"]
+            detail = f"found {quote(value[:80] if isinstance(value, str) else value)}: {found['msg']}"
         yield Problem(code, detail, pointer=f"/{field}" if field.isascii() else quote(field))

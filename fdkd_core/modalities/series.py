@@ -24,8 +24,9 @@ from fdkd_core.modalities.base import (
     Recipe,
     RecipeModel,
     RowError,
+    check_statistics,
 )
-from fdkd_core.modalities.options import OptionError, parse
+from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.statistics import affine, mean_and_std
 from fdkd_core.spec.strict import StrictModel
 
@@ -76,6 +77,12 @@ class SeriesRecipe(RecipeModel):
     clip: Annotated[float, Field(gt=0, le=1e6)]
     mean: Annotated[list[float], Field(min_length=1, max_length=MAX_CHANNELS)]
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=MAX_CHANNELS)]
+
+    def check(self) -> None:
+        """Statistics, shape and channels agree."""
+        check_statistics(self.mean, self.std, len(self.channels))
+        if self.input_shape[0] != len(self.channels) or max(self.channels) >= self.source_channels:
+            raise refusal("incompatible", f"the channels do not fit a shape of {self.input_shape}")
 
 
 class SeriesKind:

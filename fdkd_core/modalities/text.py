@@ -19,7 +19,7 @@ from fdkd_core.modalities.base import (
     RecipeModel,
     RowError,
 )
-from fdkd_core.modalities.options import OptionError, parse
+from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.tokenizer import (
     MAX_JSON_CHARS,
     MAX_VOCAB,
@@ -76,6 +76,17 @@ class TextRecipe(RecipeModel):
     crop: Literal["start"]
     tokenizer: Annotated[str, Field(max_length=MAX_JSON_CHARS)]
     """The whole tokenizer.json."""
+
+    def check(self) -> None:
+        """The tokeniser is one of ours, of the size it is said to have."""
+        try:
+            found = vocab_size(self.tokenizer)
+        except OptionError as error:
+            raise refusal(error.problems[0].code, f"tokenizer: {error.problems[0].detail}") from None
+        if found != self.vocab_size:
+            raise refusal(
+                "incompatible", f"vocab_size is {self.vocab_size}, the tokenizer has {found} tokens"
+            )
 
 
 class TextKind:
@@ -147,18 +158,6 @@ class TextKind:
             return inputs
         dropped = (rng.random(inputs.shape) < DROPOUT[strength]) & (inputs != PADDING_ID)
         return np.where(dropped, UNKNOWN_ID, inputs)
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """What the model's bounds cannot say of a text recipe: its tokeniser is one of ours.
-
-    Raises:
-        OptionError: The tokeniser is refused or does not have `vocab_size` tokens.
-    """
-    found = vocab_size(recipe["tokenizer"])
-    if found != recipe["vocab_size"]:
-        detail = f"found {recipe['vocab_size']}, but the tokeniser has {found} tokens"
-        raise OptionError(Problem("incompatible", detail, "/vocab_size"))
 
 
 def _read_text(raw: RawValue) -> str:

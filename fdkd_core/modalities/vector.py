@@ -20,6 +20,7 @@ from fdkd_core.modalities.base import (
     Recipe,
     RecipeModel,
     RowError,
+    check_statistics,
 )
 from fdkd_core.modalities.options import OptionError, parse
 from fdkd_core.modalities.statistics import affine, mean_and_std
@@ -56,6 +57,10 @@ class VectorRecipe(RecipeModel):
     mean: Annotated[list[float], Field(min_length=1, max_length=MAX_FEATURES)]
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=MAX_FEATURES)]
     """0 marks a feature that was constant in training: its input is always 0."""
+
+    def check(self) -> None:
+        """Statistics and shape agree."""
+        check_statistics(self.mean, self.std, self.input_shape[0])
 
 
 class VectorKind:
