@@ -1,0 +1,107 @@
+"""The one way into a data set: from a path to a table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from fdkd_core.data.description import Description, parse_description
+from fdkd_core.data.folder import FolderSource
+from fdkd_core.data.formats import HEAD_BYTES, identify
+from fdkd_core.data.limits import DEFAULT, Limits
+from fdkd_core.data.manifest import read_manifest
+from fdkd_core.data.npz import is_npz, open_npz, read_npz
+from fdkd_core.data.source import OpenFile, SingleFile, open_regular
+from fdkd_core.data.table import Table
+from fdkd_core.data.tar_archive import TarSource
+from fdkd_core.data.zip_archive import ZipSource
+from fdkd_core.errors import DatasetError, Problem, quote
+
+
+def read_table(
+    path: str | os.PathLike[str], *, manifest: str | None = None, limits: Limits = DEFAULT
+) -> Table:
+    """Reads a data set up to the point where values would be decoded.
+
+    The format is told by the file's first bytes. Files behind a manifest stay where they are until a column
+    is asked for them; the archive is closed when the table is no longer referred to. A missing validation
+    split stays missing: see `splits.cut_validation`.
+
+    Args:
+        path: A folder, .zip or .tar (also .gz, .bz2, .xz) with a manifest and perhaps a dataset.yaml; an
+            .npz or .parquet file, or a lone .csv or .jsonl manifest, with perhaps a `<stem>.dataset.yaml`
+            beside it.
+        manifest: Name of the manifest inside, before what dataset.yaml says.
+        limits: What the data may cost.
+
+    Returns:
+        The table. Its `sha256` depends on content and names alone, not on times.
+
+    Raises:
+        DatasetError: With all problems found, each with its code, and its row where it has one.
+        StorageError: A compressed tar does not fit on the disk.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_manifest(FolderSource(path, limits), manifest=manifest, limits=limits)
+    file = open_regular(path)
+    found = identify(file.read_at(0, HEAD_BYTES), path.name)
+    if found == "zip":
+        return _read_zip(path, file, manifest, limits)
+    if found == "tar":
+        return read_manifest(TarSource(file, None, limits), manifest=manifest, limits=limits)
+    if found in ("gzip", "bzip2", "xz"):
+        return read_manifest(TarSource(file, found, limits), manifest=manifest, limits=limits)
+    description, sidecar_sha256 = _sidecar(path, limits)
+    if found == "parquet":
+        _refuse_manifest(manifest)
+        # Imported where it is wanted: pyarrow takes 0.2 s that readers of other formats should not wait.
+        from fdkd_core.data.parquet import read_parquet
+
+        return read_parquet(path, file, description, limits, sidecar_sha256=sidecar_sha256)
+    return read_manifest(
+        SingleFile(file, limits),
+        manifest=path.name,
+        limits=limits,
+        description=description,
+        sidecar_sha256=sidecar_sha256,
+    )
+
+
+def _read_zip(path: Path, file: OpenFile, manifest: str | None, limits: Limits) -> Table:
+    arrays = _opened_npz(path, file, limits)
+    if arrays is None:
+        return read_manifest(ZipSource(file, limits), manifest=manifest, limits=limits)
+    _refuse_manifest(manifest)
+    description, sidecar_sha256 = _sidecar(path, limits)
+    return read_npz(arrays, description, limits, sidecar_sha256=sidecar_sha256)
+
+
+def _opened_npz(path: Path, file: OpenFile, limits: Limits) -> ZipSource | None:
+    """The zip as an .npz, if it is one. Stored uploads have no suffix, so the content decides."""
+    if path.suffix.lower() == ".npz":
+        return open_npz(file, limits)
+    try:
+        source = open_npz(file, limits)
+    except DatasetError:  # say too many members; whoever reads it as an archive reports what is wrong
+        return None
+    return source if is_npz(source) else None
+
+
+def _refuse_manifest(manifest: str | None) -> None:
+    if manifest is not None:
+        raise DatasetError(
+            Problem(
+                "missing_file", f"there is no manifest {quote(manifest)}: the file holds the table itself"
+            )
+        )
+
+
+def _sidecar(path: Path, limits: Limits) -> tuple[Description, str]:
+    """The `<stem>.dataset.yaml` beside a file and its hash, or an empty description and ""."""
+    beside = path.with_name(f"{path.stem}.dataset.yaml")
+    if not os.path.lexists(beside):
+        return Description(), ""
+    content = open_regular(beside).read_at(0, limits.max_description_bytes + 1)
+    return parse_description(content, limits), hashlib.sha256(content).hexdigest()
