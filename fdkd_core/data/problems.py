@@ -26,8 +26,8 @@ class ProblemLog:
         self._by_code: dict[str, _OfOneCode] = {}
         self._broken: set[int] = set()
 
-    def __bool__(self) -> bool:
-        return bool(self._by_code)
+    def __len__(self) -> int:
+        return sum(of_code.count for of_code in self._by_code.values())
 
     def add(self, code: str, detail: str, *, row: int | None = None, pointer: str | None = None) -> None:
         """Notes one problem.

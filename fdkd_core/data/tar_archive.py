@@ -29,6 +29,8 @@ _MAX_NAME_RECORD_BYTES = 64 * 1024
 """A long name or a set of extended attributes comes as a small file of its own before the member."""
 _MAX_XZ_BYTES = 256 * MiB
 """Memory of the xz decoder; `xz -9` wants 65 MiB."""
+_MAX_PROBLEMS = 1_000
+"""After this many, the rest is not looked at: the archive is refused anyway."""
 _REGULAR = (b"0", b"\0", b"7")
 _FOLDER = b"5"
 _SPECIAL = {
@@ -217,7 +219,7 @@ def _read_members(file: OpenFile, limits: Limits) -> dict[str, _Member]:
     total_bytes = 0
     while True:
         block = file.read_at(offset, _BLOCK)
-        if not block or not block.strip(b"\0"):
+        if not block or len(log) > _MAX_PROBLEMS or not block.strip(b"\0"):
             break
         num_entries += 1
         if num_entries > limits.max_archive_entries:

@@ -31,6 +31,8 @@ _DEFLATE_SLACK_BYTES = 1 << 16
 _FLAG_ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _FLAG_UTF8 = 0x0800
 _UNIX = 3
+_MAX_PROBLEMS = 1_000
+"""After this many, the rest of the list is not looked at: the archive is refused anyway."""
 
 
 class _Directory(NamedTuple):
@@ -186,38 +188,24 @@ def _read_entries(directory: _Directory, file_bytes: int, limits: Limits) -> dic
     entries: list[tuple[str, _Entry]] = []
     seen: dict[str, str] = {}
     position = 0
-    listed = 0
+    num_listed = 0
     total_bytes = 0
     content = directory.content
-    while position < len(content):
-        listed += 1
-        if listed > limits.max_archive_entries:
-            raise _over("it lists more entries than it admits", limits)
+    while position < len(content) and len(log) < _MAX_PROBLEMS:
+        num_listed += 1
+        if num_listed > directory.num_entries:
+            break
         if position + _ENTRY.size > len(content) or content[position : position + 4] != b"PK\x01\x02":
             raise _damaged("its list of contents is garbled")
-        fields = _ENTRY.unpack_from(content, position)
         (
-            _,
-            _,
-            system,
-            _,
-            flags,
-            method,
-            _,
-            _,
-            crc32,
-            packed,
-            unpacked,
-            name_bytes,
-            extra_bytes,
-            comment_bytes,
-        ) = fields[:14]
-        attributes, offset = fields[16:18]
+            _, _, system, _, flags, method, _, _, crc32, packed, unpacked,
+            name_bytes, extra_bytes, comment_bytes, _, _, attributes, offset,
+        ) = _ENTRY.unpack_from(content, position)  # fmt: skip
         start = position + _ENTRY.size
         raw_name = content[start : start + name_bytes]
-        extra = content[start + name_bytes : start + name_bytes + extra_bytes]
         position = start + name_bytes + extra_bytes + comment_bytes
         if 0xFFFFFFFF in (packed, unpacked, offset):
+            extra = content[start + name_bytes : start + name_bytes + extra_bytes]
             unpacked, packed, offset = _wide_fields(extra, unpacked, packed, offset)
         name = without_dot(_decoded(raw_name, flags))
         is_folder = name.endswith("/")
@@ -248,13 +236,13 @@ def _read_entries(directory: _Directory, file_bytes: int, limits: Limits) -> dic
         seen[key] = name
         total_bytes += unpacked
         entries.append((name, _Entry(raw_name, offset, 0, packed, unpacked, crc32, method)))
-    if listed != directory.num_entries and listed & 0xFFFF != directory.num_entries:
-        raise _damaged("it lists another number of entries than it says")
     if total_bytes > limits.max_total_bytes or (
         total_bytes > limits.total_ratio_floor_bytes and total_bytes > limits.max_ratio * file_bytes
     ):
         log.add("archive_limit", f"the archive of {file_bytes} bytes unpacks to {total_bytes}")
     log.raise_if_any()
+    if num_listed != directory.num_entries:
+        raise _damaged("it lists another number of entries than it says")
     return _without_overlap(entries, directory.offset, limits)
 
 
@@ -279,7 +267,7 @@ def _without_overlap(
     end = directory_offset
     placed: dict[str, _Entry] = dict(entries)
     for name, entry in sorted(entries, key=lambda pair: pair[1].offset, reverse=True):
-        placed[name] = entry._replace(end=end)
+        placed[name] = _Entry(entry.raw_name, entry.offset, end, *entry[3:])
         if entry.offset + _LOCAL.size + len(entry.raw_name) + entry.packed_bytes > end:
             log.add("unsafe_entry", f"{quote(name)} overlaps another member")
         end = entry.offset
