@@ -35,16 +35,22 @@ _DTYPES = {
 }
 
 
+def render_weights(model: nn.Module) -> bytes:
+    """Parameters and buffers as a safetensors file: equal bytes for equal weights."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()
+    }
+    rendered: bytes = render_safetensors(tensors, metadata={"format": "pt"})
+    return rendered
+
+
 def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Writes parameters and buffers as safetensors: whole or not at all, equal bytes for equal weights.
+    """Writes `render_weights`, whole or not at all.
 
     Raises:
         StorageError: The disk is full or failing.
     """
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()
-    }
-    write_atomic(path, render_safetensors(tensors, metadata={"format": "pt"}))
+    write_atomic(path, render_weights(model))
 
 
 def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bundle_samples import SPECS, make_card, result
+
+from fdkd_core.bundle.card import ModelCard, escape, render_card
+from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.spec.result import Uplift
+
+CONFIG = BundleConfig(
+    architecture=SPECS["audio"], input_shape=(1, 40, 48), input_dtype="float32", num_classes=3
+)
+ONNX = OnnxRecord(
+    opset=20, max_abs_difference=2e-6, relative_difference=3e-7, equal_predictions=199, num_samples=200
+)
+
+
+def render(card: ModelCard, **changes: Any) -> str:
+    fields: dict[str, Any] = {
+        "role": "student",
+        "folder": "student",
+        "config": CONFIG,
+        "kind": "audio",
+        "classes": ["zero", "one", "two"],
+        "onnx": ONNX,
+    }
+    return render_card(card, **(fields | changes))
+
+
+def uplift(test: float, error: float = 0.01) -> Uplift:
+    return Uplift(
+        val_accuracy=test,
+        test_accuracy=test,
+        test_macro_f1=test,
+        teacher_gap_closed=None,
+        standard_error=error,
+    )
+
+
+def test_it_says_what_matters() -> None:
+    text = render(make_card())
+    for words in (
+        "# image-teaches-audio",
+        "Distilled from a teacher of the modality image with fd\\_cmkd",
+        "| student | m | 12,345 | 90.0 % |",
+        "| control | m | 12,345 | 86.0 % |",
+        "4.0 points better than the same student trained without a teacher",
+        "differences under 2.4 points may be noise",
+        "closed 44 %",
+        'fdkd_core.load_student("student")',
+        "onnxruntime.InferenceSession",
+        "(1, 1, 40, 48), np.float32",
+        "same prediction on 199",
+        "train 1000, val 200, test 200",
+        "Of the data: 3 duplicates",
+        "ab" * 32,
+        "cd" * 32,
+        "Seed: 7",
+        "torch 2.13.0",
+        "sgd (lr 0.05)",
+    ):
+        assert words in text, words
+    assert "sha256 of the teacher" not in text
+    assert "more than rounding" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (-0.05, "5.0 points worse than"),
+        (0.0, "exactly as good as"),
+        (0.015, "This difference is within that noise"),
+    ],
+)
+def test_uplift_in_plain_words(value: float, words: str) -> None:
+    assert words in render(make_card(uplift=uplift(value)))
+
+
+def test_jobs_without_control_or_teacher() -> None:
+    card = make_card(uplift=None, results={"student": result("m", SPECS["audio"], 0.9)})
+    assert "Not known: no control was trained" in render(card)
+    assert "The control is" not in render(card)
+    train = make_card(
+        uplift=None,
+        spec={"kind": "train", "name": "n"},
+        results={"student": result("m", SPECS["audio"], 0.9)},
+    )
+    assert "without a teacher" in render(train)
+    assert "Did the teacher help" not in render(train, onnx=None)
+    assert "onnx" not in render(train, onnx=None)
+
+
+def test_disagreement_is_not_hidden() -> None:
+    bad = ONNX.model_copy(update={"relative_difference": 0.02})
+    assert "more than rounding explains" in render(make_card(), onnx=bad)
+
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "[click](javascript:alert(1))",
+    "![x](http://e.org/a.png)",
+    "a | b",
+    "`code`\n\n# Heading",
+    "www.evil.org",
+    "https://evil.org",
+    "me@evil.org",
+    "*bold* _it_ ~no~ $x$",
+    "&lt;b&gt;",
+]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_user_texts_stay_texts(evil: str) -> None:
+    shown = escape(evil)
+    assert "\n" not in shown
+    assert "<" not in shown
+    assert ">" not in shown
+    card = make_card()
+    hostile = make_card(
+        spec=card.spec | {"name": evil, "dataset": evil, "method": {"name": "x", evil: evil}},
+        data_report={"splits": {evil: 1}, "warnings": [evil]},
+        versions={evil: evil},
+    )
+    text = render(hostile, classes=[evil, "b", "c"], folder='x"); import os #```', kind="audio")
+    for raw in EVIL:
+        if raw != "&lt;b&gt;":
+            assert raw not in text
+    # The same lines as ever: no heading, list item, table row or code fence was added.
+    plain = render(card, classes=["a", "b", "c"])
+    assert len(text.splitlines()) == len(plain.splitlines())
+    assert text.count("\n```") == plain.count("\n```")
+
+
+def test_long_texts_are_cut() -> None:
+    assert len(escape("a" * 10_000)) == 300
