@@ -55,7 +55,7 @@ class TrainingBatches:
         self._rows = rows
         self._seed = seed
         self._augment = augment
-        self.steps_per_epoch = min(math.ceil(len(rows) / batch_size), max(1, len(rows) // 2))
+        self.steps_per_epoch = steps_per_epoch(len(rows), batch_size)
 
     def positions(self, step: int) -> NDArray[np.int64]:
         """Places within the training rows that step number `step` trains on."""
@@ -72,6 +72,11 @@ class TrainingBatches:
             generator = _generator(self._seed, _AUGMENT, step)
             inputs = self._kind.augment(inputs, generator, self._augment, self._modality.recipe)
         return Batch(np.ascontiguousarray(inputs), self._labels[rows], positions)
+
+
+def steps_per_epoch(num_rows: int, batch_size: int) -> int:
+    """Batches that an epoch is divided into, each of at least two rows where there are two."""
+    return min(math.ceil(num_rows / batch_size), max(1, num_rows // 2))
 
 
 def clean_inputs(modality: ModalityData, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -1,0 +1,138 @@
+"""What a person at a terminal sees: a progress bar while it runs, a table of results at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fdkd_core.errors import InputError
+from fdkd_core.events import Event
+from fdkd_core.spec.result import ModelResult, RunResult
+
+PHASE_WORDS = {
+    "teacher": "training the teacher",
+    "student": "training the student",
+    "control": "training the control, the same student without a teacher",
+    "finalise": "testing and writing the student",
+}
+
+
+class TerminalProgress:
+    """A bar over all phases on stderr; on anything but a terminal, a line per phase instead."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Shows one event."""
+        match event["event"]:
+            case "run_started":
+                total = sum(phase["total_steps"] for phase in event["phases"])
+                self._task = self._progress.add_task("preparing", total=total, figures="")
+            case "data_loaded":
+                self._show_data(event["report"])
+            case "phase_started":
+                resumed = f", resumed at step {event['step']}" if event["resumed"] else ""
+                self._say(f"[bold]{PHASE_WORDS[event['phase']]}[/]{resumed}")
+                self._update(description=event["phase"], figures="")
+            case "step":
+                self._update(completed=event["job_step"])
+            case "epoch":
+                self._update(figures=f"epoch {event['epoch']}: val accuracy {event['accuracy']:.3f}")
+            case "warning":
+                self._say(f"[yellow]warning:[/] {event['message']}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+    def _update(self, **fields: Any) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, **fields)
+
+    def _show_data(self, report: dict[str, Any]) -> None:
+        counts = ", ".join(f"{split} {part['rows']}" for split, part in report["splits"].items())
+        self._say(f"[bold]data[/]  {len(report['classes'])} classes; {counts}")
+        for name, modality in report["modalities"].items():
+            self._say(f"      {name}: {modality['kind']} {modality['input_shape']}")
+        for warning in report["warnings"]:
+            self._say(f"      [yellow]{warning}[/]")
+
+
+def show_result(console: Console, result: RunResult, out_dir: Path) -> None:
+    """Prints the table of results and what it means."""
+    table = Table(title=result.name, title_justify="left", title_style="bold")
+    for heading in ("", "sees", "network", "parameters", "size"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "size") else "left")
+    for heading in ("val acc", "test acc", "macro-F1", "seconds"):
+        table.add_column(heading, justify="right")
+    for role, model in (
+        ("teacher", result.teacher),
+        ("student", result.student),
+        ("control", result.control),
+    ):
+        if model is not None:
+            table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
+    console.print(table)
+    if result.uplift is not None:
+        uplift = result.uplift
+        noise = 2 * uplift.standard_error
+        verdict = (
+            "within the noise of this test split"
+            if abs(uplift.test_accuracy) <= noise
+            else "more than the noise of this test split"
+        )
+        console.print(
+            f"uplift over the control: [bold]{100 * uplift.test_accuracy:+.1f} points[/] of test accuracy, "
+            f"{verdict} (±{100 * noise:.1f}; one seed)",
+            highlight=False,
+        )
+    console.print(f"student bundle: [bold]{out_dir / result.bundle}[/]", highlight=False, soft_wrap=True)
+
+
+def show_problems(console: Console, error: InputError) -> None:
+    """Prints every problem of bad input, one a line."""
+    console.print(f"[bold red]{(error.__doc__ or error.code).strip().rstrip('.')}:[/]")
+    for problem in error.problems:
+        console.print(f"  - {problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _row(role: str, model: ModelResult) -> list[str]:
+    network = str(model.architecture["name"])
+    if "width" in model.architecture:
+        network += f" w{model.architecture['width']}"
+    return [
+        role,
+        model.modality,
+        network,
+        f"{model.parameters:,}",
+        f"{model.size_bytes / 1024:,.0f} KiB",
+        f"{100 * model.val.accuracy:.1f}",
+        f"{100 * model.test.accuracy:.1f}",
+        f"{100 * model.test.macro_f1:.1f}",
+        f"{model.seconds:.1f}" if model.epochs else "given",
+    ]

@@ -1,0 +1,132 @@
+"""After training: the test split, read once, then the bundles and the result."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdkd_core.bundle import ModelCard, write_bundle
+from fdkd_core.bundle.card import Role
+from fdkd_core.data.batches import clean_inputs
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.models.cost import multiply_adds, parameter_count
+from fdkd_core.models.weights import render_weights
+from fdkd_core.phases import ModelRole, Trained, evaluate_model
+from fdkd_core.spec import DistillSpec, TrainSpec
+from fdkd_core.spec.result import ModelResult, RunResult, SplitMetrics, Uplift
+from fdkd_core.versions import library_versions
+from fdkd_core.workspace import Workspace
+
+MIN_TEACHER_GAP = 0.01
+"""Of a gap smaller than a point, the share closed is a ratio of noise."""
+
+
+@dataclass(frozen=True)
+class Finalisation:
+    """Everything the last phase reads."""
+
+    spec: DistillSpec | TrainSpec
+    data: PairedDataset
+    workspace: Workspace
+    device: torch.device
+    identity: dict[str, Any]
+
+    def finish(self, trained: dict[ModelRole, Trained], *, threads: int, started: float) -> RunResult:
+        """Reads the test split, once per model, writes the bundles and the result."""
+        results: dict[ModelRole, ModelResult] = {}
+        right: dict[ModelRole, NDArray[np.bool_]] = {}
+        labels = self.data.labels[self.data.splits["test"]]
+        for role, model in trained.items():
+            val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
+            test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
+            right[role] = outputs.logits.numpy().argmax(axis=1) == labels
+            results[role] = self._model_result(model, val=val, test=test)
+        uplift = None
+        if "control" in results:
+            uplift = _uplift(results, right["student"], right["control"])
+        versions = library_versions()
+        card = ModelCard(
+            spec=self.spec.model_dump(mode="json"),
+            results=results,
+            uplift=uplift,
+            data_report=self.data.report,
+            identity=self.identity,
+            versions=versions,
+        )
+        bundled: tuple[Role, ...] = ("student", "teacher")
+        for role in bundled:
+            if role in trained and trained[role].epochs > 0:
+                self._write_bundle(role, trained[role], card)
+        result = RunResult(
+            kind=self.spec.kind,
+            name=self.spec.name,
+            spec_sha256=self.identity["spec"],
+            data_sha256=self.data.sha256,
+            classes=len(self.data.classes),
+            teacher=results.get("teacher"),
+            student=results["student"],
+            control=results.get("control"),
+            uplift=uplift,
+            bundle="student",
+            teacher_bundle="teacher" if "teacher" in trained and trained["teacher"].epochs else None,
+            versions=versions,
+            device=str(self.device),
+            threads=threads,
+            seconds=time.monotonic() - started,
+        )
+        self.workspace.finish(result)
+        return result
+
+    def _model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
+        recipe = self.data.modalities[trained.modality].recipe
+        weights = render_weights(trained.model)
+        return ModelResult(
+            modality=trained.modality,
+            architecture=trained.architecture.model_dump(mode="json"),
+            parameters=parameter_count(trained.model),
+            multiply_adds=multiply_adds(trained.model, tuple(recipe["input_shape"])),
+            size_bytes=len(weights),
+            val=val,
+            test=test,
+            seconds=trained.seconds,
+            epochs=trained.epochs,
+            best_epoch=trained.best_epoch,
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+        )
+
+    def _write_bundle(self, role: Role, trained: Trained, card: ModelCard) -> None:
+        modality = self.data.modalities[trained.modality]
+        # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
+        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" else None
+        write_bundle(
+            self.workspace.folder / role,
+            model=trained.model,
+            architecture=trained.architecture,
+            recipe=modality.recipe,
+            classes=self.data.classes,
+            card=card,
+            parity_inputs=parity,
+            role=role,
+        )
+
+
+def _uplift(
+    results: dict[ModelRole, ModelResult], student_right: NDArray[np.bool_], control_right: NDArray[np.bool_]
+) -> Uplift:
+    student, control, teacher = results["student"], results["control"], results["teacher"]
+    gained = student.test.accuracy - control.test.accuracy
+    gap = teacher.test.accuracy - control.test.accuracy
+    paired = student_right.astype(np.float64) - control_right.astype(np.float64)
+    return Uplift(
+        val_accuracy=student.val.accuracy - control.val.accuracy,
+        test_accuracy=gained,
+        test_macro_f1=student.test.macro_f1 - control.test.macro_f1,
+        teacher_gap_closed=gained / gap if gap >= MIN_TEACHER_GAP else None,
+        standard_error=float(paired.std() / np.sqrt(len(paired))),
+    )

@@ -1,0 +1,51 @@
+"""Where and with what a run works, as opposed to what it is asked for (`fdkd_core.spec`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from fdkd_core.errors import Problem, SpecError, quote
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and with what a run works. None of it changes what is asked for."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU if there is one."""
+    threads: int | None = None
+    """CPU threads of torch; null takes the usable cores. A resume is bit-identical only with the same."""
+    manifest: str | None = None
+    """Manifest of the dataset to read, where it ships several."""
+    models: Mapping[str, Path] = field(default_factory=dict)
+    """What each model reference of the spec stands for."""
+    checkpoint_secret: bytes | None = None
+    """Signs checkpoints, for folders that others can write to."""
+    keep_checkpoints: bool = False
+    cache_dir: Path | None = None
+    """Where decoded columns too large for memory are kept during the run."""
+    decode_workers: int | None = None
+    """Processes that decode; null chooses by the amount of data."""
+
+
+def prepare_torch(options: RunOptions) -> tuple[torch.device, int]:
+    """Chooses device and thread count, and sets torch to them.
+
+    Raises:
+        SpecError: A GPU was asked for where there is none.
+    """
+    threads = options.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    name = options.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SpecError(
+            Problem("not_available", f"the device {quote(name)} was asked for, but there is no GPU")
+        )
+    return torch.device(name), threads

@@ -1,0 +1,221 @@
+"""One phase of a run: train one model, resuming from its checkpoint where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from fdkd_core.data.batches import TrainingBatches
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import IncompatibleError, Problem
+from fdkd_core.events import EventLog, StepAverages
+from fdkd_core.memory_limit import require_memory
+from fdkd_core.methods import build_method
+from fdkd_core.models import build_model
+from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.spec import ArchitectureSpec, MethodSpec, NoneSpec, TrainingSpec
+from fdkd_core.spec.result import SplitMetrics
+from fdkd_core.tasks.classification import split_metrics
+from fdkd_core.training.checkpoint import CheckpointStore
+from fdkd_core.training.evaluation import predict_rows
+from fdkd_core.training.loop import Hooks, LoopState, StepMetrics, Trainee, fit, make_optimizer
+from fdkd_core.training.randomness import seed_torch
+
+ModelRole = Literal["teacher", "student", "control"]
+NO_DISTILLATION = NoneSpec()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase trains, and how."""
+
+    name: ModelRole
+    modality: str
+    architecture: ArchitectureSpec
+    pointer: str
+    """Where the architecture stands in the spec."""
+    training: TrainingSpec
+    method: MethodSpec = NO_DISTILLATION
+    teacher_outputs: ModelOutput | None = None
+    """Of the training rows; None without a teacher."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with the weights that validation picked."""
+
+    modality: str
+    architecture: ArchitectureSpec
+    model: Backbone
+    epochs: int
+    best_epoch: int
+    seconds: float
+
+
+def vocab_size(data: PairedDataset, modality: str) -> int | None:
+    """Number of token ids of a text modality; None for float inputs."""
+    return data.modalities[modality].recipe.get("vocab_size")
+
+
+def make_model(phase: Phase, data: PairedDataset) -> Backbone:
+    """The phase's network with its seeded initial weights: the same for a student and its control.
+
+    Raises:
+        IncompatibleError: The architecture cannot take the modality.
+    """
+    seed_torch(phase.training.seed, "weights")
+    recipe = data.modalities[phase.modality].recipe
+    return build_model(
+        phase.architecture,
+        tuple(recipe["input_shape"]),
+        len(data.classes),
+        vocab_size(data, phase.modality),
+        pointer=phase.pointer,
+    )
+
+
+def evaluate_model(
+    model: Backbone, data: PairedDataset, modality: str, split: str, device: torch.device
+) -> tuple[SplitMetrics, ModelOutput]:
+    """Metrics and outputs of a model on one split."""
+    rows = data.splits[split]  # type: ignore[index]
+    outputs = predict_rows(model, data.modalities[modality], rows, device)
+    return split_metrics(outputs.logits.numpy(), data.labels[rows]), outputs
+
+
+def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Trainee:
+    """Builds model, method, optimiser and batches of a phase.
+
+    Raises:
+        IncompatibleError: Architecture, method, batch size and data do not fit together.
+    """
+    training, rows = phase.training, data.splits["train"]
+    if len(rows) < training.batch_size:
+        raise IncompatibleError(
+            Problem(
+                "dataset_too_small",
+                f"batches of {training.batch_size} need at least as many training rows; found {len(rows)}",
+                phase.pointer.replace("architecture", "train/batch_size")
+                if phase.name == "teacher"
+                else "/training/batch_size",
+            )
+        )
+    model = make_model(phase, data)
+    require_memory(model, data.modalities[phase.modality].recipe, training, device, phase.pointer)
+    seed_torch(training.seed, "method")
+    teacher_dim = phase.teacher_outputs.features.shape[1] if phase.teacher_outputs else model.feature_dim
+    try:
+        method = build_method(
+            phase.method,
+            student_dim=model.feature_dim,
+            teacher_dim=teacher_dim,
+            num_classes=len(data.classes),
+        )
+    except ValueError as error:
+        raise IncompatibleError(Problem("incompatible", str(error), "/method")) from None
+    model.to(device)
+    method.to(device)
+    return Trainee(
+        model=model,
+        method=method,
+        optimizer=make_optimizer(model, method, training),
+        spec=training,
+        batches=TrainingBatches(
+            data.modalities[phase.modality],
+            data.labels,
+            rows,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            augment=training.augment,
+        ),
+        validate=lambda: evaluate_model(model, data, phase.modality, "val", device)[0],
+        teacher_outputs=phase.teacher_outputs,
+        device=device,
+    )
+
+
+def run_phase(
+    phase: Phase,
+    data: PairedDataset,
+    *,
+    checkpoints: Path,
+    key: str,
+    log: EventLog,
+    should_stop: Callable[[], bool],
+    device: torch.device,
+    steps_before: int,
+    secret: bytes | None = None,
+) -> tuple[Trained, int]:
+    """Trains a phase to its end; a phase that already ended is only loaded.
+
+    Args:
+        phase: What to train.
+        data: The dataset.
+        checkpoints: Folder for this phase's checkpoints.
+        key: Identity of the run, which binds the checkpoints to it.
+        log: Told of everything.
+        should_stop: Asked before every step.
+        device: Where to train.
+        steps_before: Steps of the phases before this one, for the job's progress.
+        secret: Signs the checkpoints; see `CheckpointStore`.
+
+    Returns:
+        The trained model, and the number of steps of this phase.
+    """
+    trainee = make_trainee(phase, data, device)
+    store = CheckpointStore(
+        checkpoints, f"{key}/{phase.name}", secret=secret, warn=lambda text: log.emit("warning", message=text)
+    )
+    seed_torch(phase.training.seed, "dropout")
+    state = store.restore(trainee)
+    log.emit(
+        "phase_started",
+        phase=phase.name,
+        step=state.step,
+        total_steps=trainee.total_steps,
+        resumed=state.step > 0,
+    )
+    averages = StepAverages(
+        log,
+        phase.name,
+        steps_per_epoch=trainee.batches.steps_per_epoch,
+        total_steps=trainee.total_steps,
+        before=steps_before,
+    )
+    epochs_told = len(state.history)
+
+    def on_metrics(metrics: StepMetrics) -> None:
+        averages.add(metrics)
+
+    def on_checkpoint(state: LoopState, must: bool) -> None:
+        nonlocal epochs_told
+        for record in state.history[epochs_told:]:
+            log.emit("epoch", phase=phase.name, best_epoch=state.best_epoch, **record)
+        epochs_told = len(state.history)
+        if store.save_if_due(trainee, state, must=must):
+            log.emit("checkpoint", phase=phase.name, step=state.step)
+
+    state = fit(trainee, state, Hooks(on_metrics, should_stop, on_checkpoint))
+    trainee.model.load_state_dict(state.best_weights)
+    trainee.model.eval()
+    log.emit(
+        "phase_finished",
+        phase=phase.name,
+        epochs=len(state.history),
+        best_epoch=state.best_epoch,
+        stopped_early=state.stopped_early,
+        seconds=state.seconds,
+    )
+    trained = Trained(
+        phase.modality,
+        phase.architecture,
+        trainee.model,
+        epochs=len(state.history),
+        best_epoch=state.best_epoch,
+        seconds=state.seconds,
+    )
+    return trained, trainee.total_steps

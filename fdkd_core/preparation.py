@@ -1,0 +1,82 @@
+"""Before training: the given teacher, the data, and the spec with its open choices filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fdkd_core.data.dataset import load_dataset
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import ModelFileError, Problem, quote
+from fdkd_core.models import default_architecture
+from fdkd_core.options import RunOptions
+from fdkd_core.spec import ArchitectureSpec, DistillSpec, TrainingSpec, TrainSpec
+from fdkd_core.teachers import GivenTeacher
+
+
+def given_teacher(spec: DistillSpec | TrainSpec, options: RunOptions) -> GivenTeacher | None:
+    """The teacher that the spec names, or None when the job trains one (or has none).
+
+    Raises:
+        ModelFileError: It is unknown or not usable.
+        IncompatibleError: The spec contradicts it.
+    """
+    if not isinstance(spec, DistillSpec) or spec.teacher.model is None:
+        return None
+    reference = spec.teacher.model
+    if reference not in options.models:
+        raise ModelFileError(
+            Problem("not_found", f"the model {quote(reference)} is not known", "/teacher/model")
+        )
+    return GivenTeacher(spec.teacher, options.models[reference])
+
+
+def load_data(
+    spec: DistillSpec | TrainSpec, path: Path, given: GivenTeacher | None, options: RunOptions
+) -> PairedDataset:
+    """The dataset with the job's modalities; a given teacher's goes through its own preprocessing.
+
+    Raises:
+        DatasetError: Everything that is wrong with it.
+    """
+    modalities = [spec.student.modality]
+    recipes = {}
+    if isinstance(spec, DistillSpec):
+        if spec.teacher.modality != spec.student.modality:
+            modalities.insert(0, spec.teacher.modality)
+        if given is not None and given.recipe is not None:
+            recipes[spec.teacher.modality] = given.recipe
+    return load_dataset(
+        path,
+        modalities,
+        manifest=options.manifest,
+        seed=spec.training.seed,
+        recipes=recipes,
+        cache_dir=options.cache_dir,
+        workers=options.decode_workers,
+    )
+
+
+def resolve_spec(
+    spec: DistillSpec | TrainSpec, data: PairedDataset, given: GivenTeacher | None
+) -> DistillSpec | TrainSpec:
+    """The spec with the architectures that were left open filled in: equal runs give equal text."""
+
+    def default_for(modality: str) -> ArchitectureSpec:
+        return default_architecture(data.modalities[modality].recipe["kind"])
+
+    student = spec.student
+    if student.architecture is None:
+        student = student.model_copy(update={"architecture": default_for(student.modality)})
+    if isinstance(spec, TrainSpec):
+        return spec.model_copy(update={"student": student})
+    teacher = spec.teacher
+    if given is not None:
+        teacher = teacher.model_copy(update={"architecture": given.architecture})
+    else:
+        teacher = teacher.model_copy(
+            update={
+                "architecture": teacher.architecture or default_for(teacher.modality),
+                "train": teacher.train or TrainingSpec(),
+            }
+        )
+    return spec.model_copy(update={"student": student, "teacher": teacher})

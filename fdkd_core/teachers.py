@@ -1,0 +1,88 @@
+"""A teacher that is given instead of trained: a bundle folder, or safetensors beside an architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fdkd_core.atomic_files import sha256_file
+from fdkd_core.bundle import Bundle, load_bundle
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
+from fdkd_core.models import build_model
+from fdkd_core.models.base import Backbone
+from fdkd_core.models.weights import load_weights
+from fdkd_core.spec import ArchitectureSpec, TeacherSpec
+
+
+class GivenTeacher:
+    """A model file or bundle named by `teacher.model`.
+
+    Args:
+        spec: The teacher part of the spec; `spec.model` is set.
+        path: What the reference stands for.
+
+    Raises:
+        ModelFileError: It is not a usable bundle, or a weights file without an architecture.
+        IncompatibleError: The spec states another architecture than the bundle's.
+    """
+
+    def __init__(self, spec: TeacherSpec, path: Path) -> None:
+        self._path = path
+        self._bundle: Bundle | None = None
+        if not path.exists():
+            raise ModelFileError(
+                Problem("not_found", f"the model {quote(str(spec.model))} does not exist", "/teacher/model")
+            )
+        if path.is_dir():
+            self._bundle = load_bundle(path)
+            self.architecture: ArchitectureSpec = self._bundle.architecture
+            self.sha256 = sha256_file(path / "model.safetensors")
+            if spec.architecture is not None and spec.architecture != self.architecture:
+                raise IncompatibleError(
+                    Problem(
+                        "incompatible",
+                        f"the model's bundle holds {self.architecture!r}; leave the architecture out",
+                        "/teacher/architecture",
+                    )
+                )
+        else:
+            if spec.architecture is None:
+                raise ModelFileError(
+                    Problem("missing_field", "is required with a weights file", "/teacher/architecture")
+                )
+            self.architecture = spec.architecture
+            self.sha256 = sha256_file(path)
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """The bundle's preprocessing, which the data must go through; None for a bare weights file."""
+        return self._bundle.recipe if self._bundle else None
+
+    def load(self, data: PairedDataset, modality: str, vocab_size: int | None) -> Backbone:
+        """The teacher, checked against the dataset.
+
+        Raises:
+            IncompatibleError: Its classes are not the dataset's.
+            ModelFileError: The weights do not fit the architecture.
+        """
+        if self._bundle is not None and list(self._bundle.classes) != data.classes:
+            raise IncompatibleError(
+                Problem(
+                    "incompatible",
+                    f"the teacher knows the classes {quote(list(self._bundle.classes))}; "
+                    f"the dataset has {quote(data.classes)}",
+                    "/teacher/model",
+                )
+            )
+        if self._bundle is not None:
+            return self._bundle.model
+        model = build_model(
+            self.architecture,
+            tuple(data.modalities[modality].recipe["input_shape"]),
+            len(data.classes),
+            vocab_size,
+            pointer="/teacher/architecture",
+        )
+        load_weights(self._path, model)
+        return model

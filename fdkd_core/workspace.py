@@ -1,0 +1,126 @@
+"""The output folder of a run: what lies where, whose it is, and that only one process works in it.
+
+job.json           which run owns the folder (hashes of spec, data and given models), spec included
+data_report.json   what was found in the data
+events.jsonl       everything the run said
+work/PHASE/        checkpoints, removed at the end
+teacher/           bundle of the teacher this run trained, which may teach the next
+student/           the bundle that is handed over
+result.json        written last: its existence means that all else is complete
+report.json        only after bad input: the problems found
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fdkd_core.atomic_files import storage_errors, write_json_atomic
+from fdkd_core.errors import InputError, Problem, SpecError
+from fdkd_core.spec.result import RunResult
+
+_OURS = {"job.json", "data_report.json", "events.jsonl", "report.json", ".lock"}
+
+
+class Workspace:
+    """The output folder, opened for one run.
+
+    Args:
+        folder: Made when absent; an existing one must be empty or belong to the same run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.events_path = folder / "events.jsonl"
+        self.student_path = folder / "student"
+        self.teacher_path = folder / "teacher"
+        self._result_path = folder / "result.json"
+        self._lock: int | None = None
+
+    def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
+        """Makes the folder this run's own, or joins it to resume.
+
+        Args:
+            identity: Hashes that tell this run from any other.
+            spec: The resolved spec, kept for readers.
+
+        Raises:
+            SpecError: The folder belongs to another run, holds foreign files, or is in use.
+            StorageError: It cannot be written.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise self._refusal("is not a folder")
+        with storage_errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        job_path = self.folder / "job.json"
+        if job_path.exists():
+            owner = json.loads(job_path.read_text())["identity"]
+            if owner != identity:
+                differing = ", ".join(sorted(k for k in identity if owner.get(k) != identity[k]))
+                raise self._refusal(f"belongs to another run (its {differing} differ)")
+            return
+        foreign = sorted(path.name for path in self.folder.iterdir() if path.name not in _OURS)
+        if foreign:
+            raise self._refusal(f"is not empty (it holds {foreign[0]!r})")
+        write_json_atomic(job_path, {"identity": identity, "spec": spec})
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            # Released by the kernel when the process ends, however it ends.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._refusal("is in use by another process") from None
+
+    def _refusal(self, reason: str) -> InputError:
+        return SpecError(
+            Problem("output_in_use", f"the output folder {self.folder} {reason}; choose another")
+        )
+
+    def checkpoints(self, phase: str) -> Path:
+        """Folder of a phase's checkpoints."""
+        return self.folder / "work" / phase
+
+    def finished_result(self) -> RunResult | None:
+        """The result, when an earlier attempt completed the run."""
+        try:
+            return RunResult.model_validate_json(self._result_path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            return None
+
+    def write_data_report(self, report: dict[str, Any]) -> None:
+        """Keeps what was found in the data."""
+        write_json_atomic(self.folder / "data_report.json", report)
+
+    def finish(self, result: RunResult) -> None:
+        """Publishes the result."""
+        write_json_atomic(self._result_path, result.model_dump(mode="json"))
+
+    def remove_checkpoints(self) -> None:
+        """Frees the space that only an unfinished run needs."""
+        shutil.rmtree(self.folder / "work", ignore_errors=True)
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def write_problem_report(folder: Path, error: InputError) -> None:
+    """Leaves `report.json` with every problem found, and nothing else."""
+    with storage_errors():
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(
+        folder / "report.json",
+        {"code": error.code, "problems": [problem.as_dict() for problem in error.problems]},
+    )
