@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.data.decoding import DistinctValues, decode_column
+from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
 from fdkd_core.data.labels import index_labels
 from fdkd_core.data.limits import DEFAULT, Limits
@@ -206,31 +206,34 @@ def _decode_all(
     """Every column decoded and fitted, or one error with what is wrong in all of them."""
     decoded: dict[str, ModalityData] = {}
     problems: list[Problem] = []
-    for plan in plans:
-        name = plan.column.name
-        known = {(problem.row, problem.code) for problem in plan.problems}
-        problems += plan.problems
-        if plan.recipe is None:
-            continue
-        try:
-            data = decode_column(
-                plan.column,
-                plan.recipe,
-                workers=workers,
-                cache_dir=cache_dir,
-                progress=_named(progress, name),
-                distinct=plan.distinct,
-            )
-        except DatasetError as error:
-            problems += [found for found in error.problems if (found.row, found.code) not in known]
-            continue
-        if not plan.is_given:
-            train_values = data.values[: plan.distinct.num_first]
-            if _is_constant(train_values):
-                detail = "all training values of this column are the same: there is nothing to learn from it"
-                problems.append(Problem("invalid_values", detail, name))
-            data = replace(data, recipe=KINDS[plan.kind.kind].fit(train_values, plan.recipe))
-        decoded[name] = data
+    with DecoderPool(workers) as pool:
+        for plan in plans:
+            name = plan.column.name
+            known = {(problem.row, problem.code) for problem in plan.problems}
+            problems += plan.problems
+            if plan.recipe is None:
+                continue
+            try:
+                data = decode_column(
+                    plan.column,
+                    plan.recipe,
+                    pool=pool,
+                    cache_dir=cache_dir,
+                    progress=_named(progress, name),
+                    distinct=plan.distinct,
+                )
+            except DatasetError as error:
+                problems += [found for found in error.problems if (found.row, found.code) not in known]
+                continue
+            if not plan.is_given:
+                train_values = data.values[: plan.distinct.num_first]
+                if _is_constant(train_values):
+                    detail = (
+                        "all training values of this column are the same: there is nothing to learn from it"
+                    )
+                    problems.append(Problem("invalid_values", detail, name))
+                data = replace(data, recipe=KINDS[plan.kind.kind].fit(train_values, plan.recipe))
+            decoded[name] = data
     if problems:
         raise DatasetError(_first(problems))
     return decoded

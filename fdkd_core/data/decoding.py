@@ -8,8 +8,9 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from fdkd_core.data.table import ModalityData
 from fdkd_core.errors import DatasetError, Problem, StorageError
 from fdkd_core.modalities import KINDS
 from fdkd_core.modalities.base import RawColumn, RawValue, Recipe, RowError
-from fdkd_core.modalities.decoder_process import Decode, DecoderProcess
+from fdkd_core.modalities.decoder_process import Decode, DecoderProcess, DecodeTask
 from fdkd_core.modalities.options import MAX_PROBLEMS
 
 Progress = Callable[[int, int], None]
@@ -69,6 +70,43 @@ class DistinctValues:
         return len(self.rows)
 
 
+class DecoderPool:
+    """Child processes shared by the columns of a data set; each is started when it is first needed.
+
+    Args:
+        workers: Children at most; None takes one per processor, up to four.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is None:
+            has_affinity = hasattr(os, "sched_getaffinity")
+            processors = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+            workers = min(processors, MAX_WORKERS)
+        self.workers = workers
+        # The last one used comes first: no second child is started where one keeps up.
+        self._idle: queue.LifoQueue[DecoderProcess] = queue.LifoQueue()
+        self._children = [DecoderProcess() for _ in range(workers)]
+        for child in self._children:
+            self._idle.put(child)
+
+    def __enter__(self) -> DecoderPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in self._children:
+            child.close()
+
+    def decode(self, task: DecodeTask, values: Sequence[RawValue]) -> list[NDArray[Any] | RowError]:
+        """Waits for a child that is idle and lets it decode; called by as many threads as `workers`."""
+        child = self._idle.get()
+        try:
+            return child.decode(task, values)
+        finally:
+            self._idle.put(child)
+
+
 def decode_column(
     column: RawColumn,
     recipe: Recipe,
@@ -76,6 +114,7 @@ def decode_column(
     workers: int | None = None,
     cache_dir: Path | None = None,
     progress: Progress | None = None,
+    pool: DecoderPool | None = None,
     distinct: DistinctValues | None = None,
     decode: Decode | None = None,
     in_memory_bytes: int = IN_MEMORY_BYTES,
@@ -90,6 +129,7 @@ def decode_column(
         cache_dir: Where the memory-mapped file of a large column goes; it has no name there and vanishes
             with the process. None takes the system's temporary folder.
         progress: Called now and then.
+        pool: Children to use instead of own ones; `workers` is then that of the pool.
         distinct: The column's distinct values, where they are already known.
         decode: Takes the place of the kind's own `decode`.
         in_memory_bytes: Size from which a file is used.
@@ -106,12 +146,15 @@ def decode_column(
     bad: list[Problem] = []
     # Arrays and text are read by numpy and Rust alone; only files need a C decoder.
     is_native = kind.is_native and len(distinct) > 0 and _is_file(column, distinct.rows[0])
-    workers = choose_workers(len(distinct)) if workers is None else workers
-    if is_native and workers > 0:
-        outcomes = _decode_in_children(column, distinct, decode, recipe, kind.stored_dtype, workers)
-    else:
-        outcomes = _decode_here(column, distinct, decode, recipe)
-    with closing(outcomes):
+    with ExitStack() as stack:
+        if is_native and pool is None:
+            pool = stack.enter_context(DecoderPool(workers))
+        if is_native and pool is not None and pool.workers > 0:
+            task = DecodeTask(decode, recipe, kind.stored_dtype)
+            outcomes = _decode_in_children(column, distinct, task, pool)
+        else:
+            outcomes = _decode_here(column, distinct, decode, recipe)
+        stack.callback(outcomes.close)
         for done, (number, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, RowError):
                 row = distinct.rows[number]
@@ -125,16 +168,6 @@ def decode_column(
     if bad:
         raise DatasetError(sorted(bad, key=lambda problem: problem.row or 0))
     return ModalityData(recipe, values, distinct.index)
-
-
-def choose_workers(num_values: int) -> int:
-    """Child processes worth starting for some values: one per processor, at most four.
-
-    Measured on 2 cores with 15,000 small files: see `benchmarks`; two children took little more than half
-    of the time of one. Beyond four, reading the archive in this process becomes the limit.
-    """
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(processors, MAX_WORKERS, num_values // VALUES_PER_WORKER))
 
 
 def _is_file(column: RawColumn, row: int) -> bool:
@@ -159,38 +192,23 @@ def _decode_here(
 
 
 def _decode_in_children(
-    column: RawColumn,
-    distinct: DistinctValues,
-    decode: Decode,
-    recipe: Recipe,
-    dtype: np.dtype[Any],
-    workers: int,
+    column: RawColumn, distinct: DistinctValues, task: DecodeTask, pool: DecoderPool
 ) -> Generator[_Outcome, None, None]:
     """Reads here, decodes there; a few chunks are under way at a time, which bounds memory."""
-    with ExitStack() as stack:
-        idle: queue.SimpleQueue[DecoderProcess] = queue.SimpleQueue()
-        for _ in range(workers):
-            idle.put(stack.enter_context(DecoderProcess(decode, recipe, dtype)))
-
-        def decode_chunk(values: list[RawValue]) -> list[NDArray[Any] | RowError]:
-            child = idle.get()
-            try:
-                return child.decode(values)
-            finally:
-                idle.put(child)
-
-        # Threads only wait for their child. Leaving early drops what has not begun.
-        threads = ThreadPoolExecutor(workers)
-        stack.callback(threads.shutdown, wait=True, cancel_futures=True)
+    num_threads = max(1, min(pool.workers, len(distinct) // VALUES_PER_WORKER))
+    threads = ThreadPoolExecutor(num_threads)  # they only wait for their child
+    try:
         pending: deque[tuple[list[int], Future[list[NDArray[Any] | RowError]]]] = deque()
         for numbers, values, refused in _chunks(column, distinct):
             yield from refused
             if numbers:
-                pending.append((numbers, threads.submit(decode_chunk, values)))
-            if len(pending) > 2 * workers:
+                pending.append((numbers, threads.submit(pool.decode, task, values)))
+            if len(pending) > 2 * num_threads:
                 yield from _collect(pending.popleft())
         while pending:
             yield from _collect(pending.popleft())
+    finally:
+        threads.shutdown(wait=True, cancel_futures=True)
 
 
 def _collect(chunk: tuple[list[int], Future[list[NDArray[Any] | RowError]]]) -> Iterator[_Outcome]:

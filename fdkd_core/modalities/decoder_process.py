@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import pickle
 import resource
 import signal
 import subprocess
@@ -21,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,26 +36,34 @@ Pillow makes at most three copies."""
 CPU_SECONDS = 30
 """Per value. A 50 MP PNG takes about 1 s, 10 minutes of FLAC about 2 s."""
 OPEN_FILES = 32
+MAX_CRASHES = 10
+"""Children lost over one list of values before giving up: as many bad rows as are reported."""
 START_SECONDS = 120
 """Until the child answers; about 0.5 s when the machine is not loaded."""
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 
 
+class DecodeTask(NamedTuple):
+    """What to do with values."""
+
+    decode: Decode
+    recipe: Recipe
+    """Second argument of `decode`; its `input_shape` is the shape of every result."""
+    dtype: np.dtype[Any]
+    """Type of every result."""
+
+
 class DecoderProcess:
-    """One child that decodes values for one recipe; started when first needed, and again after a crash.
+    """One child that decodes values; started when first needed, and again after a crash.
 
     Not for several threads at once.
 
     Args:
-        decode: What the child calls.
-        recipe: Its second argument; `input_shape` is the shape of every result.
-        dtype: Type of every result.
+        cpu_seconds: Allowed for one value.
     """
 
-    def __init__(self, decode: Decode, recipe: Recipe, dtype: np.dtype[Any]) -> None:
-        self._task = pickle.dumps((decode, recipe, dtype))
-        self._shape = tuple(recipe["input_shape"])
-        self._dtype = dtype
+    def __init__(self, *, cpu_seconds: int = CPU_SECONDS) -> None:
+        self._cpu_seconds = cpu_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
@@ -68,18 +75,30 @@ class DecoderProcess:
     ) -> None:
         self.close()
 
-    def decode(self, values: Sequence[RawValue]) -> list[NDArray[Any] | RowError]:
+    def decode(self, task: DecodeTask, values: Sequence[RawValue]) -> list[NDArray[Any] | RowError]:
         """Each value decoded, or why it is not.
 
         When the child dies, a new one takes the values one by one, so that only the guilty are refused,
-        as `decoder_crashed`.
+        as `decoder_crashed`. After `MAX_CRASHES` the rest of the values are refused untried.
         """
         try:
-            return self._exchange(values)
-        except _ChildDiedError as died:
-            if len(values) == 1:
-                return [RowError("decoder_crashed", f"the decoder did not survive this file ({died})")]
-        return [self.decode([value])[0] for value in values]
+            return self._exchange(task, values)
+        except _ChildDiedError:
+            pass
+        outcomes: list[NDArray[Any] | RowError] = []
+        num_crashes = 0
+        for value in values:
+            if num_crashes == MAX_CRASHES:
+                outcomes.append(RowError("decoder_crashed", "not tried, after too many crashes before it"))
+                continue
+            try:
+                outcomes += self._exchange(task, [value])
+            except _ChildDiedError as died:
+                outcomes.append(
+                    RowError("decoder_crashed", f"the decoder did not survive this file ({died})")
+                )
+                num_crashes += 1
+        return outcomes
 
     def close(self) -> None:
         """Ends the child; the next `decode` starts another."""
@@ -90,22 +109,23 @@ class DecoderProcess:
             self._process.wait()
         self._process = self._connection = None
 
-    def _exchange(self, values: Sequence[RawValue]) -> list[NDArray[Any] | RowError]:
+    def _exchange(self, task: DecodeTask, values: Sequence[RawValue]) -> list[NDArray[Any] | RowError]:
         connection = self._connection or self._start()
+        shape = tuple(task.recipe["input_shape"])
         try:
-            connection.send(list(values))
+            connection.send((*task, self._cpu_seconds, list(values)))
             # The child's own limit comes first; this one is for a child that does not run at all.
-            if not connection.poll(2 * CPU_SECONDS * max(1, len(values))):
+            if not connection.poll(60 + 2 * self._cpu_seconds * max(1, len(values))):
                 raise _ChildDiedError(self._bury("no answer"))
             errors = json.loads(connection.recv_bytes(1 << 20))
             num_good = sum(error is None for error in errors)
-            size = num_good * math.prod(self._shape) * self._dtype.itemsize
+            size = num_good * math.prod(shape) * task.dtype.itemsize
             content = connection.recv_bytes(size) if size else b""
         except (EOFError, OSError, ValueError):
             raise _ChildDiedError(self._bury("killed")) from None
         if len(errors) != len(values) or len(content) != size:
             raise _ChildDiedError(self._bury("broken answer"))
-        arrays = iter(np.frombuffer(content, self._dtype).reshape(num_good, *self._shape))
+        arrays = iter(np.frombuffer(content, task.dtype).reshape(num_good, *shape))
         return [next(arrays) if error is None else RowError(*map(str, error)) for error in errors]
 
     def _start(self) -> Connection:
@@ -131,7 +151,6 @@ class DecoderProcess:
             theirs.close()
             self._connection = ours
             try:
-                ours.send_bytes(self._task)
                 if ours.poll(START_SECONDS) and ours.recv_bytes(16) == b"ready":
                     return ours
             except (EOFError, OSError):
@@ -158,16 +177,16 @@ class _ChildDiedError(Exception):
 
 
 def serve(descriptor: int) -> None:
-    """The child: takes the task, then lists of values, until the parent closes the connection."""
+    """The child: takes tasks with their values until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us when it wants to
     with Connection(descriptor) as connection, contextlib.suppress(EOFError, ConnectionError):
-        decode, recipe, dtype = pickle.loads(connection.recv_bytes())  # noqa: S301 - from our parent
         _limit_resources()
         connection.send_bytes(b"ready")
         while True:
             errors: list[tuple[str, str] | None] = []
             arrays: list[bytes] = []
-            for outcome in _decode_each(decode, recipe, connection.recv()):
+            decode, recipe, dtype, cpu_seconds, values = connection.recv()  # a pickle of our parent's
+            for outcome in _decode_each(decode, recipe, cpu_seconds, values):
                 if isinstance(outcome, RowError):
                     errors.append((outcome.code, outcome.detail))
                 else:
@@ -179,11 +198,11 @@ def serve(descriptor: int) -> None:
 
 
 def _decode_each(
-    decode: Decode, recipe: Recipe, values: Sequence[RawValue]
+    decode: Decode, recipe: Recipe, cpu_seconds: int, values: Sequence[RawValue]
 ) -> Iterator[NDArray[Any] | RowError]:
     for value in values:
         used = math.ceil(time.process_time())
-        resource.setrlimit(resource.RLIMIT_CPU, (used + CPU_SECONDS, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CPU, (used + cpu_seconds, resource.RLIM_INFINITY))
         try:
             yield decode(value, recipe)
         except RowError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ from fdkd_core.modalities.options import OptionError
 NUM_SAMPLES = 16
 """Values looked at: enough to notice a column that mixes kinds."""
 
+AGREEING_FRAC = 0.75
+"""Share of the recognised values that must be of one kind. The rest are bad rows, which decoding reports
+better than a guess about the whole column could."""
+
 _STATE_IT = "state the kind in dataset.yaml: image, depth, audio, text, series or vector"
 
 
@@ -27,7 +32,7 @@ class InferredKind(NamedTuple):
 
 
 def infer_kind(samples: Sequence[RawValue], file_names: Sequence[str | None]) -> InferredKind:
-    """The kind that all of some sample values agree on. The content decides; names only describe it.
+    """The kind that nearly all of some sample values agree on. The content decides; names only describe it.
 
     Args:
         samples: Raw values, `NUM_SAMPLES` or so.
@@ -38,13 +43,20 @@ def infer_kind(samples: Sequence[RawValue], file_names: Sequence[str | None]) ->
     """
     if not samples:
         raise OptionError(Problem("unknown_kind", f"there are no values to tell the kind from; {_STATE_IT}"))
-    guesses = [_infer_one(raw, name) for raw, name in zip(samples, file_names, strict=True)]
-    kinds = sorted({guess.kind for guess in guesses})
-    if len(kinds) > 1:
-        raise OptionError(
-            Problem("mixed_kinds", f"the values look like {' and '.join(kinds)}; a column has one kind")
-        )
-    return guesses[0]
+    guesses, unknown = [], []
+    for raw, name in zip(samples, file_names, strict=True):
+        try:
+            guesses.append(_infer_one(raw, name))
+        except OptionError as error:
+            unknown.append(error)
+    if not guesses:
+        raise unknown[0]
+    kind, count = Counter(guess.kind for guess in guesses).most_common(1)[0]
+    if count < AGREEING_FRAC * len(guesses):
+        kinds = " and ".join(sorted({guess.kind for guess in guesses}))
+        detail = f"the values look like {kinds}; a column has one kind"
+        raise OptionError(Problem("mixed_kinds", detail))
+    return next(guess for guess in guesses if guess.kind == kind)
 
 
 def _infer_one(raw: RawValue, file_name: str | None) -> InferredKind:

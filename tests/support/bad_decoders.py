@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy as np
 from fdkd_core.modalities.base import RawValue, Recipe, RowError
 
 RECIPE: Recipe = {"input_shape": [2]}
-GOOD = np.array([1.0, 2.0], np.float32)
 
 
 def misbehave(raw: RawValue, recipe: Recipe) -> np.ndarray[Any, Any]:
@@ -23,7 +22,6 @@ def misbehave(raw: RawValue, recipe: Recipe) -> np.ndarray[Any, Any]:
     if raw == b"exit":
         os._exit(0)
     if raw == b"spin":
-        resource.setrlimit(resource.RLIMIT_CPU, (1, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         while True:
             pass
     if raw == b"allocate":
@@ -35,12 +33,18 @@ def misbehave(raw: RawValue, recipe: Recipe) -> np.ndarray[Any, Any]:
     if raw == b"write":
         with open("/tmp/written-by-decoder", "wb") as file:
             file.write(b"x")
+        return np.zeros(2, np.float32)
     if raw == b"open":
-        files = [open("/dev/null") for _ in range(1000)]
-        del files
+        files = [open("/dev/null") for _ in range(1000)]  # noqa: SIM115
+        return np.full(2, len(files), np.float32)
     if raw == b"environment":
         return np.array([len(os.environ), "SECRET" in os.environ], np.float32)
     return np.array([float(raw.split()[1]), os.getpid()], np.float32)
+
+
+def report_torch(raw: RawValue, recipe: Recipe) -> np.ndarray[Any, Any]:
+    """[1] where the process has imported torch, else [0]."""
+    return np.array(["torch" in sys.modules], np.float32)
 
 
 def misbehave_as_image(raw: RawValue, recipe: Recipe) -> np.ndarray[Any, Any]:

@@ -38,7 +38,9 @@ def huge_png(side: int) -> bytes:
     packer = zlib.compressobj(9)
     row = bytes(1 + (side + 7) // 8)
     pixels = b"".join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + png_header(side, side) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + png_header(side, side) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
+    )
 
 
 def animated_png() -> bytes:
@@ -52,9 +54,7 @@ def gif() -> bytes:
     return _image(np.zeros((8, 8), np.uint8), "GIF")
 
 
-def sound(
-    samples: np.ndarray, rate_hz: int = 8000, container: str = "WAV", subtype: str = "PCM_16"
-) -> bytes:
+def sound(samples: np.ndarray, rate_hz: int = 8000, container: str = "WAV", subtype: str = "PCM_16") -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate_hz, format=container, subtype=subtype)
     return buffer.getvalue()
