@@ -62,7 +62,7 @@ def render_card(
         _scores(card),
         _uplift_words(card),
         _loading(folder, config, kind, onnx),
-        _details(card, onnx),
+        _details(card, role, onnx),
         _limits(card, kind),
         _provenance(card),
     ]
@@ -150,8 +150,13 @@ def _uplift_words(card: ModelCard) -> str:
     text = (
         f"## Did the teacher help?\n\n**On the test split the student is {verdict} the same student trained "
         f"without a teacher** (accuracy; macro-F1 {100 * uplift.test_macro_f1:+.1f}, validation accuracy "
-        f"{100 * uplift.val_accuracy:+.1f} points). This is one seed: differences under {noise:.1f} points "
-        "may be noise of this test split alone, and another seed would move both models further."
+        f"{100 * uplift.val_accuracy:+.1f} points). This is one seed: "
+    )
+    text += (
+        f"differences under {noise:.1f} points may be noise of this test split alone, and another seed would "
+        "move both models further."
+        if noise > 0
+        else "another would move both models."
     )
     if abs(points) < noise:
         text += " This difference is within that noise."
@@ -184,19 +189,20 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
     return text
 
 
-def _details(card: ModelCard, onnx: OnnxRecord | None) -> str:
+def _details(card: ModelCard, role: Role, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
     if card.spec.get("kind") == "distill":
         lines.append(f"- Method: {escape(_fields(card.spec.get('method', {})))}")
-    lines.append(f"- Training: {escape(_fields(card.spec.get('training', {})))}")
-    for role, result in _in_order(card):
+    training = card.spec.get("training") if role == "student" else card.spec.get("teacher", {}).get("train")
+    lines.append(f"- Training: {escape(_fields(training or {}))}")
+    for name, result in _in_order(card):
         how = (
             f"{result.epochs} epochs, best {result.best_epoch}, {result.seconds:.0f} s"
             if result.epochs
             else "given, not trained here"
         )
-        lines.append(f"- {escape(role.capitalize())}: {_architecture(result.architecture)}; {how}")
+        lines.append(f"- {name.capitalize()}: {_architecture(result.architecture)}; {how}")
     if onnx is not None:
         agrees = (
             ""
@@ -238,10 +244,9 @@ def _provenance(card: ModelCard) -> str:
 
 
 def _counts(card: ModelCard) -> str:
-    splits = card.data_report.get("splits")
-    if not isinstance(splits, dict):
-        return ""
-    return " (" + escape(_fields(splits)) + ")"
+    splits: Mapping[str, Any] = card.data_report.get("splits", {})
+    rows = {name: facts["rows"] for name, facts in splits.items()}
+    return f" ({escape(_fields(rows))} rows)" if rows else ""
 
 
 def _method(card: ModelCard) -> str:

@@ -131,7 +131,10 @@ def make_card(kind: str = "audio", **changes: Any) -> ModelCard:
             teacher_gap_closed=0.44,
             standard_error=0.012,
         ),
-        "data_report": {"splits": {"train": 1000, "val": 200, "test": 200}, "warnings": ["3 duplicates"]},
+        "data_report": {
+            "splits": {"train": {"rows": 1000}, "val": {"rows": 200}, "test": {"rows": 200}},
+            "warnings": ["3 duplicates"],
+        },
         "identity": {"spec": "ab" * 32, "data": "cd" * 32, "teacher": None},
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
     }

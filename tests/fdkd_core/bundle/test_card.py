@@ -53,7 +53,7 @@ def test_it_says_what_matters() -> None:
         "onnxruntime.InferenceSession",
         "(1, 1, 40, 48), np.float32",
         "same prediction on 199",
-        "train 1000, val 200, test 200",
+        "(train 1000, val 200, test 200 rows)",
         "Of the data: 3 duplicates",
         "ab" * 32,
         "cd" * 32,
@@ -76,6 +76,13 @@ def test_it_says_what_matters() -> None:
 )
 def test_uplift_in_plain_words(value: float, words: str) -> None:
     assert words in render(make_card(uplift=uplift(value)))
+
+
+def test_models_that_are_right_on_the_same_samples() -> None:
+    text = render(make_card(uplift=uplift(0.0, error=0.0)))
+    assert "exactly as good as" in text
+    assert "another would move both models" in text
+    assert "under 0.0 points" not in text
 
 
 def test_jobs_without_control_or_teacher() -> None:
@@ -120,7 +127,7 @@ def test_user_texts_stay_texts(evil: str) -> None:
     card = make_card()
     hostile = make_card(
         spec=card.spec | {"name": evil, "dataset": evil, "method": {"name": "x", evil: evil}},
-        data_report={"splits": {evil: 1}, "warnings": [evil]},
+        data_report={"splits": {evil: {"rows": 1}}, "warnings": [evil]},
         versions={evil: evil},
     )
     text = render(hostile, classes=[evil, "b", "c"], folder='x"); import os #```', kind="audio")

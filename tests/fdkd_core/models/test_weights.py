@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import re
 import struct
 import zipfile
 from pathlib import Path
@@ -204,10 +203,3 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "absent", tmp_path / "pipe"):
         assert refusals(path)[0][0] == "not_found"
-
-
-def test_no_loader_that_can_run_code_is_called() -> None:
-    """CVE-2025-32434 and torch.export's fallback to pickle: neither function is named anywhere."""
-    forbidden = re.compile(r"torch\.load\(|export\.load\(|pickle\.load|joblib\.load|allow_pickle=True")
-    for path in Path("fdkd_core").rglob("*.py"):
-        assert not forbidden.search(path.read_text()), path
