@@ -14,6 +14,8 @@ from fdkd_core.spec.strict import Key, Name, StrictModel
 FILE_NAME = "dataset.yaml"
 _CODES = {"extra_forbidden": "unknown_field"}
 _MAX_PROBLEMS = 10
+_MAX_DEPTH = 16
+"""Twice what options need. Deeper input costs the parser time that grows with its square."""
 
 
 class Description(StrictModel):
@@ -96,7 +98,9 @@ def parse_description(content: bytes, limits: Limits = DEFAULT) -> Description:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without anchors and with every key once."""
+    """YAML without anchors, of limited depth, and with every key once."""
+
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -104,7 +108,12 @@ class _PlainLoader(yaml.SafeLoader):
                 problem="anchors are not allowed",
                 problem_mark=self.peek_event().start_mark,  # type: ignore[no-untyped-call]
             )
-        return super().compose_node(parent, index)
+        if self._depth == _MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"nested more than {_MAX_DEPTH} deep")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -41,6 +41,20 @@ _FILE_STRUCTS = ({"bytes"}, {"bytes", "path"})
 _PANDAS_INDEX = "__index_level_"
 
 
+def _in_base64(text: bytes) -> list[bytes]:
+    """What base64 makes of a text inside a longer one: there are three ways it may be aligned."""
+    found = []
+    for shift in range(3):
+        encoded = base64.b64encode(bytes(shift) + text)
+        start = (shift * 8 + 5) // 6  # the first characters also hold bits of what comes before,
+        found.append(encoded[start : (shift + len(text)) * 8 // 6])  # the last of what comes after
+    return found
+
+
+_EXTENSION_MARKS = _in_base64(b"ARROW:extension:name")
+"""The footer holds the Arrow schema in base64, and this key in it where a column has an extension type."""
+
+
 def read_parquet(
     path: Path, file: OpenFile, description: Description, limits: Limits, *, sidecar_sha256: str
 ) -> Table:
@@ -59,7 +73,7 @@ def read_parquet(
     Raises:
         DatasetError: `invalid_parquet`, `exceeds_limit`, and everything wrong with rows.
     """
-    _check_footer_size(file, limits)
+    _check_footer(file, limits)
     try:
         metadata = pq.read_metadata(path)
         byte_leaves = _check_metadata(metadata, file.num_bytes, limits)
@@ -71,7 +85,7 @@ def read_parquet(
         raise _invalid(f"the file cannot be read: {quote(str(error), 120)}") from error
 
 
-def _check_footer_size(file: OpenFile, limits: Limits) -> None:
+def _check_footer(file: OpenFile, limits: Limits) -> None:
     if file.num_bytes > limits.max_parquet_file_bytes:
         raise DatasetError(
             Problem("exceeds_limit", f"{file.num_bytes} bytes; {limits.max_parquet_file_bytes} are allowed")
@@ -85,6 +99,10 @@ def _check_footer_size(file: OpenFile, limits: Limits) -> None:
             f"the footer has {footer_bytes} bytes; {limits.max_parquet_footer_bytes} are allowed: "
             "write fewer row groups"
         )
+    # Opening the file would already build its extension types, and some have run code while being built.
+    footer = file.read_at(max(0, file.num_bytes - _TAIL_BYTES - footer_bytes), footer_bytes)
+    if any(mark in footer for mark in _EXTENSION_MARKS):
+        raise _invalid("a column has an extension type; convert it to bytes, text, numbers or lists")
 
 
 def _check_metadata(metadata: Any, file_bytes: int, limits: Limits) -> list[str]:
@@ -99,14 +117,6 @@ def _check_metadata(metadata: Any, file_bytes: int, limits: Limits) -> list[str]
         raise DatasetError(
             Problem("exceeds_limit", f"{metadata.num_columns} columns; {limits.max_columns} are allowed")
         )
-    # Making the Arrow schema would already build extension types, and some have run code while doing so.
-    arrow_schema = (metadata.metadata or {}).get(b"ARROW:schema", b"")
-    try:
-        has_extension = b"ARROW:extension:name" in base64.b64decode(arrow_schema)
-    except ValueError as error:
-        raise _invalid("the Arrow schema in the footer is garbled") from error
-    if has_extension:
-        raise _invalid("a column has an extension type; convert it to bytes, text, numbers or lists")
     unpacked = 0
     byte_leaves = []
     for leaf in range(metadata.num_columns):
@@ -261,7 +271,7 @@ class _Reader:
         for row in missing:
             self._empty(name, int(row) + 1)
         try:
-            flat = [_flattened(chunk) for chunk in chunks] if not len(missing) else []
+            flat = [_flattened(chunk) for chunk in chunks if len(chunk) and not len(missing)]
         except _UnevenError as error:
             self._log.add("invalid_values", f"{quote(name)}: {error}", pointer=name)
             return None

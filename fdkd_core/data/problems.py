@@ -25,9 +25,10 @@ class ProblemLog:
         self._max_bad_rows = max_bad_rows
         self._by_code: dict[str, _OfOneCode] = {}
         self._broken: set[int] = set()
+        self._num_noted = 0
 
     def __len__(self) -> int:
-        return sum(of_code.count for of_code in self._by_code.values())
+        return self._num_noted
 
     def add(self, code: str, detail: str, *, row: int | None = None, pointer: str | None = None) -> None:
         """Notes one problem.
@@ -42,6 +43,7 @@ class ProblemLog:
             return
         of_code = self._by_code.setdefault(code, _OfOneCode())
         of_code.count += 1
+        self._num_noted += 1
         of_code.first.append(Problem(code, detail, pointer, row))
         if len(of_code.first) > 8 * self._max_bad_rows:  # a million bad rows must not fill the memory
             of_code.first = self._lowest(of_code.first)
