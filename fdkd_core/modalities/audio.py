@@ -25,7 +25,7 @@ from fdkd_core.modalities.base import (
     RowError,
     check_statistics,
 )
-from fdkd_core.modalities.log_mel import count_frames, log_mel, mel_triangles
+from fdkd_core.modalities.log_mel import count_frames, log_mel, mel_bands
 from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.sound_header import MIN_RATE_HZ, SoundHeader, check_length, read_sound_header
 from fdkd_core.modalities.statistics import affine, mean_and_std
@@ -274,7 +274,9 @@ def _read_mono(content: bytes, header: SoundHeader) -> NDArray[np.float32]:
                 block = sound.read(wanted, dtype="float32", always_2d=True)
                 if len(block) == 0:
                     break
-                mono[position : position + len(block)] = block.mean(axis=1)
+                mono[position : position + len(block)] = (
+                    block.mean(axis=1) if header.channels > 1 else block[:, 0]
+                )
                 position += len(block)
     except soundfile.SoundFileError:
         raise RowError("invalid_audio", f"the {header.format} cannot be decoded") from None
@@ -300,7 +302,7 @@ def _choose_rate(stated: AudioOptions, facts: Sequence[Facts]) -> tuple[int, str
 def _choose_n_fft(rate_hz: int, window: int, mels: int, fmin_hz: float, fmax_hz: float) -> int:
     """The power of two from `window` up at which every band covers a bin of the transform."""
     n_fft = 1 << max(4, (window - 1).bit_length())
-    while any(len(weights) == 0 for _, weights in mel_triangles(rate_hz, n_fft, mels, fmin_hz, fmax_hz)):
+    while mel_bands(rate_hz, n_fft, mels, fmin_hz, fmax_hz).num_empty:
         n_fft *= 2
         if n_fft > 16_384:
             detail = f"{mels} bands between {fmin_hz:g} and {fmax_hz:g} Hz are too narrow for a spectrum"

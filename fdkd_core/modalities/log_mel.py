@@ -13,6 +13,7 @@ an area normalisation (Slaney) would only add a constant to each band, which nor
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,26 +32,38 @@ def mel_to_hz(mel: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.asarray(700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0))
 
 
-@lru_cache(maxsize=16)
-def mel_triangles(
-    rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float
-) -> tuple[tuple[int, NDArray[np.float32]], ...]:
-    """The filter bank: per band, the first FFT bin it covers and its weights from there on.
+class MelBands(NamedTuple):
+    """A filter bank without its zeros: the weights of all bands, one band after the other."""
 
-    Neighbouring triangles overlap by half and are equally wide in mel. A band without a bin of its own
-    has no weights; `resolve` chooses an n_fft for which there is none.
-    """
+    bins: NDArray[np.int64]
+    """FFT bin of each weight."""
+    weights: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    """Position of each band's first weight; every band has one at least."""
+    num_empty: int
+    """Bands too narrow to cover any bin, whose single weight is 0."""
+
+
+@lru_cache(maxsize=16)
+def mel_bands(rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> MelBands:
+    """The filter bank: triangles that overlap their neighbours by half and are equally wide in mel."""
     edges_hz = mel_to_hz(np.linspace(hz_to_mel(fmin_hz), hz_to_mel(fmax_hz), n_mels + 2))
     bins_hz = np.arange(n_fft // 2 + 1) * (rate_hz / n_fft)
-    triangles = []
+    bins: list[NDArray[np.int64]] = []
+    weights: list[NDArray[np.float64]] = []
+    num_empty = 0
     for left, center, right in zip(edges_hz, edges_hz[1:], edges_hz[2:], strict=False):
         rising = (bins_hz - left) / (center - left)
         falling = (right - bins_hz) / (right - center)
-        weights = np.clip(np.minimum(rising, falling), 0.0, None)
-        covered = np.flatnonzero(weights)
-        first, last = (int(covered[0]), int(covered[-1]) + 1) if len(covered) else (0, 0)
-        triangles.append((first, weights[first:last].astype(np.float32)))
-    return tuple(triangles)
+        triangle = np.clip(np.minimum(rising, falling), 0.0, None)
+        covered = np.flatnonzero(triangle)
+        if len(covered) == 0:
+            num_empty += 1
+            covered = np.zeros(1, np.int64)
+        bins.append(covered)
+        weights.append(triangle[covered])
+    starts = np.cumsum([0, *map(len, bins[:-1])])
+    return MelBands(np.concatenate(bins), np.concatenate(weights).astype(np.float32), starts, num_empty)
 
 
 def count_frames(num_samples: int, window: int, hop: int) -> int:
@@ -89,14 +102,13 @@ def log_mel(
         samples = np.concatenate([samples, np.zeros(window - len(samples), np.float32)])
     frames_TW = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop][:max_frames]
     taper_W = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
-    triangles = mel_triangles(rate_hz, n_fft, n_mels, fmin_hz, fmax_hz)
-    output_MT = np.zeros((n_mels, len(frames_TW)), np.float32)
+    bands = mel_bands(rate_hz, n_fft, n_mels, fmin_hz, fmax_hz)
+    output_MT = np.empty((n_mels, len(frames_TW)), np.float32)
     for start in range(0, len(frames_TW), _PIECE_FRAMES):
         spectrum_TF = np.fft.rfft(frames_TW[start : start + _PIECE_FRAMES] * taper_W, n=n_fft)
-        # Bins first: each band then sums whole rows, frame by frame in the same order. A matrix product
-        # would be no faster for triangles this sparse, and its rounding depends on the BLAS at hand.
         power_FT = np.ascontiguousarray((spectrum_TF.real**2 + spectrum_TF.imag**2).T)
-        for band, (first, weights) in enumerate(triangles):
-            covered_FT = power_FT[first : first + len(weights)]
-            output_MT[band, start : start + _PIECE_FRAMES] = (covered_FT * weights[:, None]).sum(axis=0)
+        # Each band sums its few bins in a fixed order. A matrix product would be no faster for filters
+        # this sparse, and its rounding depends on the BLAS at hand.
+        weighted = power_FT[bands.bins] * bands.weights[:, None]
+        output_MT[:, start : start + _PIECE_FRAMES] = np.add.reduceat(weighted, bands.starts, axis=0)
     return np.log(np.maximum(output_MT, np.float32(log_floor)))
