@@ -11,7 +11,7 @@ from fdkd_core.models.initial_weights import he_normal
 BLOCKS_PER_STAGE = (2, 2, 2, 2)
 MIN_SIDE = {"small": 8, "large": 32}
 """Shorter input side, in pixels, at which the last stage is down to one pixel."""
-AUTO_LARGE_SIDE = 96
+AUTO_LARGE_SIDE = 64
 """`auto` takes the large stem from this shorter side on, in pixels: below it the last map is under 3x3."""
 
 

@@ -21,7 +21,7 @@ class ResNet18Spec(StrictModel):
     """Channels of the first stage; 64 is the published network."""
     stem: Literal["auto", "large", "small"] = "auto"
     """`large`: 7x7 stride 2 and max pooling, as published; `small`: 3x3 stride 1. `auto` takes `small`
-    for inputs whose shorter side is under 96, which the large stem would shrink to 3x3 or less."""
+    for inputs whose shorter side is under 64, which the large stem would shrink to a single pixel."""
 
 
 class Conv2dSpec(StrictModel):
