@@ -79,6 +79,7 @@ def test_never_unpickles() -> None:
     [
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (137438953472,), }\n") + bytes(100),
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2, -1), }\n") + bytes(100),
+        header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -2), }\n") + bytes(16),
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n") + bytes(15),
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n") + bytes(17),
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2.5,), }\n"),

@@ -335,6 +335,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path, packed: Callable[..., bytes]) 
         lambda content: content[:-1],
         lambda content: content[: len(content) // 2],
         lambda content: content + b"more",
+        lambda content: content[:-22] + b"more" + content[-22:],
         lambda content: b"\x7fELF" * 8 + content,
         lambda content: content[:4],
         lambda content: content.replace(b"PK\x01\x02", b"PK\x09\x09", 1),
