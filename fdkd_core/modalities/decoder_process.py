@@ -39,7 +39,7 @@ OPEN_FILES = 32
 MAX_CRASHES = 10
 """Children lost over one list of values before giving up: as many bad rows as are reported."""
 START_SECONDS = 120
-"""Until the child answers; about 0.5 s when the machine is not loaded."""
+"""Until the child answers; under 1 s when the machine is not loaded."""
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 
 
@@ -83,8 +83,9 @@ class DecoderProcess:
         """
         try:
             return self._exchange(task, values)
-        except _ChildDiedError:
-            pass
+        except _ChildDiedError as died:
+            if len(values) == 1:
+                return [_crashed(died)]
         outcomes: list[NDArray[Any] | RowError] = []
         num_crashes = 0
         for value in values:
@@ -94,9 +95,7 @@ class DecoderProcess:
             try:
                 outcomes += self._exchange(task, [value])
             except _ChildDiedError as died:
-                outcomes.append(
-                    RowError("decoder_crashed", f"the decoder did not survive this file ({died})")
-                )
+                outcomes.append(_crashed(died))
                 num_crashes += 1
         return outcomes
 
@@ -174,6 +173,10 @@ class DecoderProcess:
 
 class _ChildDiedError(Exception):
     """The child is gone; the message says how."""
+
+
+def _crashed(died: _ChildDiedError) -> RowError:
+    return RowError("decoder_crashed", f"the decoder did not survive this file ({died})")
 
 
 def serve(descriptor: int) -> None:

@@ -6,6 +6,7 @@ import pytest
 from bad_decoders import misbehave_as_image
 from media_files import png, sound, tone
 
+from fdkd_core.data import decoding
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
 from fdkd_core.errors import DatasetError, StorageError
 from fdkd_core.modalities import KINDS
@@ -48,7 +49,8 @@ IMAGE = {"kind": "image", "input_shape": [1, 8, 8]}
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_values_come_in_order_whoever_decodes(workers):
+def test_values_come_in_order_whoever_decodes(workers, monkeypatch):
+    monkeypatch.setattr(decoding, "VALUES_PER_WORKER", 10)
     values = images(200)
     data = decode_column(Column(values), IMAGE, workers=workers)
     expected = np.stack([KINDS["image"].decode(raw, IMAGE) for raw in values])
@@ -102,7 +104,8 @@ def test_at_most_ten_bad_rows_and_no_more_work_after_them(workers):
     assert len(column.reads) < 1000
 
 
-def test_a_crashed_decoder_is_a_bad_row_and_the_others_survive():
+def test_a_crashed_decoder_is_a_bad_row_and_the_others_survive(monkeypatch):
+    monkeypatch.setattr(decoding, "VALUES_PER_WORKER", 10)
     values = [bytes([value]) for value in range(150)]
     values[3] = values[140] = b"die"
     with pytest.raises(DatasetError) as error:
