@@ -30,8 +30,8 @@ IN_MEMORY_BYTES = 1 << 30
 """A decoded column up to this size is kept in memory, a larger one in a memory-mapped file, whose pages the
 system can drop under pressure."""
 MAX_WORKERS = 4
-"""Children by default, where there are as many processors: each holds 60 MB and takes 0.65 s to start. Reading
-is no limit to more of them (a twentieth of the time that decoding takes); state `workers` for large data."""
+"""Children by default, where there are as many processors: each holds 60 MB and takes 0.65 s to start.
+Reading is no limit to more of them (a twentieth of the time of decoding); state `workers` for large data."""
 VALUES_PER_WORKER = 1024
 """A child takes 0.65 s of a processor to start. 28 x 28 PNG take 0.15 ms each, half-second WAV 0.5 ms, so for
 fewer than this a second child does not pay; photographs of 1.5 MP (15 ms) would gain a little earlier."""
