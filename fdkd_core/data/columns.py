@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.source import MemberSource
+
+Buffer = bytes | mmap | memoryview
 
 
 @dataclass(slots=True)
@@ -125,9 +128,12 @@ class BytesColumn:
     """Files written into the table itself, as parquet holds them; equal ones are kept once."""
 
     name: str
-    unique: list[bytes]
+    content: Buffer
+    """All different values, one after the other."""
+    offsets: NDArray[np.int64]
+    """Shape [values + 1]: where each begins and ends."""
     index: NDArray[np.int64]
-    """Shape [rows]: which of `unique`."""
+    """Shape [rows]: which value each row has."""
     file_names: list[str | None] | None = None
     """The names that came with the bytes, by row, if any did."""
 
@@ -136,12 +142,18 @@ class BytesColumn:
 
     def read(self, row: int) -> bytes:
         """The bytes of a row."""
-        return self.unique[int(self.index[row])]
+        number = int(self.index[row])
+        with memoryview(self.content) as view:
+            return bytes(view[int(self.offsets[number]) : int(self.offsets[number + 1])])
 
     def key(self, row: int) -> Hashable:
-        """The number of the value among the unique ones."""
+        """The number of the value among the different ones."""
         return int(self.index[row])
 
     def file_name(self, row: int) -> str | None:
         """The name that came with the bytes, or None."""
         return None if self.file_names is None else self.file_names[row]
+
+    def fingerprint(self, row: int) -> Hashable:
+        """The value's number: different numbers promise different content."""
+        return int(self.index[row])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fdkd_core.data.limits import DEFAULT
@@ -52,6 +53,11 @@ class ProblemLog:
         """Notes that a row could not be read at all; nothing more is noted about it afterwards."""
         self.add(code, detail, row=row)
         self._broken.add(row)
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Notes problems found elsewhere."""
+        for problem in problems:
+            self.add(problem.code, problem.detail, row=problem.row, pointer=problem.pointer)
 
     def count(self, code: str) -> int:
         """How often a code was noted."""

@@ -12,6 +12,7 @@ from fdkd_core.data.formats import HEAD_BYTES, identify
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.manifest import read_manifest
 from fdkd_core.data.npz import is_npz, open_npz, read_npz
+from fdkd_core.data.parquet import read_parquet
 from fdkd_core.data.source import OpenFile, SingleFile, open_regular
 from fdkd_core.data.table import Table
 from fdkd_core.data.tar_archive import TarSource
@@ -56,10 +57,7 @@ def read_table(
     description, sidecar_sha256 = _sidecar(path, limits)
     if found == "parquet":
         _refuse_manifest(manifest)
-        # Imported where it is wanted: pyarrow takes 0.2 s that readers of other formats should not wait.
-        from fdkd_core.data.parquet import read_parquet
-
-        return read_parquet(path, file, description, limits, sidecar_sha256=sidecar_sha256)
+        return read_parquet(file, description, limits, sidecar_sha256=sidecar_sha256)
     return read_manifest(
         SingleFile(file, limits),
         manifest=path.name,

@@ -85,6 +85,7 @@ def test_never_unpickles() -> None:
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2.5,), }\n"),
         header("{'descr': 'no type', 'fortran_order': False, 'shape': (2,), }\n"),
         header("{'descr': ('<f8', (2,)), 'fortran_order': False, 'shape': (2,), }\n") + bytes(32),
+        header("{'descr': '<i8', 'fortran_order': False, 'shape': (8,-, }\n"),
         header("__import__('os').system('true')\n"),
         header("{'shape': " + "(" * 3000 + ")" * 3000 + "}"),
         header("{}", (2, 0))[:-4] + b"\xff\xff\xff\xff",

@@ -37,3 +37,10 @@ def test_raises_only_when_there_is_something() -> None:
     log.add("invalid_csv", "bad")
     with pytest.raises(DatasetError):
         log.raise_if_any()
+
+
+def test_takes_problems_found_elsewhere() -> None:
+    log, other = ProblemLog(), ProblemLog()
+    other.add("invalid_values", "bad", row=3, pointer="text")
+    log.extend(other.problems())
+    assert log.problems() == other.problems()

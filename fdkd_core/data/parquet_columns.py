@@ -1,0 +1,385 @@
+"""Reads the columns of a parquet file with pyarrow. Runs in a child process: see `parquet`.
+
+What a file costs is worked out from its footer before any page is read. Bytes and text are read as
+dictionaries, so that a page which names one value a million times stays as small as it is on disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fdkd_core.data.annotations import RESERVED
+from fdkd_core.data.column_names import modality_names
+from fdkd_core.data.columns import ArrayColumn, BytesColumn, RaggedColumn, TextColumn
+from fdkd_core.data.description import Description
+from fdkd_core.data.finite_values import check_finite
+from fdkd_core.data.limits import Limits
+from fdkd_core.data.problems import ProblemLog
+from fdkd_core.data.source import OpenFile
+from fdkd_core.errors import DatasetError, Problem, quote
+from fdkd_core.modalities.base import RawColumn
+
+_MAGIC = b"PAR1"
+_TAIL_BYTES = 8
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_INDEX_BYTES = 4
+_MAX_NESTING = 3
+"""Lists in lists in lists: the axes of an image."""
+_FILE_STRUCTS = ({"bytes"}, {"bytes", "path"})
+_PANDAS_INDEX = "__index_level_"
+
+
+def _in_base64(text: bytes) -> list[bytes]:
+    """What base64 makes of a text inside a longer one: there are three ways it may be aligned."""
+    found = []
+    for shift in range(3):
+        encoded = base64.b64encode(bytes(shift) + text)
+        start = (shift * 8 + 5) // 6  # the first characters also hold bits of what comes before,
+        found.append(encoded[start : (shift + len(text)) * 8 // 6])  # the last of what comes after
+    return found
+
+
+_EXTENSION_MARKS = _in_base64(b"ARROW:extension:name")
+"""The footer holds the Arrow schema in base64, and this key in it where a column has an extension type."""
+
+
+@dataclass
+class ParquetContent:
+    """What is taken from a parquet file."""
+
+    num_rows: int
+    cells: dict[str, list[object]] = field(default_factory=dict)
+    """The annotations by column: text, numbers, booleans and None. Other columns have no cells."""
+    columns: dict[str, RawColumn] = field(default_factory=dict)
+    """The modalities."""
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_columns(
+    file: OpenFile,
+    description: Description,
+    log: ProblemLog,
+    limits: Limits,
+    grant_bytes: Callable[[int], None] | None = None,
+) -> ParquetContent:
+    """Reads a parquet file into memory.
+
+    Args:
+        file: The open file.
+        description: Its `group` and `ignore` apply.
+        log: Receives what is wrong with single rows.
+        limits: Sizes allowed.
+        grant_bytes: Called with the bytes that all values take, once they are known to be allowed.
+
+    Raises:
+        DatasetError: `invalid_parquet` or `exceeds_limit`.
+    """
+    _check_footer(file, limits)
+    path = f"/dev/fd/{file.descriptor}"  # what was checked, whatever its name means by now
+    try:
+        metadata = pq.read_metadata(path)
+        byte_leaves, num_bytes = _check_metadata(metadata, file.num_bytes, limits)
+        if grant_bytes is not None:
+            grant_bytes(num_bytes)
+        with pq.ParquetFile(
+            path, read_dictionary=byte_leaves, metadata=metadata, memory_map=False, pre_buffer=False
+        ) as parquet:
+            return _read(parquet, file.num_bytes, description, log, limits)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _invalid(f"the file cannot be read: {quote(str(error), 120)}") from error
+
+
+def _read(
+    parquet: Any, file_bytes: int, description: Description, log: ProblemLog, limits: Limits
+) -> ParquetContent:
+    schema = parquet.schema_arrow
+    for column in schema:
+        if isinstance(column.type, pa.BaseExtensionType):
+            raise _invalid(
+                f"the column {quote(column.name)} has an extension type; convert it to plain values"
+            )
+    names = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
+    modalities, warnings = modality_names(names, description, log)
+    log.raise_if_any()
+    content = ParquetContent(parquet.metadata.num_rows, {name: [] for name in names}, {}, warnings)
+    reader = _Reader(parquet, file_bytes, log, limits)
+    for name in {*RESERVED, description.group or "group"} & content.cells.keys():
+        content.cells[name] = reader.scalars(name)
+    for name in modalities:
+        read = reader.column(name)
+        if read is not None:
+            content.columns[name] = read
+        else:
+            content.warnings.append(
+                f"the column {quote(name)} is left out: its type {quote(str(schema.field(name).type))} "
+                "cannot be a modality"
+            )
+    return content
+
+
+def _check_footer(file: OpenFile, limits: Limits) -> None:
+    if file.num_bytes > limits.max_parquet_file_bytes:
+        raise DatasetError(
+            Problem("exceeds_limit", f"{file.num_bytes} bytes; {limits.max_parquet_file_bytes} are allowed")
+        )
+    tail = file.read_at(max(0, file.num_bytes - _TAIL_BYTES), _TAIL_BYTES)
+    if len(tail) < _TAIL_BYTES or tail[4:] != _MAGIC:
+        raise _invalid("the end of the file is missing; was the upload cut off?")
+    (footer_bytes,) = struct.unpack("<I", tail[:4])
+    if footer_bytes > limits.max_parquet_footer_bytes:
+        raise _invalid(
+            f"the footer has {footer_bytes} bytes; {limits.max_parquet_footer_bytes} are allowed: "
+            "write fewer row groups"
+        )
+    # Opening the file would already build its extension types, and some have run code while being built.
+    footer = file.read_at(max(0, file.num_bytes - _TAIL_BYTES - footer_bytes), footer_bytes)
+    if any(mark in footer for mark in _EXTENSION_MARKS):
+        raise _invalid("a column has an extension type; convert it to bytes, text, numbers or lists")
+
+
+def _check_metadata(metadata: Any, file_bytes: int, limits: Limits) -> tuple[list[str], int]:
+    """Refuses by the footer alone; returns the leaves that hold bytes or text, and the unpacked size."""
+    if metadata.num_row_groups > limits.max_row_groups:
+        raise _invalid(f"{metadata.num_row_groups} row groups; {limits.max_row_groups} are allowed")
+    if metadata.num_rows > limits.max_rows:
+        raise DatasetError(
+            Problem("exceeds_limit", f"{metadata.num_rows} rows; {limits.max_rows} are allowed")
+        )
+    if metadata.num_columns > limits.max_columns:
+        raise DatasetError(
+            Problem("exceeds_limit", f"{metadata.num_columns} columns; {limits.max_columns} are allowed")
+        )
+    unpacked = 0
+    byte_leaves = []
+    for leaf in range(metadata.num_columns):
+        column = metadata.schema.column(leaf)
+        if column.physical_type == "BYTE_ARRAY":
+            byte_leaves.append(column.path)
+        for group in range(metadata.num_row_groups):
+            chunk = metadata.row_group(group).column(leaf)
+            if min(chunk.num_values, chunk.total_uncompressed_size, chunk.total_compressed_size) < 0:
+                raise _invalid("the footer has negative sizes")
+            if column.physical_type == "BYTE_ARRAY":
+                unpacked += chunk.total_uncompressed_size + _INDEX_BYTES * chunk.num_values
+            else:
+                width = _WIDTHS.get(column.physical_type, column.length)
+                unpacked += max(chunk.total_uncompressed_size, width * chunk.num_values)
+    _check_growth(file_bytes, unpacked, limits)
+    return byte_leaves, unpacked
+
+
+def _check_growth(file_bytes: int, unpacked: int, limits: Limits) -> None:
+    if unpacked > limits.max_table_bytes:
+        raise _invalid(f"it unpacks to {unpacked} bytes; {limits.max_table_bytes} are allowed")
+    if unpacked > limits.total_ratio_floor_bytes and unpacked > limits.max_ratio * file_bytes:
+        raise _invalid(f"it unpacks from {file_bytes} to {unpacked} bytes; {limits.max_ratio}:1 is allowed")
+
+
+class _Reader:
+    """Reads one column at a time, row group by row group."""
+
+    def __init__(self, parquet: Any, file_bytes: int, log: ProblemLog, limits: Limits) -> None:
+        self._parquet = parquet
+        self._file_bytes = file_bytes
+        self._log = log
+        self._limits = limits
+        self._num_rows: int = parquet.metadata.num_rows
+        self._unpacked = 0
+
+    def column(self, name: str) -> RawColumn | None:
+        """The modality in a column; None when its type cannot be one."""
+        kind = self._parquet.schema_arrow.field(name).type
+        if pa.types.is_struct(kind):
+            return self._files(name) if {field.name for field in kind} in _FILE_STRUCTS else None
+        if _is_text(kind):
+            return self._text(name)
+        if _is_bytes(kind):
+            return self._bytes_column(name, self._chunks(name), None)
+        if _is_number(kind) or _is_list_of_numbers(kind):
+            return self._numbers(name)
+        return None
+
+    def scalars(self, name: str) -> list[object]:
+        """The values of an annotation as Python objects."""
+        kind = self._parquet.schema_arrow.field(name).type
+        if _is_text(kind):
+            unique, index = self._distinct(self._chunks(name))
+            return [unique[number] if number >= 0 else None for number in index]
+        if _is_number(kind) or pa.types.is_null(kind):
+            chunks = self._chunks(name)
+            self._count(chunks)
+            return [value for chunk in chunks for value in chunk.to_pylist()]
+        code = "invalid_label" if name == "label" else "invalid_values"
+        self._log.add(
+            code, f"{quote(name)} has the type {quote(str(kind))}; text or integers are wanted", pointer=name
+        )
+        return []
+
+    def _text(self, name: str) -> TextColumn:
+        unique, index = self._distinct(self._chunks(name))
+        for row, number in enumerate(index, start=1):
+            if number < 0 or not unique[number].strip():
+                self._empty(name, row)
+            elif len(unique[number]) > self._limits.max_cell_chars:
+                self._too_long(name, row, len(unique[number]), "characters", self._limits.max_cell_chars)
+        return TextColumn(name, [unique[number] if number >= 0 else "" for number in index])
+
+    def _files(self, name: str) -> BytesColumn:
+        """Structs of `bytes` and `path`, as Hugging Face datasets writes images and audio."""
+        chunks = self._chunks(name)
+        names: list[str | None] | None = None
+        if chunks and chunks[0].type.get_field_index("path") >= 0:
+            unique, index = self._distinct([pc.struct_field(chunk, "path") for chunk in chunks])
+            names = [unique[number] if number >= 0 else None for number in index]
+        return self._bytes_column(name, [pc.struct_field(chunk, "bytes") for chunk in chunks], names)
+
+    def _bytes_column(self, name: str, chunks: list[Any], names: list[str | None] | None) -> BytesColumn:
+        unique, index = self._distinct(chunks)
+        for row, number in enumerate(index, start=1):
+            if number < 0 or not unique[number]:
+                self._empty(name, row)
+            elif len(unique[number]) > self._limits.max_member_bytes:
+                self._too_long(name, row, len(unique[number]), "bytes", self._limits.max_member_bytes)
+        offsets = np.concatenate([[0], np.cumsum([len(value) for value in unique])]).astype(np.int64)
+        return BytesColumn(name, b"".join(unique), offsets, np.array(index, dtype=np.int64), names)
+
+    def _distinct(self, chunks: list[Any]) -> tuple[list[Any], list[int]]:
+        """The different values of all chunks, and for each row which one it has: -1 for none."""
+        unique: dict[Any, int] = {}
+        index: list[int] = []
+        num_bytes = 0
+        for chunk in chunks:
+            coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+            values = coded.dictionary.to_pylist()
+            numbers = [-1 if value is None else unique.setdefault(value, len(unique)) for value in values]
+            codes = coded.indices.to_pylist()
+            index += [-1 if code is None else numbers[code] for code in codes]
+            num_bytes += sum(len(values[code] or "") for code in codes if code is not None)
+        self._unpacked += num_bytes
+        _check_growth(self._file_bytes, self._unpacked, self._limits)
+        return list(unique), index
+
+    def _numbers(self, name: str) -> RawColumn | None:
+        """Numbers, or lists of them: of one shape, or of shapes that differ in the first axis alone."""
+        chunks = self._chunks(name)
+        self._count(chunks)
+        is_null = [chunk.is_null().to_numpy(zero_copy_only=False) for chunk in chunks]
+        missing = np.flatnonzero(np.concatenate(is_null)) if is_null else ()
+        for row in missing:
+            self._empty(name, int(row) + 1)
+        try:
+            flat = [_flattened(chunk) for chunk in chunks if len(chunk) and not len(missing)]
+        except _UnevenError as error:
+            self._log.add("invalid_values", f"{quote(name)}: {error}", pointer=name)
+            return None
+        if not flat:  # nothing to read, or refused above
+            return ArrayColumn(name, np.zeros((self._num_rows, 1), dtype=np.float32))
+        if len({values.shape[1:] for values, _ in flat}) > 1:
+            self._log.add("invalid_values", f"{quote(name)}: inner lists differ in length", pointer=name)
+            return None
+        values = np.concatenate([values for values, _ in flat])
+        lengths = np.concatenate([lengths for _, lengths in flat])
+        for row in np.flatnonzero(lengths == 0):
+            self._empty(name, int(row) + 1)
+        if (lengths == lengths[0]).all():
+            values = values.reshape(len(lengths), int(lengths[0]), *values.shape[1:])
+            check_finite(name, values, self._log)
+            return ArrayColumn(name, values)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        check_finite(name, values, self._log, offsets)
+        return RaggedColumn(name, values, offsets)
+
+    def _empty(self, name: str, row: int) -> None:
+        self._log.add("invalid_values", f"the column {quote(name)} is empty here", row=row, pointer=name)
+
+    def _too_long(self, name: str, row: int, size: int, unit: str, allowed: int) -> None:
+        self._log.add("exceeds_limit", f"{size} {unit}; {allowed} are allowed", row=row, pointer=name)
+
+    def _count(self, chunks: list[Any]) -> None:
+        self._unpacked += sum(chunk.nbytes for chunk in chunks)
+        _check_growth(self._file_bytes, self._unpacked, self._limits)
+
+    def _chunks(self, name: str) -> list[Any]:
+        chunks = []
+        for group in range(self._parquet.metadata.num_row_groups):
+            table = self._parquet.read_row_group(group, columns=[name], use_threads=False)
+            table.validate(full=True)  # the reader does not check the indexes of dictionaries
+            chunks += table.column(name).chunks
+        if sum(len(chunk) for chunk in chunks) != self._num_rows:
+            raise _invalid(f"the column {quote(name)} has another number of rows than the footer says")
+        return chunks
+
+
+class _UnevenError(ValueError):
+    """Lists that make no array."""
+
+
+def _flattened(chunk: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The numbers of all rows, shape [sum of lengths, inner axes...], and the length of each row.
+
+    Missing numbers become NaN.
+    """
+    lengths = np.ones(len(chunk), dtype=np.int64)
+    inner: list[int] = []
+    values = chunk
+    depth = 0
+    while _is_list(values.type):
+        if values.null_count:
+            raise _UnevenError("a list inside a list is missing")
+        sizes = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+        if depth == 0:
+            lengths = sizes.astype(np.int64)
+        elif sizes.size and (sizes != sizes[0]).any():
+            raise _UnevenError("inner lists differ in length")
+        else:
+            inner.append(int(sizes[0]) if sizes.size else 0)
+        values = values.flatten()
+        depth += 1
+    if values.null_count and pa.types.is_boolean(values.type):
+        raise _UnevenError("a value is missing")
+    numbers = values.to_numpy(zero_copy_only=False)
+    if 0 in inner:
+        raise _UnevenError("there are empty lists inside lists")
+    return numbers.reshape(-1, *inner), lengths
+
+
+def _is_text(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_bytes(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_list_of_numbers(kind: Any) -> bool:
+    for _ in range(_MAX_NESTING):
+        if not _is_list(kind):
+            return False
+        kind = kind.value_type
+        if _is_number(kind):
+            return True
+    return False
+
+
+def _invalid(detail: str) -> DatasetError:
+    return DatasetError(Problem("invalid_parquet", detail))
