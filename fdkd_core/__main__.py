@@ -41,13 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
             write_problem_report(options.out_dir, error)
         return EXIT_BAD_INPUT
     except TrainingInterrupted as error:
-        errors.print(f"[yellow]{error}[/]")
+        errors.print(f"[yellow]{error}[/]", soft_wrap=True)
         return EXIT_INTERRUPTED
     except TrainingDivergedError as error:
-        errors.print(f"[bold red]training diverged:[/] {error}")
+        errors.print(f"[bold red]training diverged:[/] {error}", soft_wrap=True)
         return EXIT_DIVERGED
     except FDKDError as error:
-        errors.print(f"[bold red]{error.code}:[/] {error}")
+        errors.print(f"[bold red]{error.code}:[/] {error}", soft_wrap=True)
         return EXIT_FAILED
 
 

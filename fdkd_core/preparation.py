@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import ModelFileError, Problem, quote
 from fdkd_core.models import default_architecture
+from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions
-from fdkd_core.spec import ArchitectureSpec, DistillSpec, TrainingSpec, TrainSpec
+from fdkd_core.phases import NO_DISTILLATION, ModelRole, Phase, make_trainee
+from fdkd_core.spec import (
+    ArchitectureSpec,
+    DistillSpec,
+    MethodSpec,
+    StudentSpec,
+    TeacherSpec,
+    TrainingSpec,
+    TrainSpec,
+)
 from fdkd_core.teachers import GivenTeacher
 
 
@@ -76,7 +88,44 @@ def resolve_spec(
         teacher = teacher.model_copy(
             update={
                 "architecture": teacher.architecture or default_for(teacher.modality),
-                "train": teacher.train or TrainingSpec(),
+                "train": teacher_training(spec),
             }
         )
     return spec.model_copy(update={"student": student, "teacher": teacher})
+
+
+def teacher_training(spec: DistillSpec) -> TrainingSpec:
+    """How the teacher is trained: as stated, or with every default."""
+    return spec.teacher.train or TrainingSpec()
+
+
+def make_phase(
+    name: ModelRole,
+    part: StudentSpec | TeacherSpec,
+    training: TrainingSpec,
+    method: MethodSpec = NO_DISTILLATION,
+    teacher_outputs: ModelOutput | None = None,
+) -> Phase:
+    """A phase for one part of the resolved spec."""
+    assert part.architecture is not None  # filled in by resolve_spec
+    pointer = "/teacher/architecture" if name == "teacher" else "/student/architecture"
+    return Phase(name, part.modality, part.architecture, pointer, training, method, teacher_outputs)
+
+
+def check_phases(
+    spec: DistillSpec | TrainSpec, data: PairedDataset, given: Backbone | None, device: torch.device
+) -> None:
+    """Refuses, before anything is trained or written, a job of which any phase could not start.
+
+    Raises:
+        IncompatibleError: Architecture, method, batch size, memory and data do not fit together.
+    """
+    student = make_phase("student", spec.student, spec.training)
+    if isinstance(spec, DistillSpec):
+        teacher = given
+        if teacher is None:
+            phase = make_phase("teacher", spec.teacher, teacher_training(spec))
+            teacher = make_trainee(phase, data, device).model
+        outputs = ModelOutput(torch.empty(0, teacher.feature_dim), torch.empty(0, len(data.classes)))
+        student = make_phase("student", spec.student, spec.training, spec.method, outputs)
+    make_trainee(student, data, device)

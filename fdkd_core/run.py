@@ -18,17 +18,20 @@ from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.finalisation import Finalisation
-from fdkd_core.models.base import ModelOutput
+from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions, prepare_torch
-from fdkd_core.phases import NO_DISTILLATION, ModelRole, Phase, Trained, run_phase, vocab_size
-from fdkd_core.preparation import given_teacher, load_data, resolve_spec
+from fdkd_core.phases import ModelRole, Phase, Trained, run_phase
+from fdkd_core.preparation import (
+    check_phases,
+    given_teacher,
+    load_data,
+    make_phase,
+    resolve_spec,
+    teacher_training,
+)
 from fdkd_core.spec import (
     DistillSpec,
-    MethodSpec,
     NoneSpec,
-    StudentSpec,
-    TeacherSpec,
-    TrainingSpec,
     TrainSpec,
     spec_sha256,
 )
@@ -74,6 +77,8 @@ def run(
     given = given_teacher(spec, options)
     data = load_data(spec, data_path, given, options)
     spec = resolve_spec(spec, data, given)
+    given_model = given.load(data, spec.teacher.modality) if given and isinstance(spec, DistillSpec) else None
+    check_phases(spec, data, given_model, device)
 
     workspace = Workspace(out_dir)
     identity = {
@@ -102,7 +107,7 @@ def run(
         )
         log.emit("data_loaded", report=data.report)
         job = _Job(spec, data, workspace, log, should_stop, device, options.checkpoint_secret, identity)
-        trained = job.train(given)
+        trained = job.train(given_model)
         log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
         final = Finalisation(spec, data, workspace, device, identity)
         result = final.finish(trained, threads=threads, started=started)
@@ -125,21 +130,18 @@ class _Job:
     secret: bytes | None
     identity: dict[str, Any]
 
-    def train(self, given: GivenTeacher | None) -> dict[ModelRole, Trained]:
+    def train(self, given: Backbone | None) -> dict[ModelRole, Trained]:
         """All models of the job by role: `student`, and `teacher` and `control` where the job has them."""
         spec = self.spec
-        student = make_phase("student", spec.student, spec.training)
         if isinstance(spec, TrainSpec):
-            return {"student": self._run(student, 0)[0]}
+            return {"student": self._run(make_phase("student", spec.student, spec.training), 0)[0]}
         steps = 0
         if given is None:
-            teacher, steps = self._run(
-                make_phase("teacher", spec.teacher, spec.teacher.train or TrainingSpec()), steps
-            )
+            teacher, steps = self._run(make_phase("teacher", spec.teacher, teacher_training(spec)), steps)
         else:
-            model = given.load(self.data, spec.teacher.modality, vocab_size(self.data, spec.teacher.modality))
-            model.to(self.device).eval()
-            teacher = Trained(spec.teacher.modality, given.architecture, model, 0, 0, 0.0)
+            given.to(self.device).eval()
+            assert spec.teacher.architecture is not None  # filled in by resolve_spec
+            teacher = Trained(spec.teacher.modality, spec.teacher.architecture, given, 0, 0, 0.0)
         teacher.model.requires_grad_(False)
         distilled = make_phase(
             "student", spec.student, spec.training, spec.method, self._teacher_outputs(teacher, spec)
@@ -178,7 +180,7 @@ def _planned_phases(
     planned = [("student", spec.training)]
     if isinstance(spec, DistillSpec):
         if given is None:
-            planned.insert(0, ("teacher", spec.teacher.train or TrainingSpec()))
+            planned.insert(0, ("teacher", teacher_training(spec)))
         if _has_control(spec):
             planned.append(("control", spec.training))
     return [
@@ -190,16 +192,3 @@ def _planned_phases(
 def _has_control(spec: DistillSpec) -> bool:
     # Without distillation the student is its own control.
     return spec.controls.no_teacher and not isinstance(spec.method, NoneSpec)
-
-
-def make_phase(
-    name: ModelRole,
-    part: StudentSpec | TeacherSpec,
-    training: TrainingSpec,
-    method: MethodSpec = NO_DISTILLATION,
-    teacher_outputs: ModelOutput | None = None,
-) -> Phase:
-    """A phase for one part of the resolved spec."""
-    assert part.architecture is not None  # filled in by _resolved
-    pointer = "/teacher/architecture" if name == "teacher" else "/student/architecture"
-    return Phase(name, part.modality, part.architecture, pointer, training, method, teacher_outputs)

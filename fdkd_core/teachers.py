@@ -12,6 +12,7 @@ from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone
 from fdkd_core.models.weights import load_weights
+from fdkd_core.phases import vocab_size
 from fdkd_core.spec import ArchitectureSpec, TeacherSpec
 
 
@@ -59,7 +60,7 @@ class GivenTeacher:
         """The bundle's preprocessing, which the data must go through; None for a bare weights file."""
         return self._bundle.recipe if self._bundle else None
 
-    def load(self, data: PairedDataset, modality: str, vocab_size: int | None) -> Backbone:
+    def load(self, data: PairedDataset, modality: str) -> Backbone:
         """The teacher, checked against the dataset.
 
         Raises:
@@ -81,7 +82,7 @@ class GivenTeacher:
             self.architecture,
             tuple(data.modalities[modality].recipe["input_shape"]),
             len(data.classes),
-            vocab_size,
+            vocab_size(data, modality),
             pointer="/teacher/architecture",
         )
         load_weights(self._path, model)
