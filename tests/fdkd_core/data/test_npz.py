@@ -211,9 +211,9 @@ def test_refuses_a_terabyte_before_allocating_it(save: Save, problems_of: Proble
 def test_refuses_a_bomb_before_unpacking_it(save: Save, problems_of: ProblemsOf) -> None:
     path = save(**{**good(), "acc": np.zeros((8, 10 << 20), np.uint8)})
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     problems = problems_of(path)
-    elapsed = time.perf_counter() - started
+    elapsed = time.process_time() - started
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert problems[0].code == "archive_limit"

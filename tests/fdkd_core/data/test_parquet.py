@@ -296,9 +296,9 @@ def test_refuses_a_bomb_without_unpacking_it(
     limits = Limits(total_ratio_floor_bytes=1 << 20, max_ratio=100)
     path = save(data, compression=compression)
     before = pa.total_allocated_bytes()
-    started = time.perf_counter()
+    started = time.process_time()
     (problem,) = problems_of(path, limits=limits)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert problem.code == "invalid_parquet"
     assert pa.total_allocated_bytes() - before < 64 << 20
 

@@ -50,10 +50,10 @@ def opened(
 def refused(
     tmp_path: Path, content: bytes, compression: Compression | None = None, limits: Limits = DEFAULT
 ) -> list[Problem]:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DatasetError) as caught:
         opened(tmp_path, content, compression, limits)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     return list(caught.value.problems)
 
 
@@ -210,7 +210,7 @@ def test_limits_hold(tmp_path: Path, limits: Limits, code: str) -> None:
 
 def test_many_small_members_are_fast(tmp_path: Path) -> None:
     content = tar_bytes({f"image/{number:05}.png": b"x" * 50 for number in range(5_000)})
-    started = time.perf_counter()
+    started = time.process_time()
     source = opened(tmp_path, content)
     assert sum(len(source.read(name)) for name in source.names()) == 250_000
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -27,10 +27,10 @@ def opened(tmp_path: Path, content: bytes, limits: Limits = DEFAULT) -> ZipSourc
 
 
 def refused(tmp_path: Path, content: bytes, limits: Limits = DEFAULT) -> list[Problem]:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DatasetError) as caught:
         opened(tmp_path, content, limits)
-    assert time.perf_counter() - started < MAX_SECONDS
+    assert time.process_time() - started < MAX_SECONDS
     return list(caught.value.problems)
 
 
