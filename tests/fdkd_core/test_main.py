@@ -60,23 +60,21 @@ def test_sigterm_checkpoints_and_the_same_command_resumes(files: tuple[Path, Pat
             event = json.loads(line)
             if event["event"] == "epoch" and event["phase"] == "student" and event["epoch"] == 3:
                 process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75
-    assert process.stderr is not None
-    assert b"run again to resume" in process.stderr.read()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert b"run again to resume" in told
     assert not (out / "result.json").exists()
     stopped_at = max(int(p.name[5:]) for p in (out / "work" / "student").glob("step-*"))
     assert 18 <= stopped_at < 2400
 
-    resumed = subprocess.Popen(command(*files), stderr=subprocess.PIPE, text=True)
-    assert resumed.stderr is not None
-    for line in resumed.stderr:
-        if f"resumed at step {stopped_at}" in line:
-            break
-    else:
-        pytest.fail("the second run did not resume")
-    resumed.kill()
-    resumed.wait()
-    resumed.stderr.close()
+    with subprocess.Popen(command(*files), stderr=subprocess.PIPE, text=True) as resumed:
+        assert resumed.stderr is not None
+        for line in resumed.stderr:
+            if f"resumed at step {stopped_at}" in line:
+                break
+        else:
+            pytest.fail("the second run did not resume")
+        resumed.kill()
 
 
 def test_a_bad_spec_exits_2_and_leaves_only_the_report(files: tuple[Path, Path, Path]) -> None:
