@@ -6,8 +6,6 @@ dictionaries, so that a page which names one value a million times stays as smal
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,33 +22,16 @@ from fdkd_core.data.columns import ArrayColumn, BytesColumn, RaggedColumn, TextC
 from fdkd_core.data.description import Description
 from fdkd_core.data.finite_values import check_finite
 from fdkd_core.data.limits import Limits
+from fdkd_core.data.parquet_footer import check_footer, check_growth, check_metadata, invalid_parquet
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import OpenFile
-from fdkd_core.errors import DatasetError, Problem, quote
+from fdkd_core.errors import quote
 from fdkd_core.modalities.base import RawColumn
 
-_MAGIC = b"PAR1"
-_TAIL_BYTES = 8
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-_INDEX_BYTES = 4
 _MAX_NESTING = 3
 """Lists in lists in lists: the axes of an image."""
 _FILE_STRUCTS = ({"bytes"}, {"bytes", "path"})
 _PANDAS_INDEX = "__index_level_"
-
-
-def _in_base64(text: bytes) -> list[bytes]:
-    """What base64 makes of a text inside a longer one: there are three ways it may be aligned."""
-    found = []
-    for shift in range(3):
-        encoded = base64.b64encode(bytes(shift) + text)
-        start = (shift * 8 + 5) // 6  # the first characters also hold bits of what comes before,
-        found.append(encoded[start : (shift + len(text)) * 8 // 6])  # the last of what comes after
-    return found
-
-
-_EXTENSION_MARKS = _in_base64(b"ARROW:extension:name")
-"""The footer holds the Arrow schema in base64, and this key in it where a column has an extension type."""
 
 
 @dataclass
@@ -84,11 +65,11 @@ def read_columns(
     Raises:
         DatasetError: `invalid_parquet` or `exceeds_limit`.
     """
-    _check_footer(file, limits)
+    check_footer(file, limits)
     path = f"/dev/fd/{file.descriptor}"  # what was checked, whatever its name means by now
     try:
         metadata = pq.read_metadata(path)
-        byte_leaves, num_bytes = _check_metadata(metadata, file.num_bytes, limits)
+        byte_leaves, num_bytes = check_metadata(metadata, file.num_bytes, limits)
         if grant_bytes is not None:
             grant_bytes(num_bytes)
         with pq.ParquetFile(
@@ -96,7 +77,7 @@ def read_columns(
         ) as parquet:
             return _read(parquet, file.num_bytes, description, log, limits)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _invalid(f"the file cannot be read: {quote(str(error), 120)}") from error
+        raise invalid_parquet(f"the file cannot be read: {quote(str(error), 120)}") from error
 
 
 def _read(
@@ -105,7 +86,7 @@ def _read(
     schema = parquet.schema_arrow
     for column in schema:
         if isinstance(column.type, pa.BaseExtensionType):
-            raise _invalid(
+            raise invalid_parquet(
                 f"the column {quote(column.name)} has an extension type; convert it to plain values"
             )
     names = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
@@ -125,64 +106,6 @@ def _read(
                 "cannot be a modality"
             )
     return content
-
-
-def _check_footer(file: OpenFile, limits: Limits) -> None:
-    if file.num_bytes > limits.max_parquet_file_bytes:
-        raise DatasetError(
-            Problem("exceeds_limit", f"{file.num_bytes} bytes; {limits.max_parquet_file_bytes} are allowed")
-        )
-    tail = file.read_at(max(0, file.num_bytes - _TAIL_BYTES), _TAIL_BYTES)
-    if len(tail) < _TAIL_BYTES or tail[4:] != _MAGIC:
-        raise _invalid("the end of the file is missing; was the upload cut off?")
-    (footer_bytes,) = struct.unpack("<I", tail[:4])
-    if footer_bytes > limits.max_parquet_footer_bytes:
-        raise _invalid(
-            f"the footer has {footer_bytes} bytes; {limits.max_parquet_footer_bytes} are allowed: "
-            "write fewer row groups"
-        )
-    # Opening the file would already build its extension types, and some have run code while being built.
-    footer = file.read_at(max(0, file.num_bytes - _TAIL_BYTES - footer_bytes), footer_bytes)
-    if any(mark in footer for mark in _EXTENSION_MARKS):
-        raise _invalid("a column has an extension type; convert it to bytes, text, numbers or lists")
-
-
-def _check_metadata(metadata: Any, file_bytes: int, limits: Limits) -> tuple[list[str], int]:
-    """Refuses by the footer alone; returns the leaves that hold bytes or text, and the unpacked size."""
-    if metadata.num_row_groups > limits.max_row_groups:
-        raise _invalid(f"{metadata.num_row_groups} row groups; {limits.max_row_groups} are allowed")
-    if metadata.num_rows > limits.max_rows:
-        raise DatasetError(
-            Problem("exceeds_limit", f"{metadata.num_rows} rows; {limits.max_rows} are allowed")
-        )
-    if metadata.num_columns > limits.max_columns:
-        raise DatasetError(
-            Problem("exceeds_limit", f"{metadata.num_columns} columns; {limits.max_columns} are allowed")
-        )
-    unpacked = 0
-    byte_leaves = []
-    for leaf in range(metadata.num_columns):
-        column = metadata.schema.column(leaf)
-        if column.physical_type == "BYTE_ARRAY":
-            byte_leaves.append(column.path)
-        for group in range(metadata.num_row_groups):
-            chunk = metadata.row_group(group).column(leaf)
-            if min(chunk.num_values, chunk.total_uncompressed_size, chunk.total_compressed_size) < 0:
-                raise _invalid("the footer has negative sizes")
-            if column.physical_type == "BYTE_ARRAY":
-                unpacked += chunk.total_uncompressed_size + _INDEX_BYTES * chunk.num_values
-            else:
-                width = _WIDTHS.get(column.physical_type, column.length)
-                unpacked += max(chunk.total_uncompressed_size, width * chunk.num_values)
-    _check_growth(file_bytes, unpacked, limits)
-    return byte_leaves, unpacked
-
-
-def _check_growth(file_bytes: int, unpacked: int, limits: Limits) -> None:
-    if unpacked > limits.max_table_bytes:
-        raise _invalid(f"it unpacks to {unpacked} bytes; {limits.max_table_bytes} are allowed")
-    if unpacked > limits.total_ratio_floor_bytes and unpacked > limits.max_ratio * file_bytes:
-        raise _invalid(f"it unpacks from {file_bytes} to {unpacked} bytes; {limits.max_ratio}:1 is allowed")
 
 
 class _Reader:
@@ -266,7 +189,7 @@ class _Reader:
             index += [-1 if code is None else numbers[code] for code in codes]
             num_bytes += sum(len(values[code] or "") for code in codes if code is not None)
         self._unpacked += num_bytes
-        _check_growth(self._file_bytes, self._unpacked, self._limits)
+        check_growth(self._file_bytes, self._unpacked, self._limits)
         return list(unique), index
 
     def _numbers(self, name: str) -> RawColumn | None:
@@ -307,7 +230,7 @@ class _Reader:
 
     def _count(self, chunks: list[Any]) -> None:
         self._unpacked += sum(chunk.nbytes for chunk in chunks)
-        _check_growth(self._file_bytes, self._unpacked, self._limits)
+        check_growth(self._file_bytes, self._unpacked, self._limits)
 
     def _chunks(self, name: str) -> list[Any]:
         chunks = []
@@ -316,7 +239,7 @@ class _Reader:
             table.validate(full=True)  # the reader does not check the indexes of dictionaries
             chunks += table.column(name).chunks
         if sum(len(chunk) for chunk in chunks) != self._num_rows:
-            raise _invalid(f"the column {quote(name)} has another number of rows than the footer says")
+            raise invalid_parquet(f"the column {quote(name)} has another number of rows than the footer says")
         return chunks
 
 
@@ -379,7 +302,3 @@ def _is_list_of_numbers(kind: Any) -> bool:
         if _is_number(kind):
             return True
     return False
-
-
-def _invalid(detail: str) -> DatasetError:
-    return DatasetError(Problem("invalid_parquet", detail))

@@ -27,9 +27,7 @@ The control has no weight to choose, so it tries the learning rates with two see
 
 def train_once(planted: Planted, method: MethodSpec, lr: float, seed: int) -> tuple[float, float]:
     """Validation and test accuracy."""
-    training = TrainingSpec(
-        epochs=40, batch_size=50, optimizer=SGDSpec(lr=lr), augment="none", seed=seed
-    )
+    training = TrainingSpec(epochs=40, batch_size=50, optimizer=SGDSpec(lr=lr), augment="none", seed=seed)
     outputs = None if isinstance(method, NoneSpec) else planted.teacher_outputs
     phase = Phase(
         "student", "inputs", MLPSpec(width=64, depth=2), "/student/architecture", training, method, outputs

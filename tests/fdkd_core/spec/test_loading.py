@@ -37,7 +37,7 @@ task: {kind: classification}
 teacher: {modality: image, architecture: {name: conv2d, width: 32}, train: {epochs: 10}}
 student: {modality: audio, architecture: {name: conv2d, width: 16}}
 method: {name: fd_cmkd, cutoff: 0.25, low_weight: 2, log_scale: 1.0, reduction: mean}
-training: {epochs: 20, batch_size: 64, optimizer: {name: sgd, lr: 5e-2, momentum: 0.9}, schedule: {name: poly}, seed: 0}
+training: {epochs: 20, optimizer: {name: sgd, lr: 5e-2, momentum: 0.9}, schedule: {name: poly}, seed: 0}
 controls: {no_teacher: true}
 """
 
