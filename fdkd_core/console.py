@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -85,11 +86,17 @@ class TerminalProgress:
 
 def show_result(console: Console, result: RunResult, out_dir: Path) -> None:
     """Prints the table of results and what it means."""
-    table = Table(title=result.name, title_justify="left", title_style="bold")
-    for heading in ("", "sees", "network", "parameters", "size"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "size") else "left")
-    for heading in ("val acc", "test acc", "macro-F1", "seconds"):
-        table.add_column(heading, justify="right")
+    # Narrow enough for 80 columns: what a terminal has unless told otherwise.
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"{result.name}: accuracy and macro-F1 in %",
+        title_justify="left",
+        title_style="bold",
+    )
+    for heading in ("", "sees", "network"):
+        table.add_column(heading)
+    for heading in ("params", "size", "val acc", "test acc", "F1", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for role, model in (
         ("teacher", result.teacher),
         ("student", result.student),
@@ -124,15 +131,15 @@ def show_problems(console: Console, error: InputError) -> None:
 def _row(role: str, model: ModelResult) -> list[str]:
     network = str(model.architecture["name"])
     if "width" in model.architecture:
-        network += f" w{model.architecture['width']}"
+        network += f"-{model.architecture['width']}"
     return [
         role,
         model.modality,
         network,
         f"{model.parameters:,}",
-        f"{model.size_bytes / 1024:,.0f} KiB",
+        f"{model.size_bytes / 1024:,.0f}K",
         f"{100 * model.val.accuracy:.1f}",
         f"{100 * model.test.accuracy:.1f}",
         f"{100 * model.test.macro_f1:.1f}",
-        f"{model.seconds:.1f}" if model.epochs else "given",
+        f"{model.seconds:.0f}s" if model.epochs else "given",
     ]

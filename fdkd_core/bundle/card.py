@@ -160,7 +160,7 @@ def _uplift_words(card: ModelCard) -> str:
     )
     if abs(points) < noise:
         text += " This difference is within that noise."
-    if uplift.teacher_gap_closed is not None:
+    if uplift.teacher_gap_closed is not None and points > 0:
         share = f"{100 * uplift.teacher_gap_closed:.0f} %"
         text += f" The student closed {share} of the control's gap to the teacher."
     return text
