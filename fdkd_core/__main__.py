@@ -116,6 +116,13 @@ def _read_spec(path: Path) -> bytes:
         _parser().error(f"cannot read {path}: {error.strerror}")
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1024:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and 1024")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fdkd_core",
@@ -129,8 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--manifest", help="manifest inside DATA, where there are several")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all usable cores)")
-    parser.add_argument("--decode-workers", type=int, help="processes that decode files (default: by amount)")
+    parser.add_argument("--threads", type=_positive, help="CPU threads (default: all usable cores)")
+    parser.add_argument(
+        "--decode-workers", type=_positive, help="processes that decode files (default: by amount)"
+    )
     parser.add_argument("--cache-dir", type=Path, help="where decoded data too large for memory go")
     parser.add_argument("--events-fd", type=int, help="also write events as JSON lines to this descriptor")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")

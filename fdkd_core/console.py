@@ -89,6 +89,8 @@ def show_result(console: Console, result: RunResult, out_dir: Path) -> None:
     # Narrow enough for 80 columns: what a terminal has unless told otherwise.
     table = Table(
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
         title=f"{result.name}: accuracy and macro-F1 in %",
         title_justify="left",
         title_style="bold",

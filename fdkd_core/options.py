@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,13 @@ def prepare_torch(options: RunOptions) -> tuple[torch.device, int]:
     name = options.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise SpecError(
+            Problem("not_allowed", f"found the device {quote(name)}; cpu, cuda, cuda:N and auto are known")
+        )
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise SpecError(
             Problem("not_available", f"the device {quote(name)} was asked for, but there is no GPU")
         )
-    return torch.device(name), threads
+    return device, threads

@@ -41,9 +41,9 @@ class Target(NamedTuple):
     pointer: str
     """Where the architecture stands in the user's spec, for error messages."""
 
-    def refuse(self, detail: str, field: str = "") -> NoReturn:
+    def refuse(self, detail: str, field: str = "", code: str = "incompatible_architecture") -> NoReturn:
         """Says no at `pointer + field`."""
-        raise IncompatibleError(Problem("incompatible_architecture", detail, self.pointer + field))
+        raise IncompatibleError(Problem(code, detail, self.pointer + field))
 
     def require_axes(self, name: str, axes: tuple[str, ...]) -> None:
         """Refuses token ids, and float inputs with another number of axes than `axes`."""
@@ -181,7 +181,8 @@ def build_model(
     if parameters > MAX_PARAMETERS:
         target.refuse(
             f"{spec.name} would have {parameters:,} parameters for inputs {list(input_shape)}; at most "
-            f"{MAX_PARAMETERS:,} are allowed: lower width or depth."
+            f"{MAX_PARAMETERS:,} are allowed: lower width or depth.",
+            code="exceeds_limit",
         )
     return builder(spec, target)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from small_job import STEPS_PER_PHASE, small_spec, write_small_data
 
@@ -175,7 +176,7 @@ def test_a_teacher_may_be_bare_weights_with_an_architecture(
 
 def refused(kind: type[InputError], spec: Any, data: Path, out: Path, **options: Any) -> str:
     with pytest.raises(kind) as caught:
-        run(spec, data, out, options=RunOptions(device="cpu", threads=1, **options))
+        run(spec, data, out, options=RunOptions(**{"device": "cpu", "threads": 1, **options}))
     assert not (out / "work").exists()
     return caught.value.problems[0].code
 
@@ -228,6 +229,9 @@ def test_output_folders_are_never_mixed(finished: Any, data: Path, tmp_path: Pat
 def test_unknown_modalities_and_devices_are_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert refused(InputError, small_spec(student={"modality": "smell"}), data, out) == "missing_column"
+    assert refused(InputError, small_spec(), data, out, device="tpu") == "not_allowed"
+    if not torch.cuda.is_available():
+        assert refused(InputError, small_spec(), data, out, device="cuda") == "not_available"
     assert not out.exists()
 
 
