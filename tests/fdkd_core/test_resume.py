@@ -105,8 +105,17 @@ def damage_step(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [damage_bit, damage_tail, damage_state, damage_manifest, damage_step])
-@pytest.mark.parametrize("how_many", [1, 2])
+@pytest.mark.parametrize(
+    ("damage", "how_many"),
+    [
+        (damage_bit, 1),
+        (damage_tail, 1),
+        (damage_state, 1),
+        (damage_manifest, 1),
+        (damage_step, 1),
+        (damage_bit, 2),
+    ],
+)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     damage: Any, how_many: int, data: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
