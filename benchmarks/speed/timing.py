@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 
@@ -21,13 +22,20 @@ def wait_for(device: torch.device) -> None:
 def interleave(
     actions: Mapping[str, Action], *, rounds: int, repeats: int, warmup: int, device: torch.device
 ) -> dict[str, Rounds]:
-    """Times A, A, .. B, B, .. C, C, .. A, A, ..: every action `repeats` times in each of `rounds` rounds."""
+    """Times every action `repeats` times in each of `rounds` rounds, each round in another order.
+
+    What an action finds in caches and allocators depends on the one before it, so none may always follow the
+    same one.
+    """
     for action in actions.values():
         for _ in range(warmup):
             action()
     taken: dict[str, Rounds] = {name: [] for name in actions}
+    order = list(actions.items())
+    rng = random.Random(0)
     for _ in range(rounds):
-        for name, action in actions.items():
+        rng.shuffle(order)
+        for name, action in order:
             times = []
             for _ in range(repeats):
                 wait_for(device)
