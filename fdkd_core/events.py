@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fdkd_core.atomic_files import storage_errors
 from fdkd_core.training.loop import StepMetrics
 
 STEP_EVENTS_PER_EPOCH = 4
@@ -46,9 +47,13 @@ class EventLog:
         self._sink = sink
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Writes one event with its time (Unix seconds)."""
+        """Writes one event with its time (Unix seconds).
+
+        Raises:
+            StorageError: The disk is full or failing.
+        """
         record = {"event": event, "time": round(time.time(), 3), **fields}
-        with self._path.open("a", encoding="utf-8") as log:
+        with storage_errors(), self._path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(record, sort_keys=True) + "\n")
         self._sink(record)
 

@@ -16,7 +16,7 @@ class SGDSpec(StrictModel):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"] = "sgd"
-    lr: LearningRate = 0.05
+    lr: LearningRate = 0.1
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     weight_decay: WeightDecay = 0.0
     nesterov: bool = False
