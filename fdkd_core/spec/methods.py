@@ -53,9 +53,11 @@ class FDCMKDSpec(StrictModel):
     scale: bool = True
     """Scale consistency: divide each band by its own L2 norm, per sample."""
     low_weight: Weight = 1.0
-    """Factor of the low-band distance (of the only distance when `split` is off)."""
+    """Factor of the low-band distance (of the only distance when `split` is off). 1 to 10 were the same
+    within noise on validation, 30 worse (docs/decisions/0008): tune it together with the learning rate."""
     high_weight: Weight = 0.1
-    """Factor of the high-band distance."""
+    """Factor of the high-band distance. A tenth of the low one: where the high band is private by
+    construction, equal weights lose what the split gains."""
     high_distance: Literal["log_mse", "mse"] = "log_mse"
     """Distance in the high band; the low band always uses MSE."""
     log_scale: Literal["sqrt_dim"] | Annotated[float, Field(gt=0.0, le=1e6)] = "sqrt_dim"
