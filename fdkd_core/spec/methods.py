@@ -23,8 +23,8 @@ class LogitKDSpec(StrictModel):
 
     name: Literal["logit_kd"] = "logit_kd"
     weight: Weight = 1.0
-    """Factor of the KL term; the task loss keeps factor 1. At the default learning rate 1 was 11 points better
-    on validation than 4, which raises the step too much (docs/decisions/0008)."""
+    """Factor of the KL term; the task loss keeps factor 1. At the default learning rate 1 was 11 points
+    better on validation than 4, which raises the step too much (docs/decisions/0008)."""
     temperature: Annotated[float, Field(gt=0.0, le=100.0)] = 4.0
     """Softens both distributions; 4 is the common setting of the literature."""
 
