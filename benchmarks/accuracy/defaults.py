@@ -20,6 +20,7 @@ from compare import CPU, train
 from directions import DIRECTIONS, load
 
 from fdkd_core.errors import TrainingDivergedError
+from fdkd_core.models import default_architecture
 from fdkd_core.spec import (
     AdamWSpec,
     ConstantSpec,
@@ -36,6 +37,15 @@ from fdkd_core.training.evaluation import predict_rows
 
 USED = ("phone gyro->acc", "phone acc->gyro", "mosi text->audio")
 """The directions that train in seconds."""
+
+
+SIZES = {
+    "width x 0.5": lambda spec: {"width": spec.width // 2},
+    "width x 2": lambda spec: {"width": spec.width * 2},
+    "depth - 1": lambda spec: {"depth": spec.depth - 1},
+    "depth + 1": lambda spec: {"depth": spec.depth + 1},
+}
+"""Changes of the student's size, which the default architecture of every kind is compared with."""
 
 
 def variants() -> Iterator[tuple[str, str, TrainingSpec, MethodSpec]]:
@@ -88,6 +98,8 @@ def variants() -> Iterator[tuple[str, str, TrainingSpec, MethodSpec]]:
     yield "feature_mse", "default", plain, FeatureMSESpec()
     for weight in (0.3, 3.0, 10.0, 30.0):
         yield "feature_mse", f"weight {weight}", plain, FeatureMSESpec(weight=weight)
+    for name in ("default", *SIZES):
+        yield "size", name, plain, none
 
 
 def main() -> None:
@@ -122,10 +134,14 @@ def main() -> None:
                 for seed in range(options.seeds):
                     spec = training.model_copy(update={"seed": seed, "select_by": direction.select_by})
                     given = None if isinstance(method, NoneSpec) else outputs
+                    kind = data.modalities[direction.student].recipe["kind"]
+                    architecture = (
+                        default_architecture(kind) if group == "size" else direction.student_architecture
+                    )
+                    if group == "size" and name in SIZES:
+                        architecture = architecture.model_copy(update=SIZES[name](architecture))
                     try:
-                        figures = train(
-                            data, direction.student, direction.student_architecture, spec, method, given
-                        )[1]
+                        figures = train(data, direction.student, architecture, spec, method, given)[1]
                     except TrainingDivergedError:
                         continue
                     found[i, seed] = getattr(figures, direction.select_by)

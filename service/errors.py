@@ -1,0 +1,218 @@
+"""Every error the service raises on purpose, and the one form in which clients see them (RFC 9457).
+
+The class says status, code and title; `errors.md` of the API is drawn from this list. Input problems of the core
+(`fdkd_core.errors.InputError`) keep their codes and become a 422.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from fdkd_core.errors import Problem
+
+
+class ServiceError(Exception):
+    """The request cannot be served."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        problems: Iterable[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+        **extensions: Any,
+    ) -> None:
+        self.detail = detail or (self.__doc__ or "").strip()
+        self.problems = tuple(problems)
+        self.headers = dict(headers or {})
+        self.extensions = extensions
+        """More members of the problem, such as the current state of a job."""
+        super().__init__(self.detail)
+
+    @classmethod
+    def title(cls) -> str:
+        """What kind of error it is, the same for each of its occurrences."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+class InvalidRequestError(ServiceError):
+    """The request is well-formed, but its content cannot be used."""
+
+    status, code = 422, "invalid_request"
+
+
+class MalformedRequestError(ServiceError):
+    """The request cannot be read."""
+
+    status, code = 400, "malformed_request"
+
+
+class UnauthenticatedError(ServiceError):
+    """A valid API key is needed: `Authorization: Bearer KEY`."""
+
+    status, code = 401, "unauthenticated"
+
+    def __init__(self) -> None:
+        # One text for every reason, so that nothing can be learnt by trying.
+        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="fdkd"'})
+
+
+class MissingScopeError(ServiceError):
+    """The API key does not allow this."""
+
+    status, code = 403, "missing_scope"
+
+
+class QuotaExceededError(ServiceError):
+    """The owner's quota would be exceeded."""
+
+    status, code = 403, "quota_exceeded"
+
+
+class NotFoundError(ServiceError):
+    """There is no such thing, or it is not yours."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowedError(ServiceError):
+    """The method is not one of this address."""
+
+    status, code = 405, "method_not_allowed"
+
+
+class NotAcceptableError(ServiceError):
+    """The answer is not of a type that the request accepts."""
+
+    status, code = 406, "not_acceptable"
+
+
+class ConflictError(ServiceError):
+    """The request does not fit the present state."""
+
+    status, code = 409, "conflict"
+
+
+class NotReadyError(ConflictError):
+    """It is not ready to be used yet."""
+
+    code = "not_ready"
+
+
+class InUseError(ConflictError):
+    """It is in use and cannot be deleted."""
+
+    code = "in_use"
+
+
+class NameTakenError(ConflictError):
+    """The name is taken; names that differ only in case or Unicode form count as the same."""
+
+    code = "name_taken"
+
+
+class TerminalStateError(ConflictError):
+    """The job has ended and cannot change any more."""
+
+    code = "terminal_state"
+
+
+class NotTerminalError(ConflictError):
+    """The job has not ended yet."""
+
+    code = "not_terminal"
+
+
+class OffsetMismatchError(ConflictError):
+    """The part does not begin where the upload ends."""
+
+    code = "offset_mismatch"
+
+
+class IncompleteUploadError(ConflictError):
+    """Parts of the upload are missing."""
+
+    code = "incomplete"
+
+
+class IdempotencyInProgressError(ConflictError):
+    """A request with this Idempotency-Key is still being served."""
+
+    code = "idempotency_in_progress"
+
+
+class ExpiredError(ServiceError):
+    """It has expired."""
+
+    status, code = 410, "expired"
+
+
+class PreconditionFailedError(ServiceError):
+    """It has changed since it was looked at."""
+
+    status, code = 412, "precondition_failed"
+
+
+class TooLargeError(ServiceError):
+    """The body is larger than allowed."""
+
+    status, code = 413, "too_large"
+
+
+class UnsupportedMediaTypeError(ServiceError):
+    """The body is not of a type that is understood here."""
+
+    status, code = 415, "unsupported_media_type"
+
+
+class UnsafeFormatError(UnsupportedMediaTypeError):
+    """The file's format can run code when it is loaded, so it is never opened."""
+
+    code = "unsafe_format"
+
+
+class RangeNotSatisfiableError(ServiceError):
+    """The range lies outside the file, or is not one range."""
+
+    status, code = 416, "range_not_satisfiable"
+
+
+class ChecksumMismatchError(InvalidRequestError):
+    """What arrived is not what was announced."""
+
+    code = "checksum_mismatch"
+
+
+class IdempotencyKeyReusedError(InvalidRequestError):
+    """The Idempotency-Key was used before with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class QueueFullError(ServiceError):
+    """Too many jobs are waiting already."""
+
+    status, code = 429, "queue_full"
+
+
+class UnavailableError(ServiceError):
+    """A part of the service is down for the moment; nothing was lost."""
+
+    status, code = 503, "unavailable"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "2"})
+
+
+class InvalidTransitionError(ConflictError):
+    """The job is not in a state from which this can happen."""
+
+    code = "invalid_transition"
+
+
+class StaleAttemptError(Exception):
+    """The job belongs to another attempt by now: whoever sees this must stop and write nothing more."""

@@ -1,0 +1,87 @@
+"""The life of a job as one table, from which the code moves it and `docs/job-lifecycle.md` is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is. The last three are terminal and never change."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class JobEventType(StrEnum):
+    """What can happen to a job."""
+
+    CLAIMED = "job.claimed"
+    SUCCEEDED = "job.succeeded"
+    FAILED = "job.failed"
+    CANCELLED = "job.cancelled"
+    STOPPED = "job.stopped"
+    LOST = "job.lost"
+    YIELDED = "job.yielded"
+    GIVEN_UP = "job.given_up"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One arrow of the diagram."""
+
+    source: JobState
+    target: JobState
+    fenced: bool
+    """Whether it is the holder of the job who does it, and the attempt must be its own."""
+    when: str
+
+
+TRANSITIONS: dict[JobEventType, Transition] = {
+    JobEventType.CLAIMED: Transition(
+        JobState.QUEUED, JobState.RUNNING, False, "A worker takes the job; its attempt number grows by one."
+    ),
+    JobEventType.CANCELLED: Transition(
+        JobState.QUEUED, JobState.CANCELLED, False, "The user cancels before any worker has it."
+    ),
+    JobEventType.SUCCEEDED: Transition(
+        JobState.RUNNING,
+        JobState.SUCCEEDED,
+        True,
+        "Every artifact is stored and checked; they are listed with this.",
+    ),
+    JobEventType.FAILED: Transition(
+        JobState.RUNNING,
+        JobState.FAILED,
+        True,
+        "The trainer ended with an error that another attempt would meet again.",
+    ),
+    JobEventType.STOPPED: Transition(
+        JobState.RUNNING,
+        JobState.CANCELLED,
+        True,
+        "The user cancelled; the trainer stopped, or its lease ran out.",
+    ),
+    JobEventType.LOST: Transition(
+        JobState.RUNNING,
+        JobState.QUEUED,
+        True,
+        "The trainer crashed or its worker died; the next attempt resumes.",
+    ),
+    JobEventType.YIELDED: Transition(
+        JobState.RUNNING,
+        JobState.QUEUED,
+        True,
+        "The worker is shutting down after a checkpoint; nothing is charged.",
+    ),
+    JobEventType.GIVEN_UP: Transition(
+        JobState.RUNNING, JobState.FAILED, True, "Too many attempts were lost, or two at the same step."
+    ),
+}
+"""A cancellation of a running job is a wish (`cancel_requested_at`), not a state: it may come too late."""
