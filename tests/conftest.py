@@ -1,9 +1,71 @@
-"""One thread per process: the runner already uses every core, and threads that wait for each other spin."""
+"""Real servers for the tests that need them, and one thread per process."""
 
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
-# Before torch is imported, here and in every process that a test starts.
+import pytest
+
+# Before torch is imported, here and in every process that a test starts: the runner already uses every core,
+# and threads that wait for each other spin.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
+
+POSTGRES = os.environ.get("FDKD_TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+REDIS = os.environ.get("FDKD_TEST_REDIS_URL", "redis://127.0.0.1:6379")
+
+
+def _missing(what: str, url: str, error: Exception) -> None:
+    """A server that is not there: a reason to skip on a laptop, a failure where everything must be tested."""
+    message = f"{what} is not reachable at {url.rpartition('@')[2]}: {error}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def postgresql_url() -> Iterator[str]:
+    """A database of the test's own on a real PostgreSQL server."""
+    import psycopg
+
+    name = f"fdkd_test_{uuid.uuid4().hex}"
+    try:
+        server = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        _missing("PostgreSQL", POSTGRES, error)
+        raise AssertionError from error  # not reached
+    with server:
+        server.execute(f'CREATE DATABASE "{name}"')
+        try:
+            yield f"{POSTGRES.rpartition('/')[0]}/{name}"
+        finally:
+            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: the test runs once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    url: str = request.getfixturevalue("postgresql_url")
+    return url
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """An empty database on a real Redis server, not shared with a test that runs at the same time."""
+    import redis
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    url = f"{REDIS}/{8 + int(worker) % 8}"
+    client = redis.Redis.from_url(url, socket_connect_timeout=5)
+    try:
+        client.flushdb()
+    except redis.ConnectionError as error:
+        _missing("Redis", REDIS, error)
+    yield url
+    client.flushdb()
+    client.close()

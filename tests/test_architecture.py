@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "fdkd_core").rglob("*.py"))
+PACKAGES = ("fdkd_core", "fdkd_client", "service", "worker")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+CORE = sorted((ROOT / "fdkd_core").rglob("*.py"))
 BANNED_MODULES = {"utils", "helpers", "common", "misc", "manager"}
 
 
@@ -26,6 +28,42 @@ def imported_by(statement: str) -> set[str]:
 def test_the_spec_is_light(module: str) -> None:
     loaded = imported_by(f"import {module}")
     assert loaded.isdisjoint({"torch", "numpy", "PIL", "onnxruntime", "pyarrow", "safetensors"})
+
+
+@pytest.mark.parametrize("module", ["service.app", "service.jobs.sweep", "fdkd_client", "fdkd_client.cli"])
+def test_server_and_client_run_without_torch(module: str) -> None:
+    assert imported_by(f"import {module}").isdisjoint({"torch", "numpy", "onnxruntime", "pyarrow"})
+
+
+def test_the_client_runs_without_the_server() -> None:
+    assert imported_by("import fdkd_client.cli").isdisjoint(
+        {"fastapi", "sqlalchemy", "celery", "service", "worker"}
+    )
+
+
+def test_transactions_begin_and_end_in_one_place() -> None:
+    """Whoever needs one says `database.write()`; nothing commits half of a use case."""
+    found = [
+        f"{path.parent.name}/{path.name}:{node.lineno}"
+        for path in SOURCES
+        if path.relative_to(ROOT).parts[0] in ("service", "worker") and path.name != "db.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("commit", "rollback", "begin")
+    ]
+    assert found == []
+
+
+def test_handlers_know_no_sql() -> None:
+    """Routes parse, call one use case and answer."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "service").rglob("routes.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy")
+    }
+    assert found == set()
 
 
 def test_data_and_modalities_run_without_torch() -> None:
@@ -78,7 +116,7 @@ def test_the_core_reads_no_environment() -> None:
     """
     readers = [
         f"{path.name}:{node.lineno}"
-        for path in SOURCES
+        for path in CORE
         if not path.stem.endswith("_process")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.environ", "os.getenv")
