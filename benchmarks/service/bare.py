@@ -19,11 +19,11 @@ from sqlalchemy import JSON, String, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 
-class Table(DeclarativeBase):
+class Table(DeclarativeBase):  # noqa: D101
     type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012
 
 
-class Row(Table):
+class Row(Table):  # noqa: D101
     __tablename__ = "bare_jobs"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -31,11 +31,11 @@ class Row(Table):
     spec: Mapped[dict[str, Any]]
 
 
-class Body(BaseModel):
+class Body(BaseModel):  # noqa: D101
     spec: dict[str, Any]
 
 
-class Answer(BaseModel):
+class Answer(BaseModel):  # noqa: D101
     id: str
     name: str
     spec: dict[str, Any]
