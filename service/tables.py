@@ -142,6 +142,7 @@ class Model(Leased, Table):
         ),
         Index("ix_models_owner_id_id", "owner_id", "id"),
         Index("ix_models_state_lease", "state", "lease_expires_at"),
+        Index("ix_models_job_id", "job_id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -179,9 +180,11 @@ class Job(Leased, Table):
         CheckConstraint("state IN (" + ", ".join(f"'{state}'" for state in JobState) + ")", name="state"),
         Index("ix_jobs_owner_id_id", "owner_id", "id"),
         Index("ix_jobs_owner_id_state_id", "owner_id", "state", "id"),
+        Index("ix_jobs_owner_id_kind_id", "owner_id", "kind", "id"),
+        Index("ix_jobs_owner_id_name_id", "owner_id", "name", "id"),
         Index("ix_jobs_state_available_at", "state", "available_at"),
         Index("ix_jobs_state_lease", "state", "lease_expires_at"),
-        Index("ix_jobs_dataset_id", "dataset_id"),
+        Index("ix_jobs_dataset_id_id", "dataset_id", "id"),
         Index("ix_jobs_teacher_model_id", "teacher_model_id"),
     )
 
