@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run-example test test-fast lint fmt types imports check schema bench-speed bench-accuracy clean
+.PHONY: help setup demo run-example test test-fast lint fmt types imports check schema bench-speed bench-service bench-accuracy openapi lifecycle clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 setup: $(STAMP) ## Create the virtual environment and install everything, pinned
+
+demo: setup ## Start the service, run the main job through its API, use the student, stop
+	$(BIN)/python examples/demo.py
 
 run-example: setup ## Distil an image teacher into an audio student on data the project makes
 	$(BIN)/python examples/make_digits.py runs/digits
@@ -47,8 +50,17 @@ check: test lint types imports ## What CI runs
 schema: setup ## Rewrite the golden JSON Schema of the spec after a wanted change of the API
 	$(BIN)/python -c "import json, pathlib; from fdkd_core.spec import json_schema; pathlib.Path('tests/golden/spec.schema.json').write_text(json.dumps(json_schema(), indent=2, sort_keys=True) + '\n')"
 
+openapi: setup ## Rewrite the golden OpenAPI document after a wanted change of the API
+	$(BIN)/python -m service openapi > tests/golden/openapi.json
+
+lifecycle: setup ## Redraw docs/job-lifecycle.md from the table of states
+	$(BIN)/python -m service.jobs.lifecycle
+
 bench-speed: setup ## Samples per second of the training steps, side by side
 	$(BIN)/python benchmarks/speed/step.py
+
+bench-service: setup ## Requests per second and latencies of the API beside a bare endpoint
+	$(BIN)/python benchmarks/service/measure.py
 
 bench-accuracy: setup ## Tuned accuracy of every method on real data: DATA=folder with the data sets
 	$(BIN)/python benchmarks/accuracy/compare.py --data $(DATA)
