@@ -1,7 +1,7 @@
 """Every error the service raises on purpose, and the one form in which clients see them (RFC 9457).
 
-The class says status, code and title; `errors.md` of the API is drawn from this list. Input problems of the core
-(`fdkd_core.errors.InputError`) keep their codes and become a 422.
+The class says status, code and title; `errors.md` of the API is drawn from this list. Input problems of the
+core (`fdkd_core.errors.InputError`) keep their codes and become a 422.
 """
 
 from __future__ import annotations
@@ -49,6 +49,18 @@ class MalformedRequestError(ServiceError):
     """The request cannot be read."""
 
     status, code = 400, "malformed_request"
+
+
+class InvalidCursorError(MalformedRequestError):
+    """The cursor was not made for this list; begin again without one."""
+
+    code = "invalid_cursor"
+
+
+class InvalidIdempotencyKeyError(MalformedRequestError):
+    """An Idempotency-Key is one header of 1 to 255 printable ASCII characters."""
+
+    code = "invalid_idempotency_key"
 
 
 class UnauthenticatedError(ServiceError):
@@ -197,6 +209,12 @@ class QueueFullError(ServiceError):
     """Too many jobs are waiting already."""
 
     status, code = 429, "queue_full"
+
+
+class TooManyStreamsError(ServiceError):
+    """Too many event streams are open; read the events page by page, or come back."""
+
+    status, code = 429, "too_many_streams"
 
 
 class UnavailableError(ServiceError):
