@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -12,15 +13,25 @@ from fastapi import Depends, Request, Security
 from fastapi.security import SecurityScopes
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from service.context import Context
-from service.db import db_now
+from service.db import Database, db_now
 from service.errors import MissingScopeError, UnauthenticatedError
 from service.identifiers import new_id
 from service.tables import ApiKey
 
 Scope = Literal["read", "write"]
 SCOPES: dict[str, str] = {"read": "Look at everything of the owner.", "write": "Create, cancel and delete."}
+
+LOCAL_OWNER = "own_" + "0" * 26
+"""The owner of an installation for one person: whoever can read the data folder."""
+
+PUBLIC_PATHS = frozenset({"/livez", "/readyz"})
+"""All that is answered without a key; anything else is refused before it is looked up."""
+
+REMEMBERED_S = 5.0
+_MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
@@ -59,8 +70,63 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def get_context(request: Request) -> Context:
+class KeyRing:
+    """Checks keys against the database, and remembers the good ones for `REMEMBERED_S` seconds.
+
+    So a revoked or expired key may live on for that long in each API process; in return a request costs no
+    query and no thread for its key. Only keys that were found are remembered: guesses neither fill the memory
+    nor can their answers be told apart, since each of them costs the same query for a hash.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._remembered: dict[str, tuple[Caller, float]] = {}
+
+    async def caller(self, authorization: list[str]) -> Caller:
+        """Finds out who is calling.
+
+        Args:
+            authorization: The values of all `Authorization` headers.
+
+        Raises:
+            UnauthenticatedError: No key, several, or one that is unknown, revoked or expired.
+        """
+        if len(authorization) != 1:
+            raise UnauthenticatedError
+        scheme, _, key = authorization[0].partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise UnauthenticatedError
+        digest = hash_key(key)
+        remembered = self._remembered.get(digest)
+        if remembered is not None and remembered[1] > time.monotonic():
+            return remembered[0]
+        asked_at = time.monotonic()
+        caller = await run_in_threadpool(find_caller, self._database, digest)
+        if caller is None:
+            self._remembered.pop(digest, None)
+            raise UnauthenticatedError
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[digest] = caller, asked_at + REMEMBERED_S
+        return caller
+
+
+def find_caller(database: Database, digest: str) -> Caller | None:
+    """Looks up an active key by its SHA-256."""
+    with database.read() as session:
+        row = session.execute(
+            select(ApiKey.id, ApiKey.owner_id, ApiKey.scopes).where(
+                ApiKey.sha256 == digest,
+                ApiKey.revoked_at.is_(None),
+                (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > db_now()),
+            )
+        ).one_or_none()
+    return None if row is None else Caller(row.id, row.owner_id, frozenset(row.scopes))
+
+
+async def get_context(request: Request) -> Context:
     """The process's resources."""
+    # Async, although it waits for nothing: a plain function would cost a trip to a thread.
     context: Context = request.app.state.context
     return context
 
@@ -68,35 +134,24 @@ def get_context(request: Request) -> Context:
 Ctx = Annotated[Context, Depends(get_context)]
 
 
-def authenticate(request: Request, context: Ctx, scopes: SecurityScopes) -> Caller:
-    """The caller, or a refusal.
+async def authorize(request: Request, scopes: SecurityScopes) -> Caller:
+    """The caller whom the edge has found, if the key allows what the route needs.
 
     Raises:
-        UnauthenticatedError: No key, or one that is unknown, revoked or expired.
+        UnauthenticatedError: Nobody was found; the edge lets no such request through.
         MissingScopeError: The key does not allow this.
     """
-    headers = request.headers.getlist("authorization")
-    if len(headers) != 1 or not headers[0].startswith("Bearer "):
+    caller: Caller | None = request.scope.get("fdkd.caller")
+    if caller is None:
         raise UnauthenticatedError
-    with context.database.read() as session:
-        row = session.execute(
-            select(ApiKey.id, ApiKey.owner_id, ApiKey.scopes).where(
-                ApiKey.sha256 == hash_key(headers[0].removeprefix("Bearer ")),
-                ApiKey.revoked_at.is_(None),
-                (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > db_now()),
-            )
-        ).one_or_none()
-    if row is None:
-        raise UnauthenticatedError
-    caller = Caller(row.id, row.owner_id, frozenset(row.scopes))
-    missing = [scope for scope in scopes.scopes if scope not in caller.scopes]
-    if missing:
-        raise MissingScopeError(f"The API key lacks the scope {missing[0]!r}.")
+    for scope in scopes.scopes:
+        if scope not in caller.scopes:
+            raise MissingScopeError(f"The API key lacks the scope {scope!r}.")
     return caller
 
 
-Reader = Annotated[Caller, Security(authenticate, scopes=["read"])]
+Reader = Annotated[Caller, Security(authorize, scopes=["read"])]
 """Parameter type of handlers that only look."""
 
-Writer = Annotated[Caller, Security(authenticate, scopes=["write"])]
+Writer = Annotated[Caller, Security(authorize, scopes=["write"])]
 """Parameter type of handlers that change something."""

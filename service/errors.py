@@ -51,6 +51,30 @@ class MalformedRequestError(ServiceError):
     status, code = 400, "malformed_request"
 
 
+class InvalidHostError(MalformedRequestError):
+    """The request is addressed to a host that this server does not answer for."""
+
+    code = "invalid_host"
+
+
+class InvalidJsonError(MalformedRequestError):
+    """The body is not JSON in UTF-8."""
+
+    code = "invalid_json"
+
+
+class DuplicateKeyError(MalformedRequestError):
+    """An object of the body has the same key twice."""
+
+    code = "duplicate_key"
+
+
+class TooDeepError(MalformedRequestError):
+    """The body is nested too deep."""
+
+    code = "too_deep"
+
+
 class InvalidCursorError(MalformedRequestError):
     """The cursor was not made for this list; begin again without one."""
 
@@ -224,6 +248,12 @@ class UnavailableError(ServiceError):
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"Retry-After": "2"})
+
+
+class StorageFullError(UnavailableError):
+    """There is no room left to store this."""
+
+    code = "storage_full"
 
 
 class InvalidTransitionError(ConflictError):

@@ -7,11 +7,12 @@ import json
 import math
 import re
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
 
 from fdkd_core.errors import Problem, SpecError, quote
 from fdkd_core.spec.job import SCHEMA_VERSION, DistillSpec, JobSpec, TrainSpec
@@ -35,9 +36,12 @@ _CODES = {
     "string_pattern_mismatch": "invalid_characters",
     "string_too_long": "out_of_range",
     "string_too_short": "out_of_range",
+    "too_long": "out_of_range",
+    "too_short": "out_of_range",
     "string_unicode": "invalid_unicode",
 }
-_OWN_CODES = {"conflicting_fields", "invalid_characters", "invalid_unicode"}
+# Pydantic's other errors are wrong types; an error that a validator of ours raises is its own code.
+_PYDANTIC_KINDS = frozenset(get_args(ErrorType))
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -128,7 +132,12 @@ def load_spec(document: object) -> DistillSpec | TrainSpec:
         # Through JSON, so that lists may become tuples while "7" and true still are no integers.
         return _ADAPTER.validate_json(json.dumps(document))
     except ValidationError as error:
-        raise SpecError(_as_problem(detail, document) for detail in error.errors(include_url=False)) from None
+        raise SpecError(problems_of(error, document)) from None
+
+
+def problems_of(error: ValidationError, document: dict[str, Any]) -> list[Problem]:
+    """What pydantic found wrong with a document, as problems that point into it."""
+    return [_as_problem(detail, document) for detail in error.errors(include_url=False)]
 
 
 def canonical_json(spec: DistillSpec | TrainSpec) -> str:
@@ -167,7 +176,7 @@ def _unusable_values(value: object, pointer: str) -> list[Problem]:
             if not isinstance(key, str)
         ]
         for key, item in value.items():
-            problems += _unusable_values(item, f"{pointer}/{_escape(key)}")
+            problems += _unusable_values(item, f"{pointer}/{pointer_token(key)}")
         return problems
     if isinstance(value, list):
         return [p for i, item in enumerate(value) for p in _unusable_values(item, f"{pointer}/{i}")]
@@ -182,9 +191,14 @@ def _unusable_values(value: object, pointer: str) -> list[Problem]:
     return [Problem("wrong_type", f"found a {type(value).__name__}; quote it to make it text", pointer)]
 
 
+def code_of(kind: str) -> str:
+    """Our code for a kind of pydantic error."""
+    return _CODES.get(kind, "wrong_type" if kind in _PYDANTIC_KINDS else kind)
+
+
 def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
     kind = detail["type"]
-    code = _CODES.get(kind, kind if kind in _OWN_CODES else "wrong_type")
+    code = code_of(kind)
     # Union tags appear in pydantic's location but not in the user's document.
     path: list[str | int] = []
     here: object = document
@@ -198,7 +212,7 @@ def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
             path.append(part)
             here = here[part]
     context = detail.get("ctx") or {}
-    pointer = "/" + "/".join(_escape(part) for part in path)
+    pointer = "/" + "/".join(pointer_token(part) for part in path)
     if code == "missing_field":
         tag = str(context.get("discriminator", "")).strip("'")
         if kind == "union_tag_not_found":
@@ -218,7 +232,7 @@ def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
     return Problem(code, f"{found}{message}", pointer)
 
 
-def _escape(part: object) -> str:
+def pointer_token(part: object) -> str:
     """A JSON pointer token (RFC 6901), printable and short."""
     text = str(part).replace("~", "~0").replace("/", "~1")
     return text if text.isascii() and text.isprintable() and len(text) <= 80 else quote(text)

@@ -1,0 +1,49 @@
+"""The API as one ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from service import catalog, health, problem_responses
+from service.artifacts import routes as artifacts
+from service.auth import KeyRing
+from service.context import open_context
+from service.datasets import routes as datasets
+from service.edge import Edge
+from service.jobs import routes as jobs
+from service.models import routes as models
+from service.settings import Settings
+from service.uploads import routes as uploads
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Makes the app; database and storage are opened when it starts and closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        context = open_context(settings)
+        app.state.context, app.state.keys = context, KeyRing(context.database)
+        try:
+            yield
+        finally:
+            context.close()
+
+    app = FastAPI(
+        title="FDKD",
+        version=version("fdkd"),
+        lifespan=lifespan,
+        # A redirect may drop the Authorization header, and the framework's own pages would need no key.
+        redirect_slashes=False,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Edge, allowed_hosts=settings.allowed_hosts)
+    problem_responses.install(app)
+    for module in (health, catalog, uploads, datasets, models, jobs, artifacts):
+        app.include_router(module.router)
+    return app
