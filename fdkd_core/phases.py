@@ -14,7 +14,6 @@ from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.events import EventLog, StepAverages
 from fdkd_core.memory_layout import use_fast_layout
-from fdkd_core.memory_limit import require_memory
 from fdkd_core.methods import build_method
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone, ModelOutput
@@ -106,7 +105,6 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
             )
         )
     model = make_model(phase, data)
-    require_memory(model, data.modalities[phase.modality].recipe, training, device, phase.pointer)
     seed_torch(training.seed, "method")
     teacher_dim = phase.teacher_outputs.features.shape[1] if phase.teacher_outputs else model.feature_dim
     try:

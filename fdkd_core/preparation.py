@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.errors import ModelFileError, Problem, quote
-from fdkd_core.models import default_architecture
+from fdkd_core.errors import DatasetError, IncompatibleError, ModelFileError, Problem, quote
+from fdkd_core.memory_limit import device_memory_bytes
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import NO_DISTILLATION, ModelRole, Phase, make_trainee
@@ -22,6 +24,8 @@ from fdkd_core.spec import (
     TrainingSpec,
     TrainSpec,
 )
+from fdkd_core.spec.catalogue import default_architecture
+from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.teachers import GivenTeacher
 
 
@@ -49,6 +53,7 @@ def load_data(
 
     Raises:
         DatasetError: Everything that is wrong with it.
+        IncompatibleError: A given teacher cannot read its column.
     """
     modalities = [spec.student.modality]
     recipes = {}
@@ -57,15 +62,35 @@ def load_data(
             modalities.insert(0, spec.teacher.modality)
         if given is not None and given.recipe is not None:
             recipes[spec.teacher.modality] = given.recipe
-    return load_dataset(
-        path,
-        modalities,
-        manifest=options.manifest,
-        seed=spec.training.seed,
-        recipes=recipes,
-        cache_dir=options.cache_dir,
-        workers=options.decode_workers,
-    )
+    try:
+        return load_dataset(
+            path,
+            modalities,
+            manifest=options.manifest,
+            seed=spec.training.seed,
+            recipes=recipes,
+            cache_dir=options.cache_dir,
+            workers=options.decode_workers,
+        )
+    except DatasetError as error:
+        raise DatasetError(_in_spec(error.problems, spec, modalities)) from None
+    except IncompatibleError as error:
+        raise IncompatibleError(
+            [replace(found, pointer="/teacher/model") for found in error.problems]
+        ) from None
+
+
+def _in_spec(
+    problems: Sequence[Problem], spec: DistillSpec | TrainSpec, modalities: list[str]
+) -> Iterator[Problem]:
+    """The problems of the data; of a column that the job names in vain, where it does so."""
+    for problem in problems:
+        if problem.code == "missing_column" and problem.pointer in modalities:
+            others = [name for name in modalities if name != problem.pointer]
+            for found in missing_columns(spec, others):
+                yield replace(problem, pointer=found.pointer)
+        else:
+            yield problem
 
 
 def resolve_spec(
@@ -112,13 +137,27 @@ def make_phase(
     return Phase(name, part.modality, part.architecture, pointer, training, method, teacher_outputs)
 
 
-def check_phases(
-    spec: DistillSpec | TrainSpec, data: PairedDataset, given: Backbone | None, device: torch.device
+def check_fit(
+    spec: DistillSpec | TrainSpec, data: PairedDataset, given: GivenTeacher | None, device: torch.device
 ) -> None:
-    """Refuses, before anything is trained or written, a job of which any phase could not start.
+    """Refuses a job whose parts do not fit together, by the rules that the service applies too.
 
     Raises:
         IncompatibleError: Architecture, method, batch size, memory and data do not fit together.
+    """
+    report = given.report if given else None
+    problems = check(spec, data.report, report, memory_bytes=device_memory_bytes(device))
+    if problems:
+        raise IncompatibleError(problems)
+
+
+def check_phases(
+    spec: DistillSpec | TrainSpec, data: PairedDataset, given: Backbone | None, device: torch.device
+) -> None:
+    """Builds every model once, before anything is trained or written.
+
+    Raises:
+        IncompatibleError: A phase cannot start.
     """
     student = make_phase("student", spec.student, spec.training)
     if isinstance(spec, DistillSpec):

@@ -22,6 +22,7 @@ from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions, prepare_torch
 from fdkd_core.phases import ModelRole, Phase, Trained, run_phase
 from fdkd_core.preparation import (
+    check_fit,
     check_phases,
     given_teacher,
     load_data,
@@ -77,6 +78,7 @@ def run(
     given = given_teacher(spec, options)
     data = load_data(spec, data_path, given, options)
     spec = resolve_spec(spec, data, given)
+    check_fit(spec, data, given, device)
     given_model = given.load(data, spec.teacher.modality) if given and isinstance(spec, DistillSpec) else None
     check_phases(spec, data, given_model, device)
 

@@ -9,11 +9,13 @@ from fdkd_core.atomic_files import sha256_file
 from fdkd_core.bundle import Bundle, load_bundle
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
+from fdkd_core.model_report import bundle_report, weights_report
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone
 from fdkd_core.models.weights import load_weights
 from fdkd_core.phases import vocab_size
 from fdkd_core.spec import ArchitectureSpec, TeacherSpec
+from fdkd_core.spec.compatibility import stated_architecture_problems
 
 
 class GivenTeacher:
@@ -37,22 +39,17 @@ class GivenTeacher:
             )
         if path.is_dir():
             self._bundle = load_bundle(path)
+            self.report = bundle_report(self._bundle)
+            problems = stated_architecture_problems(spec, self.report)
+            if problems:
+                raise IncompatibleError(problems)
             self.architecture: ArchitectureSpec = self._bundle.architecture
             self.sha256 = sha256_file(path / "model.safetensors")
-            if spec.architecture is not None and spec.architecture != self.architecture:
-                raise IncompatibleError(
-                    Problem(
-                        "incompatible",
-                        f"the model's bundle holds {self.architecture!r}; leave the architecture out",
-                        "/teacher/architecture",
-                    )
-                )
         else:
             if spec.architecture is None:
-                raise ModelFileError(
-                    Problem("missing_field", "is required with a weights file", "/teacher/architecture")
-                )
+                raise ModelFileError(stated_architecture_problems(spec, {"modality_kind": None}))
             self.architecture = spec.architecture
+            self.report = weights_report(path, spec.architecture)
             self.sha256 = sha256_file(path)
 
     @property
@@ -61,21 +58,11 @@ class GivenTeacher:
         return self._bundle.recipe if self._bundle else None
 
     def load(self, data: PairedDataset, modality: str) -> Backbone:
-        """The teacher, checked against the dataset.
+        """The teacher, which `compatibility.check` has found to fit the dataset.
 
         Raises:
-            IncompatibleError: Its classes are not the dataset's.
             ModelFileError: The weights do not fit the architecture.
         """
-        if self._bundle is not None and list(self._bundle.classes) != data.classes:
-            raise IncompatibleError(
-                Problem(
-                    "incompatible",
-                    f"the teacher knows the classes {quote(list(self._bundle.classes))}; "
-                    f"the dataset has {quote(data.classes)}",
-                    "/teacher/model",
-                )
-            )
         if self._bundle is not None:
             return self._bundle.model
         model = build_model(

@@ -20,7 +20,6 @@ from compare import CPU, train
 from directions import DIRECTIONS, load
 
 from fdkd_core.errors import TrainingDivergedError
-from fdkd_core.models import default_architecture
 from fdkd_core.spec import (
     AdamWSpec,
     ConstantSpec,
@@ -33,6 +32,7 @@ from fdkd_core.spec import (
     SGDSpec,
     TrainingSpec,
 )
+from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.training.evaluation import predict_rows
 
 USED = ("phone gyro->acc", "phone acc->gyro", "mosi text->audio")

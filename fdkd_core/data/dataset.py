@@ -21,10 +21,15 @@ from fdkd_core.data.splits import cut_validation
 from fdkd_core.data.table import SPLITS, ModalityData, PairedDataset, Split, Table
 from fdkd_core.errors import DatasetError, IncompatibleError, Problem, quote
 from fdkd_core.modalities import KINDS
-from fdkd_core.modalities.base import Facts, KindName, RawColumn, Recipe, RowError
+from fdkd_core.modalities.base import Facts, RawColumn, Recipe, RowError
 from fdkd_core.modalities.inference import NUM_SAMPLES, InferredKind, infer_kind
 from fdkd_core.modalities.options import MAX_PROBLEMS, OptionError
 from fdkd_core.modalities.preprocessor import Preprocessor
+from fdkd_core.spec.catalogue import KindName
+from fdkd_core.spec.compatibility import input_mismatch
+
+_DESCRIBED = ("rate_hz", "vocab_size", "layout", "scale", "source_channels")
+"""Fields of a recipe that the report repeats, where the kind has them."""
 
 LoadProgress = Callable[[str, int, int], None]
 """Called with the column being decoded, values done, and values in all."""
@@ -62,7 +67,7 @@ def load_dataset(
 
     Raises:
         DatasetError: All that is wrong; of bad values the first ten over all columns.
-        IncompatibleError: A recipe given does not fit the kind that the data states.
+        IncompatibleError: A recipe given does not fit its column, which the problem's pointer names.
         ModelFileError: A recipe given is not valid.
         StorageError: No room for decoded data.
     """
@@ -90,6 +95,7 @@ def load_dataset(
             }
             for split in SPLITS
         },
+        "validation_cut_by": None if "val" in table.splits else "row" if table.groups is None else "group",
         "modalities": {plan.column.name: _describe(plan, decoded[plan.column.name]) for plan in plans},
         "duplicates": [found.as_dict() for found in duplicates],
         "warnings": _warnings(table, cut_lines, labels.warnings, duplicates),
@@ -135,8 +141,9 @@ def _plan(table: Table, name: str, train_rows: NDArray[np.int64], given: Preproc
     column = table.columns[name]
     options = table.options.get(name, {})
     distinct = DistinctValues(column, train_rows.tolist())
-    kind = _choose_kind(table, column, distinct, given)
+    kind = _choose_kind(table, column, distinct)
     if given is not None:
+        _refuse_mismatch(column, kind.kind, options, distinct, given)
         return _Plan(column, kind, options, distinct, given.recipe, is_given=True, problems=[])
     facts, problems = _inspect(column, kind.kind, distinct)
     recipe = None
@@ -148,18 +155,29 @@ def _plan(table: Table, name: str, train_rows: NDArray[np.int64], given: Preproc
     return _Plan(column, kind, options, distinct, recipe, is_given=False, problems=problems)
 
 
-def _choose_kind(
-    table: Table, column: RawColumn, distinct: DistinctValues, given: Preprocessor | None
-) -> InferredKind:
+def _refuse_mismatch(
+    column: RawColumn, kind: KindName, options: dict[str, Any], distinct: DistinctValues, given: Preprocessor
+) -> None:
+    """Refuses a column as a whole where the given recipe would refuse each of its values."""
+    found: Recipe = {}
+    if kind in ("vector", "series") and kind == given.kind.name:  # the kinds that are never resized
+        facts, _ = _inspect(column, kind, distinct)
+        if not facts:
+            return  # decoding says why
+        try:
+            found = KINDS[kind].resolve(options, facts)
+        except OptionError as error:
+            raise DatasetError([_in_options(problem, column.name) for problem in error.problems]) from None
+    mismatch = input_mismatch({**found, "kind": kind}, {**given.recipe, "modality_kind": given.kind.name})
+    if mismatch:
+        raise IncompatibleError(Problem("incompatible", mismatch, column.name))
+
+
+def _choose_kind(table: Table, column: RawColumn, distinct: DistinctValues) -> InferredKind:
     stated = table.kinds.get(column.name)
     if stated is not None and stated not in get_args(KindName):
         detail = f"found {quote(stated)}; allowed are {', '.join(get_args(KindName))}"
         raise DatasetError(Problem("not_allowed", detail, f"/modalities/{column.name}/kind"))
-    if given is not None:
-        if stated is not None and stated != given.kind.name:
-            detail = f"dataset.yaml states {stated}, but the model given for it takes {given.kind.name}"
-            raise IncompatibleError(Problem("incompatible", detail, f"/modalities/{column.name}/kind"))
-        return InferredKind(given.kind.name, "the model given for it takes this kind")
     if stated is not None:
         return InferredKind(cast(KindName, stated), "stated in dataset.yaml")
     samples, names = [], []
@@ -274,7 +292,7 @@ def _describe(plan: _Plan, data: ModalityData) -> dict[str, Any]:
         "notes": recipe["notes"],
         "distinct_values": len(plan.distinct),
     }
-    described |= {key: recipe[key] for key in ("rate_hz", "vocab_size", "layout", "scale") if key in recipe}
+    described |= {key: recipe[key] for key in _DESCRIBED if key in recipe}
     if "mean" in recipe:
         described["normalisation"] = {
             "channels": len(recipe["mean"]),

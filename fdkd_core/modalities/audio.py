@@ -18,7 +18,6 @@ from fdkd_core.modalities.arrays import to_float32
 from fdkd_core.modalities.base import (
     AugmentStrength,
     Facts,
-    KindName,
     RawValue,
     Recipe,
     RecipeModel,
@@ -29,6 +28,7 @@ from fdkd_core.modalities.log_mel import count_frames, log_mel, mel_bands
 from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.sound_header import MIN_RATE_HZ, SoundHeader, check_length, read_sound_header
 from fdkd_core.modalities.statistics import affine, mean_and_std
+from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
 
 RateHz = Annotated[int, Field(ge=MIN_RATE_HZ, le=48_000)]

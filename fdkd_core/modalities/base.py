@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fdkd_core.modalities.options import refusal
+from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
 
 RawValue = bytes | str | NDArray[Any]
 """A value before decoding: the bytes of a file, text, or an array (from .npz or a parquet list)."""
 
 AugmentStrength = Literal["none", "light", "strong"]
-KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
 
 
 class RowError(ValueError):

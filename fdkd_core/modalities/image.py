@@ -14,7 +14,6 @@ from fdkd_core.modalities.arrays import NPY_MAGIC, read_array
 from fdkd_core.modalities.base import (
     AugmentStrength,
     Facts,
-    KindName,
     RawValue,
     Recipe,
     RecipeModel,
@@ -25,6 +24,7 @@ from fdkd_core.modalities.image_header import ImageHeader, check_pixels, read_im
 from fdkd_core.modalities.options import parse, refusal
 from fdkd_core.modalities.picture import Size, choose_size, open_picture, shift
 from fdkd_core.modalities.statistics import affine, mean_and_std
+from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
 
 CONTRAST = {"light": 0.1, "strong": 0.3}

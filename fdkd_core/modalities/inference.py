@@ -10,9 +10,10 @@ import numpy as np
 
 from fdkd_core.errors import Problem, quote
 from fdkd_core.modalities.arrays import NPY_MAGIC, read_npy_header
-from fdkd_core.modalities.base import KindName, RawValue, RowError
+from fdkd_core.modalities.base import RawValue, RowError
 from fdkd_core.modalities.image_header import read_image_header
 from fdkd_core.modalities.options import OptionError
+from fdkd_core.spec.catalogue import KindName
 
 NUM_SAMPLES = 16
 """Values looked at: enough to notice a column that mixes kinds."""

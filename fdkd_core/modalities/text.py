@@ -13,7 +13,6 @@ from fdkd_core.errors import Problem
 from fdkd_core.modalities.base import (
     AugmentStrength,
     Facts,
-    KindName,
     RawValue,
     Recipe,
     RecipeModel,
@@ -29,6 +28,7 @@ from fdkd_core.modalities.tokenizer import (
     train_tokenizer,
     vocab_size,
 )
+from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
 
 Length = Annotated[int, Field(ge=4, le=4096)]

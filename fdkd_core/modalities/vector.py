@@ -15,7 +15,6 @@ from fdkd_core.modalities.arrays import NPY_MAGIC, read_array, read_npy_header, 
 from fdkd_core.modalities.base import (
     AugmentStrength,
     Facts,
-    KindName,
     RawValue,
     Recipe,
     RecipeModel,
@@ -24,6 +23,7 @@ from fdkd_core.modalities.base import (
 )
 from fdkd_core.modalities.options import OptionError, parse
 from fdkd_core.modalities.statistics import affine, mean_and_std
+from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
 
 MAX_FEATURES = 65_536

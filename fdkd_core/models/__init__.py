@@ -1,6 +1,6 @@
 """The networks a job may name, each giving features and logits in one forward."""
 
 from fdkd_core.models.base import Backbone, ModelOutput
-from fdkd_core.models.registry import ARCHITECTURES, build_model, default_architecture
+from fdkd_core.models.registry import ARCHITECTURES, build_model
 
-__all__ = ["ARCHITECTURES", "Backbone", "ModelOutput", "build_model", "default_architecture"]
+__all__ = ["ARCHITECTURES", "Backbone", "ModelOutput", "build_model"]

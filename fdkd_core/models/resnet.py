@@ -9,10 +9,6 @@ from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.models.initial_weights import he_normal
 
 BLOCKS_PER_STAGE = (2, 2, 2, 2)
-MIN_SIDE = {"small": 8, "large": 32}
-"""Shorter input side, in pixels, at which the last stage is down to one pixel."""
-AUTO_LARGE_SIDE = 64
-"""`auto` takes the large stem from this shorter side on, in pixels: below it the last map is under 3x3."""
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
@@ -83,7 +79,7 @@ class ResNet18(Backbone):
         he_normal(self, "fan_out")
 
     def forward(self, inputs: Tensor) -> ModelOutput:
-        """Args: inputs: Shape [B, channels, H, W], both sides at least `MIN_SIDE[stem]`."""
+        """Args: inputs: Shape [B, channels, H, W], both sides at least `catalogue.MIN_SIDE[stem]`."""
         x_BCHW = self.maxpool(torch.relu(self.bn1(self.conv1(inputs))))
         x_BCHW = self.layer4(self.layer3(self.layer2(self.layer1(x_BCHW))))
         features_BD = x_BCHW.mean(dim=(2, 3))

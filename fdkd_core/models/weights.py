@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -61,7 +63,15 @@ def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
             `invalid_safetensors`, `missing_tensor`, `unexpected_tensor`, `wrong_shape`, `wrong_dtype`,
             `not_finite` or `all_zero`.
     """
-    expected = model.state_dict()
+    model.load_state_dict(read_weights(path, model.state_dict()))
+
+
+def read_weights(path: str | os.PathLike[str], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that announces exactly those of `expected`, which may be empty ones.
+
+    Raises:
+        ModelFileError: As for `load_weights`.
+    """
     data = _read(path, expected)
     try:
         tensors = parse_safetensors(data)
@@ -72,27 +82,45 @@ def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     problems = _value_problems(tensors)
     if problems:
         raise ModelFileError(problems)
-    model.load_state_dict(tensors)
+    result: dict[str, Tensor] = tensors
+    return result
 
 
-def _read(path: str | os.PathLike[str], expected: dict[str, Tensor]) -> bytes:
+def read_entries(path: str | os.PathLike[str]) -> dict[str, TensorEntry]:
+    """What the header of a safetensors file announces; the data are not read.
+
+    Raises:
+        ModelFileError: `not_found`, `unsafe_format` or `invalid_safetensors`.
+    """
+    file, size = open_regular(path, follow_links=True)
+    with file:
+        return _read_header(file, size, path)[1]
+
+
+def _read(path: str | os.PathLike[str], expected: Mapping[str, Tensor]) -> bytes:
     """The bytes of a file whose header announces exactly `expected`: nothing larger is ever read."""
     file, size = open_regular(path, follow_links=True)
     with file:
-        start = file.read(16)
-        refuse_unsafe_format(os.fspath(path), start)
-        length = header_length(start)
-        file.seek(8)
-        header = file.read(length)
-        data_bytes = size - 8 - length
-        problems = _fit_problems(parse_header(header, data_bytes), expected)
+        header, entries = _read_header(file, size, path)
+        problems = fit_problems(entries, expected)
         if problems:
             raise ModelFileError(problems)
-        return start[:8] + header + file.read(data_bytes)
+        return header + file.read(size - len(header))
 
 
-def _fit_problems(found: dict[str, TensorEntry], expected: dict[str, Tensor]) -> list[Problem]:
-    """How the announced tensors differ from those of the network."""
+def _read_header(
+    file: BinaryIO, size: int, path: str | os.PathLike[str]
+) -> tuple[bytes, dict[str, TensorEntry]]:
+    start = file.read(16)
+    refuse_unsafe_format(os.fspath(path), start)
+    length = header_length(start)
+    file.seek(8)
+    header = file.read(length)
+    return start[:8] + header, parse_header(header, size - 8 - length)
+
+
+def fit_problems(found: Mapping[str, TensorEntry], expected: Mapping[str, Tensor]) -> list[Problem]:
+    """How the announced tensors differ from those of the network, whose values do not matter."""
     missing = [f"{name} is missing" for name in expected if name not in found]
     unexpected = [f"{name} is not part of this architecture" for name in found if name not in expected]
     shapes, dtypes = [], []

@@ -14,7 +14,7 @@ import torch
 from fdkd_core.bundle import ModelCard, write_bundle
 from fdkd_core.bundle.write import BundleSummary
 from fdkd_core.modalities import KINDS
-from fdkd_core.modalities.base import KindName, RawValue
+from fdkd_core.modalities.base import RawValue
 from fdkd_core.modalities.preprocessor import Preprocessor
 from fdkd_core.models import Backbone, build_model
 from fdkd_core.spec.architectures import (
@@ -23,6 +23,7 @@ from fdkd_core.spec.architectures import (
     MLPSpec,
     TextTransformerSpec,
 )
+from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.result import ModelResult, SplitMetrics, Uplift
 
 SPECS: dict[str, Any] = {

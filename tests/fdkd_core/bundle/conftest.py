@@ -4,7 +4,8 @@ import pytest
 from bundle_samples import Bundles, make_bundle
 
 from fdkd_core.bundle.write import BundleSummary
-from fdkd_core.modalities.base import KindName, RawValue
+from fdkd_core.modalities.base import RawValue
+from fdkd_core.spec.catalogue import KindName
 
 
 @pytest.fixture(scope="session")

@@ -281,9 +281,24 @@ def test_a_given_recipe_that_does_not_fit(folder):
     with pytest.raises(IncompatibleError):
         folder.load(recipes={"image": given})
     folder.describe("")
-    with pytest.raises(DatasetError) as error:
+    with pytest.raises(IncompatibleError) as error:
         folder.load(recipes={"audio": given})
-    assert {code for _, code, _ in problems_of(error)} == {"unsupported_format"}
+    assert "takes image; this column is audio" in str(error.value)
+
+
+def test_a_given_recipe_for_another_number_of_features(tmp_path):
+    folder = Folder(tmp_path, ["vector", "series"])
+    for name, words in (("vector", "takes 4 features"), ("series", "of 2 channels")):
+        given = folder.load().modalities[name].recipe
+        if name == "vector":
+            other = given | {"input_shape": [4], "mean": given["mean"][:4], "std": given["std"][:4]}
+        else:
+            other = given | {"source_channels": 2, "channels": [0], "input_shape": [1, 30]}
+            other |= {"mean": given["mean"][:1], "std": given["std"][:1]}
+        with pytest.raises(IncompatibleError) as error:
+            folder.load(recipes={name: other})
+        assert error.value.problems[0].pointer == name
+        assert words in str(error.value)
 
 
 def test_children_and_this_process_give_the_same_bits(folder):

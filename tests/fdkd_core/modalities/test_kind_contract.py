@@ -8,9 +8,9 @@ import pytest
 from media_files import png, sound
 
 from fdkd_core.modalities import KINDS
-from fdkd_core.modalities.base import KindName
 from fdkd_core.modalities.options import OptionError
 from fdkd_core.modalities.preprocessor import Preprocessor
+from fdkd_core.spec.catalogue import KindName
 
 RNG = np.random.default_rng(0)
 WORDS = [

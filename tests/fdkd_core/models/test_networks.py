@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fdkd_core.errors import IncompatibleError
-from fdkd_core.models import ARCHITECTURES, Backbone, build_model, default_architecture
+from fdkd_core.models import ARCHITECTURES, Backbone, build_model
 from fdkd_core.models.cost import multiply_adds, parameter_count, size_bytes
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
@@ -17,6 +17,7 @@ from fdkd_core.spec.architectures import (
     ResNet18Spec,
     TextTransformerSpec,
 )
+from fdkd_core.spec.catalogue import default_architecture
 
 CASES: list[tuple[Any, tuple[int, ...], int | None, int]] = [
     (ResNet18Spec(width=4, stem="small"), (1, 8, 9), None, 32),

@@ -286,14 +286,6 @@ def test_fewer_rows_than_a_batch_are_refused(planted: Planted) -> None:
     assert caught.value.problems[0].code == "dataset_too_small"
 
 
-def test_memory_is_estimated_before_training(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdkd_core.memory_limit._memory_bytes", lambda device: 100_000)
-    with pytest.raises(IncompatibleError) as caught:
-        trainee_of(planted)
-    assert caught.value.problems[0].code == "exceeds_limit"
-    assert "lower width" in str(caught.value)
-
-
 def test_an_architecture_that_cannot_take_the_input_is_refused(planted: Planted) -> None:
     phase = Phase("student", "inputs", ResNet18Spec(), "/student/architecture", TrainingSpec(batch_size=16))
     with pytest.raises(IncompatibleError) as caught:

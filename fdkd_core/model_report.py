@@ -1,0 +1,120 @@
+"""The report on a model: what a job must know to take it as a teacher (`fdkd_core.spec.compatibility`)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdkd_core.bundle import Bundle
+from fdkd_core.errors import ModelFileError
+from fdkd_core.models import build_model
+from fdkd_core.models.safetensors_header import TensorEntry
+from fdkd_core.models.weights import fit_problems, read_entries, read_weights
+from fdkd_core.spec.architectures import (
+    ArchitectureSpec,
+    Conv1dSpec,
+    Conv2dSpec,
+    MLPSpec,
+    ResNet18Spec,
+    TextTransformerSpec,
+)
+from fdkd_core.spec.catalogue import AUTO_LARGE_SIDE, MIN_SIDE, data_dimensions
+from fdkd_core.spec.cost import parameters
+
+_SIZES: dict[type[ArchitectureSpec], dict[str, tuple[str, int]]] = {
+    ResNet18Spec: {"channels": ("conv1.weight", 1), "kernel": ("conv1.weight", 3)},
+    Conv2dSpec: {"channels": ("blocks.0.0.weight", 1)},
+    Conv1dSpec: {"channels": ("blocks.0.0.weight", 1)},
+    MLPSpec: {"inputs": ("hidden.1.weight", 1)},
+    TextTransformerSpec: {"vocab_size": ("tokens", 0), "max_tokens": ("positions", 0)},
+}
+"""Tensor and axis by which weights tell what data they were made for."""
+_LARGE_KERNEL = 7
+_MAX_SIZE = 1 << 30
+
+
+def bundle_report(bundle: Bundle) -> dict[str, Any]:
+    """What a checked bundle takes and knows; its weights are not read."""
+    config = bundle.config
+    size = (config.architecture, config.input_shape, config.num_classes, config.vocab_size)
+    return {
+        "format": "bundle",
+        "modality_kind": bundle.preprocessor.kind.name,
+        "input_shape": list(config.input_shape),
+        "vocab_size": config.vocab_size,
+        "source_channels": bundle.recipe.get("source_channels"),
+        "classes": bundle.classes,
+        "parameters": parameters(*size),
+        "architecture": config.architecture.model_dump(mode="json"),
+        "dimensions": data_dimensions(*size),
+    }
+
+
+def weights_report(path: str | os.PathLike[str], architecture: ArchitectureSpec) -> dict[str, Any]:
+    """What the header of a weights file tells, held against an architecture; the values are not read.
+
+    Raises:
+        ModelFileError: As for `load_weights`, but for the values.
+        IncompatibleError: The architecture would be too large, or is not possible at all.
+    """
+    entries = read_entries(path)
+    size = _size_of(entries, architecture)
+    problems = fit_problems(entries, _expected(size))
+    if problems:
+        raise ModelFileError(problems)
+    return {
+        "format": "safetensors",
+        "modality_kind": None,
+        "input_shape": None,
+        "vocab_size": None,
+        "source_channels": None,
+        "classes": None,
+        "parameters": parameters(*size),
+        "architecture": architecture.model_dump(mode="json"),
+        "dimensions": data_dimensions(*size),
+    }
+
+
+def check_weights(path: str | os.PathLike[str], architecture: ArchitectureSpec) -> None:
+    """Reads the weights and throws them away.
+
+    Raises:
+        ModelFileError: As for `load_weights`.
+        IncompatibleError: As for `weights_report`.
+    """
+    read_weights(path, _expected(_size_of(read_entries(path), architecture)))
+
+
+def _expected(size: tuple[ArchitectureSpec, tuple[int, ...], int, int | None]) -> dict[str, Tensor]:
+    with torch.device("meta"):  # names, shapes and types, without memory
+        return build_model(*size).state_dict()
+
+
+def _size_of(
+    entries: dict[str, TensorEntry], architecture: ArchitectureSpec
+) -> tuple[ArchitectureSpec, tuple[int, ...], int, int | None]:
+    """The smallest input and the classes that the weights can be for; 1 where they do not tell."""
+
+    def size(name: str, axis: int) -> int:
+        entry = entries.get(name)
+        found = entry.shape[axis] if entry is not None and axis < len(entry.shape) else 1
+        return min(max(found, 1), _MAX_SIZE)
+
+    sizes = {what: size(*where) for what, where in _SIZES[type(architecture)].items()}
+    num_classes = size("classifier.weight", 0)
+    if isinstance(architecture, TextTransformerSpec):
+        return architecture, (sizes["max_tokens"],), num_classes, sizes["vocab_size"]
+    if isinstance(architecture, MLPSpec):
+        return architecture, (sizes["inputs"],), num_classes, None
+    if isinstance(architecture, Conv1dSpec):
+        return architecture, (sizes["channels"], 2**architecture.depth), num_classes, None
+    if isinstance(architecture, Conv2dSpec):
+        side = 2**architecture.depth
+    elif architecture.stem == "auto":
+        side = AUTO_LARGE_SIDE if sizes["kernel"] == _LARGE_KERNEL else MIN_SIDE["small"]
+    else:
+        side = MIN_SIDE[architecture.stem]
+    return architecture, (sizes["channels"], side, side), num_classes, None

@@ -1,0 +1,190 @@
+"""Which network takes which modality, which method works on which features: the rules, without the networks.
+
+The service refuses by these rules when a job is posted, the core when it builds the network.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, Literal
+
+from fdkd_core.errors import Problem
+from fdkd_core.spec.architectures import (
+    ArchitectureSpec,
+    Conv1dSpec,
+    Conv2dSpec,
+    MLPSpec,
+    ResNet18Spec,
+    TextTransformerSpec,
+)
+from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+
+KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
+
+FITTING_KINDS: dict[type[ArchitectureSpec], tuple[KindName, ...]] = {
+    ResNet18Spec: ("image", "depth", "audio"),
+    Conv2dSpec: ("image", "depth", "audio"),
+    Conv1dSpec: ("series",),
+    MLPSpec: ("image", "depth", "audio", "series", "vector"),
+    TextTransformerSpec: ("text",),
+}
+"""Kinds of modality that an architecture takes, given sides that are long enough."""
+
+_DEFAULTS: dict[KindName, type[ArchitectureSpec]] = {
+    "image": Conv2dSpec,
+    "depth": Conv2dSpec,
+    "audio": Conv2dSpec,
+    "series": Conv1dSpec,
+    "vector": MLPSpec,
+    "text": TextTransformerSpec,
+}
+
+MIN_SIDE = {"small": 8, "large": 32}
+"""Shorter input side of a ResNet-18 by stem, in pixels, at which the last stage is down to one pixel."""
+AUTO_LARGE_SIDE = 64
+"""`auto` takes the large stem from this shorter side on, in pixels: below it the last map is under 3x3."""
+
+
+def default_architecture(kind: KindName) -> ArchitectureSpec:
+    """The architecture for a kind of modality whose user named none: small enough for a CPU."""
+    return _DEFAULTS[kind]()
+
+
+def feature_dim(architecture: ArchitectureSpec) -> int:
+    """D: length of the feature vector that the network's classifier reads."""
+    if isinstance(architecture, ResNet18Spec):
+        return 8 * architecture.width
+    if isinstance(architecture, Conv2dSpec | Conv1dSpec):
+        return architecture.width << (architecture.depth - 1)
+    return architecture.width
+
+
+def resnet_stem(spec: ResNet18Spec, input_shape: tuple[int, ...]) -> Literal["large", "small"]:
+    """The stem that `auto` stands for at this input [channels, height, width]."""
+    if spec.stem != "auto":
+        return spec.stem
+    return "large" if min(input_shape[1:]) >= AUTO_LARGE_SIDE else "small"
+
+
+def data_dimensions(
+    architecture: ArchitectureSpec,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    vocab_size: int | None = None,
+) -> dict[str, int | str]:
+    """What the data decide about the shapes of a network's weights, by name.
+
+    Args:
+        architecture: Fits the input: `architecture_problems` has nothing to say.
+        input_shape: Shape of one sample, without the batch.
+        num_classes: Classes.
+        vocab_size: Number of token ids; None for float inputs.
+    """
+    found: dict[str, int | str] = {"num_classes": num_classes}
+    if isinstance(architecture, TextTransformerSpec):
+        return found | {"vocab_size": vocab_size or 0, "max_tokens": input_shape[0]}
+    if isinstance(architecture, MLPSpec):
+        return found | {"inputs": prod(input_shape)}
+    if isinstance(architecture, ResNet18Spec):
+        found["stem"] = resnet_stem(architecture, input_shape)
+    return found | {"channels": input_shape[0]}
+
+
+def architecture_problems(
+    architecture: ArchitectureSpec,
+    input_shape: tuple[int, ...],
+    vocab_size: int | None,
+    pointer: str,
+) -> list[Problem]:
+    """Why an architecture cannot take an input; at most one problem, code `incompatible`.
+
+    Args:
+        architecture: As in the spec.
+        input_shape: Shape of one sample without the batch, of one to three axes.
+        vocab_size: Number of token ids; None for float inputs.
+        pointer: Where `architecture` stands in the spec.
+    """
+    refusal = _refusal(architecture, input_shape, vocab_size)
+    return [Problem("incompatible", refusal[0], pointer + refusal[1])] if refusal else []
+
+
+def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/method") -> list[Problem]:
+    """Why a method cannot work on features of this width; code `incompatible`.
+
+    Args:
+        method: As in the spec. Widths that differ are no problem: every method has its projector.
+        teacher_dim: D of the teacher's feature.
+        pointer: Where `method` stands in the spec.
+    """
+    if isinstance(method, FDCMKDSpec) and method.split and teacher_dim < 2:
+        detail = f"a band split needs at least 2 channels of the teacher's feature, found {teacher_dim}"
+        return [Problem("incompatible", detail, pointer)]
+    return []
+
+
+def _refusal(
+    architecture: Any, input_shape: tuple[int, ...], vocab_size: int | None
+) -> tuple[str, str] | None:
+    """The sentence, and the field of the architecture that it is about."""
+    match architecture:
+        case ResNet18Spec():
+            return _axes(architecture.name, ("channels", "height", "width"), input_shape, vocab_size) or (
+                _stem(architecture, input_shape)
+            )
+        case Conv2dSpec():
+            return _axes(architecture.name, ("channels", "height", "width"), input_shape, vocab_size) or (
+                _halvings(architecture.depth, min(input_shape[1:]), "both sides", input_shape)
+            )
+        case Conv1dSpec():
+            refusal = _axes(architecture.name, ("channels", "time"), input_shape, vocab_size)
+            if refusal is None and architecture.kernel % 2 == 0:
+                refusal = f"kernel must be odd; it is {architecture.kernel}.", "/kernel"
+            return refusal or _halvings(architecture.depth, input_shape[-1], "the length", input_shape)
+        case MLPSpec():
+            if vocab_size is not None:
+                return "mlp takes float inputs, not token ids; text takes text_transformer.", ""
+        case TextTransformerSpec():
+            if vocab_size is None or len(input_shape) != 1:
+                return (
+                    "text_transformer takes token ids of a text modality; this modality gives float inputs "
+                    f"{list(input_shape)}."
+                ), ""
+            if architecture.width % architecture.heads != 0:
+                detail = f"width {architecture.width} must be a multiple of heads {architecture.heads}."
+                return detail, "/heads"
+    return None
+
+
+def _axes(
+    name: str, axes: tuple[str, ...], input_shape: tuple[int, ...], vocab_size: int | None
+) -> tuple[str, str] | None:
+    wanted = f"{name} takes float inputs [{', '.join(axes)}]"
+    if vocab_size is not None:
+        return f"{wanted}, not token ids; text takes text_transformer.", ""
+    if len(input_shape) != len(axes):
+        other = {2: "conv1d or mlp", 3: "conv2d, resnet18 or mlp"}.get(len(input_shape), "mlp")
+        return f"{wanted}; this modality gives {list(input_shape)}, which {other} takes.", ""
+    return None
+
+
+def _stem(spec: ResNet18Spec, input_shape: tuple[int, ...]) -> tuple[str, str] | None:
+    stem, sides = resnet_stem(spec, input_shape), list(input_shape[1:])
+    if min(sides) >= MIN_SIDE[stem]:
+        return None
+    detail = (
+        f"resnet18 with the {stem} stem needs both sides to be at least {MIN_SIDE[stem]}; "
+        f"this modality gives {sides}." + (" The small stem takes sides from 8." if stem == "large" else "")
+    )
+    return detail, "/stem" if spec.stem == "large" else ""
+
+
+def _halvings(depth: int, length: int, what: str, input_shape: tuple[int, ...]) -> tuple[str, str] | None:
+    allowed = length.bit_length() - 1
+    if depth <= allowed:
+        return None
+    detail = (
+        f"depth {depth} halves the input {depth} times, so {what} must be at least {2**depth}; this "
+        f"modality gives {list(input_shape)}, "
+        + (f"which allows depth 1 to {allowed}." if allowed else "too little for any depth; mlp takes it.")
+    )
+    return detail, "/depth"

@@ -1,0 +1,220 @@
+"""Whether a job can start, told from the reports on its data and its teacher: no torch, no data.
+
+`run` refuses by the same function, so that what is accepted when a job is posted also starts hours later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from fdkd_core.errors import Problem, quote
+from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.catalogue import (
+    architecture_problems,
+    data_dimensions,
+    default_architecture,
+    feature_dim,
+    method_problems,
+)
+from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
+from fdkd_core.spec.job import DistillSpec, TeacherSpec, TrainSpec
+from fdkd_core.spec.training import TrainingSpec
+
+Report = Mapping[str, Any]
+"""A JSON report, as `fdkd_core.validate` writes it."""
+
+_ARCHITECTURE: TypeAdapter[ArchitectureSpec] = TypeAdapter(ArchitectureSpec)
+
+
+def check(
+    spec: DistillSpec | TrainSpec,
+    dataset_report: Report,
+    teacher_report: Report | None = None,
+    *,
+    memory_bytes: int | None = None,
+) -> list[Problem]:
+    """All reasons why the job cannot start, each with a JSON pointer into the spec; empty when it can.
+
+    Args:
+        spec: The job.
+        dataset_report: Of `load_dataset`, over all modality columns or at least those of the job.
+        teacher_report: Of the model that `teacher.model` names; see `fdkd_core.validate`.
+        memory_bytes: Memory of the device that will train; null takes this machine's.
+
+    Returns:
+        Problems with the codes `missing_column`, `missing_field`, `incompatible`, `dataset_too_small` and
+        `exceeds_limit`.
+
+    Raises:
+        ValueError: The spec names a teacher model, and there is no report on it.
+    """
+    given = isinstance(spec, DistillSpec) and spec.teacher.model is not None
+    if given and teacher_report is None:
+        raise ValueError("the report on the model that teacher.model names is missing")
+    memory = machine_memory_bytes() if memory_bytes is None else memory_bytes
+    problems = missing_columns(spec, list(dataset_report["modalities"]))
+    classes = dataset_report["classes"]
+    if len(classes) < 2:
+        detail = f"training has {len(classes)} classes; at least 2 are needed"
+        problems.append(Problem("dataset_too_small", detail, "/dataset"))
+    columns = dict(dataset_report["modalities"])
+    teacher_dim = None
+    if isinstance(spec, DistillSpec) and spec.teacher.modality in columns:
+        column = columns[spec.teacher.modality]
+        if given:
+            assert teacher_report is not None
+            found, teacher_dim = _check_given(spec.teacher, column, classes, teacher_report)
+            problems += found
+            if teacher_report["modality_kind"] is not None and not found:
+                columns[spec.teacher.modality] = teacher_report  # whose preprocessing the column goes through
+        else:
+            architecture = _architecture(spec.teacher.architecture, column)
+            teacher_dim = feature_dim(architecture)
+            training = spec.teacher.train or TrainingSpec()
+            problems += _check_trained(
+                architecture, column, training, dataset_report, "/teacher", "/teacher/train", memory
+            )
+    if spec.student.modality in columns:
+        column = columns[spec.student.modality]
+        architecture = _architecture(spec.student.architecture, column)
+        problems += _check_trained(
+            architecture, column, spec.training, dataset_report, "/student", "/training", memory
+        )
+    if isinstance(spec, DistillSpec) and teacher_dim is not None:
+        problems += method_problems(spec.method, teacher_dim)
+    return problems
+
+
+def missing_columns(spec: DistillSpec | TrainSpec, columns: list[str]) -> list[Problem]:
+    """A problem `missing_column` for each modality of the job that is not among `columns`."""
+    wanted = {"/student/modality": spec.student.modality}
+    if isinstance(spec, DistillSpec):
+        wanted = {"/teacher/modality": spec.teacher.modality, **wanted}
+    there = ", ".join(quote(name, 64) for name in columns[:20])
+    return [
+        Problem("missing_column", f"there is no column {quote(name)}; the data has {there}", pointer)
+        for pointer, name in wanted.items()
+        if name not in columns
+    ]
+
+
+def input_mismatch(column: Report, model: Report) -> str | None:
+    """Why a model's preprocessing cannot read a column, or None.
+
+    Pictures and sounds are brought to the model's size; the number of features of a vector and of channels of
+    a series are what they are.
+
+    Args:
+        column: `kind`, `input_shape` and, of a series, `source_channels` of the column as it is.
+        model: The same of the model, its kind under `modality_kind`.
+    """
+    if column["kind"] != model["modality_kind"]:
+        return f"the model takes {model['modality_kind']}; this column is {column['kind']}"
+    if column["kind"] == "vector" and list(column["input_shape"]) != list(model["input_shape"]):
+        return (
+            f"the model takes {model['input_shape'][0]} features; this column has {column['input_shape'][0]}"
+        )
+    if column["kind"] == "series" and column.get("source_channels") != model.get("source_channels"):
+        return (
+            f"the model takes series of {model.get('source_channels')} channels; "
+            f"this column has {column.get('source_channels')}"
+        )
+    return None
+
+
+def stated_architecture_problems(spec: TeacherSpec, model: Report) -> list[Problem]:
+    """What is wrong with `teacher.architecture` beside a model: weights need it, and it must be theirs."""
+    pointer = "/teacher/architecture"
+    if spec.architecture is None:
+        if model["modality_kind"] is None:
+            return [Problem("missing_field", "is required with a weights file", pointer)]
+        return []
+    if model["architecture"] is not None and spec.architecture != _parsed(model["architecture"]):
+        detail = f"the model holds {quote(model['architecture'], 160)}"
+        if model["modality_kind"] is not None:
+            detail += "; leave the architecture out"
+        return [Problem("incompatible", detail, pointer)]
+    return []
+
+
+def _check_given(
+    spec: TeacherSpec, column: Report, classes: list[str], model: Report
+) -> tuple[list[Problem], int | None]:
+    """Problems of a teacher that is not trained, and D of its feature where it is known."""
+    problems = stated_architecture_problems(spec, model)
+    if problems:
+        return problems, None
+    architecture = spec.architecture or _parsed(model["architecture"])
+    if model["modality_kind"] is None:
+        return _check_weights(architecture, column, classes, model), feature_dim(architecture)
+    mismatch = input_mismatch(column, model)
+    if mismatch:
+        problems.append(Problem("incompatible", mismatch, "/teacher/model"))
+    if list(model["classes"]) != list(classes):
+        detail = f"the teacher knows the classes {quote(model['classes'])}; the dataset has {quote(classes)}"
+        problems.append(Problem("incompatible", detail, "/teacher/model"))
+    return problems, feature_dim(architecture)
+
+
+def _check_weights(
+    architecture: ArchitectureSpec, column: Report, classes: list[str], model: Report
+) -> list[Problem]:
+    """Bare weights say little: what their shapes say must be what the data would make them."""
+    shape, vocab_size = tuple(column["input_shape"]), column.get("vocab_size")
+    problems = architecture_problems(architecture, shape, vocab_size, "/teacher/architecture")
+    if problems:
+        return problems
+    wanted = data_dimensions(architecture, shape, len(classes), vocab_size)
+    return [
+        Problem(
+            "incompatible",
+            f"the weights have {name} {model['dimensions'][name]}; this dataset makes it {size}",
+            "/teacher/model",
+        )
+        for name, size in wanted.items()
+        if model["dimensions"][name] != size
+    ]
+
+
+def _check_trained(
+    architecture: ArchitectureSpec,
+    column: Report,
+    training: TrainingSpec,
+    dataset: Report,
+    pointer: str,
+    training_pointer: str,
+    memory_bytes: int,
+) -> list[Problem]:
+    """Problems of a model that the job trains."""
+    problems = []
+    rows = _most_training_rows(dataset)
+    if rows < training.batch_size:
+        detail = f"batches of {training.batch_size} need at least as many training rows; found {rows}"
+        problems.append(Problem("dataset_too_small", detail, f"{training_pointer}/batch_size"))
+    shape, vocab_size = tuple(column["input_shape"]), column.get("vocab_size")
+    pointer = f"{pointer}/architecture"
+    size = (architecture, shape, len(dataset["classes"]), vocab_size)
+    refused = architecture_problems(architecture, shape, vocab_size, pointer) or size_problems(*size, pointer)
+    if refused:
+        return problems + refused
+    needed = training_bytes(*size, batch_size=training.batch_size)
+    return problems + memory_problems(needed, memory_bytes, training.batch_size, pointer)
+
+
+def _most_training_rows(dataset: Report) -> int:
+    """Training rows, whatever the seed: how many a cut by groups leaves depends on which groups it takes."""
+    rows: int = dataset["splits"]["train"]["rows"]
+    if dataset.get("validation_cut_by") == "group":
+        rows += dataset["splits"]["val"]["rows"] - 1
+    return rows
+
+
+def _architecture(stated: ArchitectureSpec | None, column: Report) -> ArchitectureSpec:
+    return stated or default_architecture(column.get("kind") or column["modality_kind"])
+
+
+def _parsed(architecture: Any) -> ArchitectureSpec:
+    return _ARCHITECTURE.validate_python(architecture)
