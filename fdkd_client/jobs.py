@@ -1,0 +1,184 @@
+"""Jobs of the service: `client.jobs`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from fdkd_client.event_stream import follow
+from fdkd_client.pages import iterate, iterate_history, read
+from fdkd_client.results import Artifact, Job, JobEvent, LogLine, Metric, Validation
+from fdkd_client.transport import READ_TIMEOUT_S, Transport, segment
+from fdkd_client.waiting import PATIENCE_S, wait
+
+
+class Spec(Protocol):
+    """A parsed spec: `fdkd_core.spec.parse_spec` returns one."""
+
+    def model_dump(self, *, mode: str, exclude_unset: bool) -> dict[str, Any]:
+        """As JSON."""
+
+
+class Jobs:
+    """Jobs of the caller."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        spec: Mapping[str, Any] | Spec,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Creates a job.
+
+        Args:
+            spec: What to do, as in a spec file.
+            metadata: Notes of the caller's own.
+            idempotency_key: Two calls with the same key make one job. By default a random one, so that a
+                call whose answer gets lost is repeated without harm.
+
+        Raises:
+            RejectedError: The spec is not valid, or does not fit dataset and teacher; see its `problems`.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(Job, self._transport.json("POST", "jobs", body=_body(spec, metadata), headers=headers))
+
+    def validate(
+        self, spec: Mapping[str, Any] | Spec, *, metadata: Mapping[str, str] | None = None
+    ) -> Validation:
+        """Does every check of `create`, and creates nothing.
+
+        Raises:
+            RejectedError: As `create` would.
+        """
+        answer = self._transport.json(
+            "POST",
+            "jobs",
+            params={"validate_only": "true"},
+            body=_body(spec, metadata),
+            is_repeatable=True,
+        )
+        return read(Validation, answer)
+
+    def get(self, job_id: str) -> Job:
+        """Looks at one."""
+        return read(Job, self._transport.json("GET", _path(job_id)))
+
+    def list(
+        self,
+        *,
+        state: str | None = None,
+        kind: str | None = None,
+        name: str | None = None,
+        dataset_id: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Job]:
+        """Newest first; all of them unless there is a limit."""
+        filters = {"state": state, "kind": kind, "name": name, "dataset_id": dataset_id}
+        return iterate(self._transport, "jobs", Job, filters, limit)
+
+    def wait(
+        self,
+        job: Job | str,
+        *,
+        timeout_s: float | None = None,
+        on_update: Callable[[Job], object] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> Job:
+        """Waits until the job has ended, in whatever way: look at its `state`.
+
+        Args:
+            job: Or its id.
+            timeout_s: Longest wait; None waits for ever.
+            on_update: Called whenever something of it has changed.
+            patience_s: How long the server may be away.
+
+        Raises:
+            WaitTimeoutError: It took longer; the job goes on.
+        """
+        look = _Look(self._transport, job if isinstance(job, str) else job.id)
+        return wait(
+            look,
+            lambda seen: seen.is_terminal,
+            lambda seen: f"The job {seen.id} is still {seen.state}",
+            timeout_s=timeout_s,
+            on_update=on_update,
+            patience_s=patience_s,
+        )
+
+    def events(self, job_id: str, *, after: int | None = None) -> Iterator[JobEvent]:
+        """What happens to a job, as it happens, until it has ended; lost connections are made again.
+
+        The last word is not in here: look at the job afterwards.
+
+        Args:
+            job_id: Whose.
+            after: Id of the last event that is known already.
+        """
+        return follow(self._transport, _path(job_id), after)
+
+    def metrics(
+        self, job_id: str, *, phase: str | None = None, kind: str | None = None, after: int | None = None
+    ) -> Iterator[Metric]:
+        """Figures of training so far, oldest first."""
+        filters = {"phase": phase, "kind": kind}
+        return iterate_history(self._transport, f"{_path(job_id)}/metrics", Metric, filters, after)
+
+    def logs(self, job_id: str, *, after: int | None = None) -> Iterator[LogLine]:
+        """Lines written so far, oldest first."""
+        return iterate_history(self._transport, f"{_path(job_id)}/logs", LogLine, {}, after)
+
+    def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
+        """Files that a succeeded job made."""
+        answer = self._transport.json("GET", f"{_path(job_id)}/artifacts")
+        return tuple(read(Artifact, entry) for entry in answer.get("data", ()))
+
+    def cancel(self, job_id: str) -> Job:
+        """Asks for the end of a job. A running one stops at its next step: see `wait`.
+
+        Raises:
+            ConflictError: It has succeeded or failed already.
+        """
+        return read(Job, self._transport.json("POST", f"{_path(job_id)}/cancel", is_repeatable=True))
+
+    def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
+        """Makes a new job of a failed or cancelled one, which goes on from its checkpoint.
+
+        Raises:
+            ConflictError: It has not ended, or has succeeded.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(Job, self._transport.json("POST", f"{_path(job_id)}/retry", headers=headers))
+
+
+class _Look:
+    """Looks at a job again and again; costs the server next to nothing while nothing has changed."""
+
+    def __init__(self, transport: Transport, job_id: str) -> None:
+        self._transport = transport
+        self._path = _path(job_id)
+        self._etag: str | None = None
+        self._seen: Job | None = None
+
+    def __call__(self, timeout_s: float = READ_TIMEOUT_S) -> Job:
+        headers = {"If-None-Match": self._etag} if self._etag else {}
+        response = self._transport.request("GET", self._path, headers=headers, tries=1, timeout_s=timeout_s)
+        if response.status_code == 304 and self._seen is not None:
+            return self._seen
+        self._etag = response.headers.get("etag")
+        self._seen = read(Job, self._transport.as_object(response))
+        return self._seen
+
+
+def _path(job_id: str) -> str:
+    return f"jobs/{segment(job_id)}"
+
+
+def _body(spec: Mapping[str, Any] | Spec, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    # Only what was written: defaults are the server's, and it fills in the same ones.
+    document = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json", exclude_unset=True)
+    return {"spec": document, **({"metadata": dict(metadata)} if metadata else {})}
