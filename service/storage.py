@@ -1,7 +1,7 @@
 """Where datasets, models and artifacts are kept, behind one small interface. A local folder for now.
 
 Keys are made by the service from ids, never from what a user wrote. An object appears under its key complete
-or not at all, and is never changed afterwards: neither by a second `put` nor through a file that `fetch` made.
+or not at all, and never changes afterwards: neither by a second `put` nor through a file that `fetch` made.
 
 What a process that died leaves behind is named `.<random>.tmp`; `remove_temporaries` removes it by its age.
 """
