@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 def make_celery(broker_url: str) -> Celery:
     """Makes the Celery application that API and workers share: JSON only, no results, acknowledged early.
 
-    Acknowledged early, because the sweep sends again what was lost, while a message that is acknowledged after
+    Acknowledged early: the sweep sends again what was lost, while a message that is acknowledged only after
     an hour of training would be delivered a second time meanwhile.
     """
     app = Celery("fdkd", broker=broker_url, set_as_current=False)
