@@ -51,7 +51,26 @@ def create_key(
     Returns:
         The key, which is shown this once: `fdkd_` and 43 characters, 256 random bits.
     """
-    key = "fdkd_" + secrets.token_urlsafe(32)
+    key = new_key()
+    enter_key(session, key, owner_id=owner_id, name=name, scopes=scopes, expires_in=expires_in)
+    return key
+
+
+def new_key() -> str:
+    """A key that nobody has yet."""
+    return "fdkd_" + secrets.token_urlsafe(32)
+
+
+def enter_key(
+    session: Session,
+    key: str,
+    *,
+    owner_id: str,
+    name: str,
+    scopes: list[str],
+    expires_in: timedelta | None = None,
+) -> None:
+    """Stores the hash of a key, which makes it valid."""
     session.add(
         ApiKey(
             id=new_id("key"),
@@ -62,7 +81,6 @@ def create_key(
             expires_at=db_now(expires_in.total_seconds()) if expires_in else None,
         )
     )
-    return key
 
 
 def hash_key(key: str) -> str:

@@ -7,6 +7,7 @@ log, which never holds a query string, because people put keys there.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -17,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import PUBLIC_PATHS, KeyRing
-from service.errors import InvalidHostError, NotAcceptableError, ServiceError
+from service.errors import InvalidHostError, NotAcceptableError, RequestTimeoutError, ServiceError
 from service.problem_responses import internal_error, respond, unavailable
 
 logger = logging.getLogger("fdkd.api")
@@ -27,6 +28,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:@/\s]+)(:[0-9]{0,5})?")
 _NOT_ONLY_JSON = re.compile(r"/v1/jobs/[^/]+/(artifacts/.+|events)")
 """Routes that answer with other types and look at Accept themselves."""
+
+BODY_IDLE_S = 60.0
+"""For the next piece of a body."""
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -116,6 +120,10 @@ class _Exchange:
             await edge.serve(self)
         except ClientDisconnect:
             pass  # nobody is left to be answered
+        except TimeoutError:
+            if self.status or not self._has_body:
+                raise
+            await respond(self.scope, RequestTimeoutError())(self.scope, self.receive, self.send)
         except Exception:
             # It goes on to the server's log afterwards, with its traceback.
             if not self.status:
@@ -142,7 +150,8 @@ class _Exchange:
         await self._send(message)
 
     async def _receive_body(self) -> Message:
-        message = await self._receive()
+        async with asyncio.timeout(BODY_IDLE_S):
+            message = await self._receive()
         if message["type"] != "http.request" or not message.get("more_body", False):
             self._has_body = False
         return message

@@ -16,7 +16,7 @@ class ServiceError(Exception):
     """The request cannot be served."""
 
     status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal"
+    code: str = "internal"
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class MalformedRequestError(ServiceError):
 
 
 class InvalidHostError(MalformedRequestError):
-    """The request is addressed to a host that this server does not answer for."""
+    """The request is addressed to a host that is not one of FDKD_ALLOWED_HOSTS."""
 
     code = "invalid_host"
 
@@ -193,10 +193,22 @@ class PreconditionFailedError(ServiceError):
     status, code = 412, "precondition_failed"
 
 
+class RequestTimeoutError(ServiceError):
+    """The body stopped coming."""
+
+    status, code = 408, "request_timeout"
+
+
 class TooLargeError(ServiceError):
     """The body is larger than allowed."""
 
     status, code = 413, "too_large"
+
+
+class UriTooLongError(ServiceError):
+    """The address is too long."""
+
+    status, code = 414, "uri_too_long"
 
 
 class UnsupportedMediaTypeError(ServiceError):
@@ -239,6 +251,12 @@ class TooManyStreamsError(ServiceError):
     """Too many event streams are open; read the events page by page, or come back."""
 
     status, code = 429, "too_many_streams"
+
+
+class HeadersTooLargeError(ServiceError):
+    """The request has too many headers, or too long ones."""
+
+    status, code = 431, "headers_too_large"
 
 
 class UnavailableError(ServiceError):

@@ -7,7 +7,6 @@ import json
 import logging
 import sqlite3
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -70,7 +69,32 @@ def internal_error() -> ServiceError:
 
 def respond(scope: Scope, error: ServiceError) -> Response:
     """The problem as a response to the request of this scope."""
-    return _problem(scope, error, error.code, error.detail, error.problems, error.extensions)
+    return Response(json.dumps(problem(scope, error)), error.status, error.headers, MEDIA_TYPE)
+
+
+def problem(scope: Mapping[str, Any], error: ServiceError) -> dict[str, Any]:
+    """The error as RFC 9457 has it, at most `MAX_BYTES` long."""
+    document: dict[str, Any] = {
+        "type": f"urn:fdkd:error:{error.code}",
+        "title": error.title(),
+        "status": error.status,
+        "detail": _short(error.detail),
+        "instance": _short(scope.get("raw_path", b"").decode("latin-1"), 200),
+        "code": error.code,
+        "request_id": scope.get("fdkd.request_id", ""),
+        **error.extensions,
+        "errors": [],
+    }
+    size = len(json.dumps(document))
+    for found in error.problems[:_MAX_ERRORS]:
+        entry = found.as_dict() | {"detail": _short(found.detail)}
+        if found.pointer is not None:
+            entry["pointer"] = _short(found.pointer, 200)
+        size += len(json.dumps(entry)) + 2
+        if size > MAX_BYTES - 256:
+            break
+        document["errors"].append(entry)
+    return document
 
 
 # The handlers are coroutines although they wait for nothing: a plain function would be sent to a thread.
@@ -83,11 +107,13 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 async def _input_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, InputError)
-    codes = {problem.code for problem in error.problems}
-    code = codes.pop() if len(codes) == 1 else InvalidRequestError.code
     count = len(error.problems)
     detail = str(error.problems[0]) if count == 1 else f"{count} problems were found; see errors."
-    return _problem(request.scope, InvalidRequestError(), code, detail, error.problems, {})
+    refusal = InvalidRequestError(detail, problems=error.problems)
+    codes = {found.code for found in error.problems}
+    if len(codes) == 1:
+        refusal.code = codes.pop()
+    return respond(request.scope, refusal)
 
 
 async def _os_error(request: Request, error: Exception) -> Response:
@@ -167,37 +193,6 @@ def is_database_trouble(error: Exception) -> bool:
             return code is not None and code & 0xFF in _SQLITE_TROUBLE
         return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
     return isinstance(error, PoolTimeoutError | DisconnectionError)
-
-
-def _problem(
-    scope: Scope,
-    error: ServiceError,
-    code: str,
-    detail: str,
-    problems: tuple[Problem, ...],
-    extensions: Mapping[str, Any],
-) -> Response:
-    document: dict[str, Any] = {
-        "type": f"urn:fdkd:error:{code}",
-        "title": error.title() or HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": _short(detail),
-        "instance": _short(scope.get("raw_path", b"").decode("latin-1"), 200),
-        "code": code,
-        "request_id": scope.get("fdkd.request_id", ""),
-        **extensions,
-        "errors": [],
-    }
-    size = len(json.dumps(document))
-    for problem in problems[:_MAX_ERRORS]:
-        entry = problem.as_dict() | {"detail": _short(problem.detail)}
-        if problem.pointer is not None:
-            entry["pointer"] = _short(problem.pointer, 200)
-        size += len(json.dumps(entry)) + 2
-        if size > MAX_BYTES - 256:
-            break
-        document["errors"].append(entry)
-    return Response(json.dumps(document), error.status, error.headers, MEDIA_TYPE)
 
 
 def _short(text: str, limit: int = _MAX_TEXT) -> str:
