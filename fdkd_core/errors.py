@@ -9,7 +9,8 @@ FDKDError
  ├─ TrainingDivergedError      a loss term stopped being finite
  ├─ TrainingInterrupted        asked to stop; a checkpoint was written
  ├─ CheckpointError            no usable checkpoint, or one that belongs to another run
- └─ StorageError               the disk is full or refuses to write
+ ├─ StorageError               the disk is full or refuses to write
+ └─ OutOfMemoryError           the machine or the GPU has no memory left
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class FDKDError(Exception):
     """Something went wrong in the training core."""
 
     code = "internal"
+    exit_code = 4
+    """Of a process that ends with this error."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
@@ -61,6 +64,7 @@ class InputError(FDKDError):
     """The input is not usable."""
 
     code = "invalid_input"
+    exit_code = 2
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
@@ -95,6 +99,7 @@ class TrainingDivergedError(FDKDError):
     """A loss term became infinite or not a number."""
 
     code = "diverged"
+    exit_code = 3
 
     def __init__(self, step: int, term: str, value: float) -> None:
         self.step, self.term, self.value = step, term, value
@@ -108,6 +113,7 @@ class TrainingInterrupted(FDKDError):  # noqa: N818 - a request that was honoure
     """Training stopped at a step boundary because it was asked to; run again to resume."""
 
     code = "interrupted"
+    exit_code = 75
 
 
 class CheckpointError(FDKDError):
@@ -120,3 +126,10 @@ class StorageError(FDKDError):
     """The output folder cannot be written: the disk may be full."""
 
     code = "storage_full"
+
+
+class OutOfMemoryError(FDKDError):
+    """The machine or the GPU has no memory left; lower training.batch_size or the model's width."""
+
+    code = "out_of_memory"
+    exit_code = 5

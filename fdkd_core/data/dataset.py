@@ -37,7 +37,7 @@ LoadProgress = Callable[[str, int, int], None]
 
 def load_dataset(
     path: str | os.PathLike[str],
-    modalities: Sequence[str],
+    modalities: Sequence[str] | None,
     *,
     manifest: str | None = None,
     seed: int = 0,
@@ -55,7 +55,7 @@ def load_dataset(
 
     Args:
         path: A folder, archive, .npz, .parquet or manifest: see `read_table`.
-        modalities: Columns to decode, each once.
+        modalities: Columns to decode, each once; null takes every modality there is.
         manifest: Name of the manifest inside.
         seed: Of the validation cut.
         recipes: Fitted recipes by column, such as that of an uploaded teacher, which are used as they are.
@@ -72,6 +72,7 @@ def load_dataset(
         StorageError: No room for decoded data.
     """
     table = read_table(path, manifest=manifest, limits=limits)
+    modalities = list(table.columns) if modalities is None else modalities
     _check_columns(table, modalities)
     splits, cut_lines = cut_validation(table.ids, table.splits, table.labels, table.groups, seed=seed)
     labels = index_labels(table.labels, splits, table.class_names, limits)
@@ -247,7 +248,8 @@ def _decode_all(
                 train_values = data.values[: plan.distinct.num_first]
                 if _is_constant(train_values):
                     detail = (
-                        "all training values of this column are the same: there is nothing to learn from it"
+                        "all training values of this column are the same: there is nothing to learn from it; "
+                        "a column that is no modality goes into `ignore` of dataset.yaml"
                     )
                     problems.append(Problem("invalid_values", detail, name))
                 data = replace(data, recipe=KINDS[plan.kind.kind].fit(train_values, plan.recipe))

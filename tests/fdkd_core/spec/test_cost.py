@@ -85,7 +85,7 @@ def test_memory_grows_with_the_batch_from_the_weights(
 
 
 def test_activations_are_what_the_layers_put_out() -> None:
-    """Counted by hand: input 2x8; convolution, norm, ReLU of 3x8; pooling of 3x4 and index; features; logits."""
+    """By hand: input 2x8; convolution, norm, ReLU of 3x8; pooling of 3x4 and index; features; logits."""
     numbers = 16 + 3 * 24 + 3 * 12 + 3 + 2
     spec = Conv1dSpec(width=3, depth=1)
     assert training_bytes(spec, (2, 8), 2, batch_size=2) - training_bytes(spec, (2, 8), 2, batch_size=1) == (
