@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdkd_core.bundle import Bundle
+from fdkd_core.bundle.report import bundle_report
 from fdkd_core.errors import ModelFileError
 from fdkd_core.models import build_model
 from fdkd_core.models.safetensors_header import TensorEntry
@@ -24,6 +24,8 @@ from fdkd_core.spec.architectures import (
 from fdkd_core.spec.catalogue import AUTO_LARGE_SIDE, MIN_SIDE, data_dimensions
 from fdkd_core.spec.cost import parameters
 
+__all__ = ["bundle_report", "check_weights", "weights_report"]
+
 _SIZES: dict[type[ArchitectureSpec], dict[str, tuple[str, int]]] = {
     ResNet18Spec: {"channels": ("conv1.weight", 1), "kernel": ("conv1.weight", 3)},
     Conv2dSpec: {"channels": ("blocks.0.0.weight", 1)},
@@ -34,23 +36,6 @@ _SIZES: dict[type[ArchitectureSpec], dict[str, tuple[str, int]]] = {
 """Tensor and axis by which weights tell what data they were made for."""
 _LARGE_KERNEL = 7
 _MAX_SIZE = 1 << 30
-
-
-def bundle_report(bundle: Bundle) -> dict[str, Any]:
-    """What a checked bundle takes and knows; its weights are not read."""
-    config = bundle.config
-    size = (config.architecture, config.input_shape, config.num_classes, config.vocab_size)
-    return {
-        "format": "bundle",
-        "modality_kind": bundle.preprocessor.kind.name,
-        "input_shape": list(config.input_shape),
-        "vocab_size": config.vocab_size,
-        "source_channels": bundle.recipe.get("source_channels"),
-        "classes": bundle.classes,
-        "parameters": parameters(*size),
-        "architecture": config.architecture.model_dump(mode="json"),
-        "dimensions": data_dimensions(*size),
-    }
 
 
 def weights_report(path: str | os.PathLike[str], architecture: ArchitectureSpec) -> dict[str, Any]:
