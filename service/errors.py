@@ -75,6 +75,12 @@ class TooDeepError(MalformedRequestError):
     code = "too_deep"
 
 
+class InvalidMultipartError(MalformedRequestError):
+    """The form is broken, or is not text fields followed by one file."""
+
+    code = "invalid_multipart"
+
+
 class InvalidCursorError(MalformedRequestError):
     """The cursor was not made for this list; begin again without one."""
 
