@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fdkd_client.errors import ForbiddenError as ForbiddenError
     from fdkd_client.errors import IntegrityError as IntegrityError
     from fdkd_client.errors import LocalFileError as LocalFileError
+    from fdkd_client.errors import NoServerError as NoServerError
     from fdkd_client.errors import NotFoundError as NotFoundError
     from fdkd_client.errors import RejectedError as RejectedError
     from fdkd_client.errors import ServerError as ServerError
@@ -61,6 +62,7 @@ __all__ = [
     "LogLine",
     "Metric",
     "Model",
+    "NoServerError",
     "NotFoundError",
     "RejectedError",
     "ServerError",

@@ -41,8 +41,8 @@ def uploadable(path: str | os.PathLike[str]) -> Iterator[Path]:
 def zip_folder(folder: Path, target: Path) -> int:
     """Writes all files of a folder to a zip.
 
-    Uncompressed: media do not shrink, and the bytes depend on no library. Names that begin with a dot (`.git`,
-    `.DS_Store`) are left out.
+    Uncompressed: media do not shrink, and the bytes depend on no library. Names that begin with a dot
+    (`.git`, `.DS_Store`) are left out.
 
     Returns:
         How many files.

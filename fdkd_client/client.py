@@ -26,7 +26,8 @@ class Client:
             api_key: By default what FDKD_API_KEY says, or what is stored for that server.
 
         Raises:
-            ConfigurationError: No server is named, or its configuration cannot be used.
+            NoServerError: None is named, and none runs here.
+            ConfigurationError: What names it cannot be used.
         """
         self.server: Server = find_server(url, api_key)
         self._transport = Transport(self.server)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fdkd_client.errors import ConfigurationError
+from fdkd_client.errors import ConfigurationError, NoServerError
 
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
+"""As the host of a URL."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def find_server(url: str | None = None, api_key: str | None = None) -> Server:
     """The server to talk to.
 
     Raises:
-        ConfigurationError: None is named anywhere, or a file that names one cannot be used.
+        NoServerError: None is named anywhere.
+        ConfigurationError: A file that names one cannot be used.
     """
     api_key = api_key or os.environ.get("FDKD_API_KEY") or None
     if url:
@@ -62,7 +64,7 @@ def find_server(url: str | None = None, api_key: str | None = None) -> Server:
         return _with_key(_checked_url(named, "FDKD_URL"), api_key, "FDKD_URL")
     for server in _stored_servers():
         return Server(server.url, api_key or server.api_key, server.source, server.pid)
-    raise ConfigurationError(
+    raise NoServerError(
         "No server is named. Start one on this machine with `fdkd serve`, or name one: set FDKD_URL and "
         f"FDKD_API_KEY, or write `url` and `api_key` into {config_path()}."
     )

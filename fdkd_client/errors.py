@@ -10,11 +10,12 @@ FDKDClientError
  │   ├─ BusyError             429: too much is waiting already
  │   └─ ServerError           5xx
  ├─ ServerUnreachableError    no connection, or it was lost and the request cannot be repeated
+ │   └─ NoServerError         none is named, and none runs here
  ├─ UnexpectedAnswerError     whatever answers there is no FDKD server, or one of another age
  ├─ WaitTimeoutError          the time to wait is over; the work goes on
  ├─ IntegrityError            what arrived is not what was announced
  ├─ LocalFileError            a file or folder here cannot be used
- └─ ConfigurationError        no server is named, or its configuration cannot be used
+ └─ ConfigurationError        what names the server cannot be used
 """
 
 from __future__ import annotations
@@ -91,6 +92,10 @@ class ServerUnreachableError(FDKDClientError):
     """The server cannot be reached."""
 
 
+class NoServerError(ServerUnreachableError):
+    """No server is named."""
+
+
 class UnexpectedAnswerError(FDKDClientError):
     """The answer is not one of an FDKD server."""
 
@@ -113,7 +118,7 @@ class LocalFileError(FDKDClientError):
 
 
 class ConfigurationError(FDKDClientError):
-    """No server is named, or its configuration cannot be used."""
+    """What names the server cannot be used."""
 
 
 _BY_STATUS: dict[int, type[APIError]] = {

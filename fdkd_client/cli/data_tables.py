@@ -1,0 +1,158 @@
+"""Datasets, models and the catalogue as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fdkd_client.cli.job_tables import failure_view
+from fdkd_client.cli.terminal import new_table, plain
+from fdkd_client.cli.wording import age, count, size, styled_state
+from fdkd_client.results import Catalog, Dataset, Model
+
+
+def datasets_table(datasets: Iterable[Dataset]) -> Table:
+    """One line per dataset."""
+    table = new_table("id", "name", "state", "format", "size", "created", right=("size",))
+    table.columns[0].no_wrap = True
+    for dataset in datasets:
+        table.add_row(
+            dataset.id,
+            plain(dataset.name),
+            styled_state(dataset.state),
+            plain(dataset.format or ""),
+            size(dataset.size_bytes),
+            age(dataset.created_at),
+        )
+    return table
+
+
+def dataset_view(dataset: Dataset) -> Group:
+    """Everything about one dataset: what is in it, or what is wrong with it."""
+    facts = _facts()
+    facts.add_row("dataset", f"[bold]{plain(dataset.name)}[/]  {dataset.id}")
+    facts.add_row("state", f"{styled_state(dataset.state)} [dim]created {age(dataset.created_at)}[/]")
+    facts.add_row("file", f"{plain(dataset.format or '?')}, {size(dataset.size_bytes)}")
+    if dataset.sha256:
+        facts.add_row("sha256", dataset.sha256)
+    report = dataset.report or {}
+    if isinstance(report.get("classes"), list):
+        facts.add_row("classes", _listed(report["classes"]))
+    if isinstance(report.get("splits"), dict):
+        rows = (
+            f"{plain(name)} {split['rows']:,}" for name, split in report["splits"].items() if "rows" in split
+        )
+        facts.add_row("rows", ", ".join(rows))
+    parts: list[RenderableType] = [facts]
+    if isinstance(report.get("modalities"), dict) and report["modalities"]:
+        parts += ["", _modalities_table(report["modalities"])]
+    for warning in report.get("warnings") or ():
+        parts.append(Text.from_markup(f"[yellow]warning:[/] {plain(warning)}"))
+    if dataset.error:
+        parts += ["", failure_view(dataset.error)]
+    return Group(*parts)
+
+
+def models_table(models: Iterable[Model]) -> Table:
+    """One line per model."""
+    table = new_table("id", "name", "state", "made by", "network", "params", "created", right=("params",))
+    table.columns[0].no_wrap = True
+    for model in models:
+        table.add_row(
+            model.id,
+            plain(model.name),
+            styled_state(model.state),
+            _origin(model),
+            plain((model.architecture or {}).get("name", "")),
+            _parameters(model),
+            age(model.created_at),
+        )
+    return table
+
+
+def model_view(model: Model) -> Group:
+    """Everything about one model."""
+    facts = _facts()
+    facts.add_row("model", f"[bold]{plain(model.name)}[/]  {model.id}")
+    facts.add_row("state", f"{styled_state(model.state)} [dim]created {age(model.created_at)}[/]")
+    facts.add_row("made by", f"{_origin(model)} {plain(model.job_id or '')}")
+    facts.add_row("file", f"{plain(model.format or '?')}, {size(model.size_bytes)}")
+    if model.sha256:
+        facts.add_row("sha256", model.sha256)
+    if model.architecture:
+        options = ", ".join(f"{key} {value}" for key, value in model.architecture.items() if key != "name")
+        facts.add_row("network", plain(f"{model.architecture.get('name', '?')}: {options}"))
+    report = model.report or {}
+    if report.get("modality_kind"):
+        facts.add_row("sees", plain(f"{report['modality_kind']} {report.get('input_shape', '')}"))
+    if isinstance(report.get("classes"), list):
+        facts.add_row("classes", _listed(report["classes"]))
+    if _parameters(model):
+        facts.add_row("params", _parameters(model))
+    parts: list[RenderableType] = [facts]
+    if model.error:
+        parts += ["", failure_view(model.error)]
+    return Group(*parts)
+
+
+def catalog_view(catalog: Catalog) -> Group:
+    """What jobs may be made of."""
+    networks = new_table("architecture", "fits", "what it is")
+    for architecture in catalog.architectures:
+        networks.add_row(
+            plain(architecture.name), plain(", ".join(architecture.kinds)), plain(architecture.description)
+        )
+    methods = new_table("method", "what it does")
+    for method in catalog.methods:
+        methods.add_row(plain(method.name), plain(method.description))
+    facts = _facts()
+    facts.add_row("modalities", plain(", ".join(_name(kind) for kind in catalog.modality_kinds)))
+    facts.add_row("tasks", plain(", ".join(_name(task) for task in catalog.tasks)))
+    hint = Text("Every option with its range: fdkd catalog --output json", style="dim")
+    return Group(networks, "", methods, "", facts, "", hint)
+
+
+def _facts() -> Table:
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    return facts
+
+
+def _modalities_table(modalities: dict[str, Any]) -> Table:
+    table = new_table("modality", "kind", "input", "distinct", "notes", right=("distinct",))
+    for name, found in modalities.items():
+        shape = found.get("input_shape")
+        table.add_row(
+            plain(name),
+            plain(found.get("kind", "")),
+            " x ".join(str(size_) for size_ in shape) if isinstance(shape, list) else "",
+            f"{found['distinct_values']:,}" if isinstance(found.get("distinct_values"), int) else "",
+            plain("; ".join(str(note) for note in found.get("notes") or ())),
+        )
+    return table
+
+
+def _listed(names: list[Any], at_most: int = 12) -> str:
+    shown = ", ".join(plain(name) for name in names[:at_most])
+    more = f" and {len(names) - at_most:,} more" if len(names) > at_most else ""
+    return f"{count(len(names), 'class', 'classes')}: {shown}{more}"
+
+
+def _origin(model: Model) -> str:
+    if model.role:
+        return f"a job, as {plain(model.role)}"
+    return plain(model.source or "")
+
+
+def _parameters(model: Model) -> str:
+    parameters = (model.report or {}).get("parameters")
+    return f"{parameters:,}" if isinstance(parameters, int) else ""
+
+
+def _name(entry: object) -> str:
+    return str(entry.get("name") or entry.get("kind") or "?") if isinstance(entry, dict) else str(entry)

@@ -1,0 +1,197 @@
+"""A job as a person reads it: where it is, how good the student became, what went wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fdkd_client.cli.terminal import new_table, plain, printable
+from fdkd_client.cli.wording import PHASE_WORDS, age, duration, percent, size, styled_state
+from fdkd_client.results import Failure, Job, ModelFigures, Progress, RunFigures, UpliftFigures
+
+_HINTS = {
+    "diverged": "Lower training.optimizer.lr, or the weights of the method.",
+    "out_of_memory": "Lower training.batch_size or the width of the networks, or use a larger machine.",
+    "storage_full": "Free space in the server's data folder, then retry.",
+    "crashed": "The logs may say why: fdkd jobs logs {id}",
+    "stalled": "No step came for too long. The logs may say why: fdkd jobs logs {id}",
+}
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    """One line per job."""
+    table = new_table("id", "name", "state", "progress", "created")
+    table.columns[0].no_wrap = True
+    for job in jobs:
+        table.add_row(job.id, plain(job.name), styled_state(job.state), _short(job), age(job.created_at))
+    return table
+
+
+def job_view(job: Job) -> Group:
+    """Everything about one job."""
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("job", f"[bold]{plain(job.name)}[/]  {job.id}")
+    facts.add_row("state", _state_line(job))
+    if job.progress and not job.is_terminal:
+        facts.add_row("progress", progress_text(job.progress))
+    facts.add_row("does", _what(job))
+    if job.retry_of:
+        facts.add_row("retry of", plain(job.retry_of))
+    for name, value in job.metadata.items():
+        facts.add_row(plain(name), plain(value))
+    if job.models and job.models.student:
+        facts.add_row("models", " ".join(_made(job)))
+    parts: list[RenderableType] = [facts]
+    if job.error:
+        parts += ["", failure_view(job.error, job.id)]
+    if job.result:
+        parts += ["", result_view(job.result)]
+    if job.state == "succeeded":
+        parts += ["", Text(f"Take the student home: fdkd students download {job.id} -o student", style="dim")]
+    return Group(*parts)
+
+
+def result_view(result: RunFigures) -> Group:
+    """The figures of teacher, student and control, and what the teacher was worth."""
+    table = new_table(
+        "", "sees", "network", "params", "size", "val acc", "test acc", "F1", "time",
+        right=("params", "size", "val acc", "test acc", "F1", "time"),
+    )  # fmt: skip
+    for column in table.columns[3:]:
+        column.no_wrap = True
+    for role in ("teacher", "student", "control"):
+        model: ModelFigures | None = getattr(result, role)
+        if model is not None:
+            table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
+    lines: list[RenderableType] = [table, ""]
+    if result.uplift is not None:
+        lines.append(Text.from_markup(uplift_text(result.uplift)))
+    lines.append(Text("Accuracy and macro-F1 in %. The control is the same student without a teacher."
+                      if result.control else "Accuracy and macro-F1 in %.", style="dim"))  # fmt: skip
+    return Group(*lines)
+
+
+def uplift_text(uplift: UpliftFigures) -> str:
+    """What the teacher added, with its noise, as markup."""
+    gain, noise = 100 * uplift.test_accuracy, 200 * uplift.standard_error
+    if abs(gain) <= noise:
+        verdict = f"within the noise of this test split (±{noise:.1f}; one seed)"
+        style = "yellow"
+    else:
+        verdict = f"more than the noise of this test split (±{noise:.1f}; one seed)"
+        style = "green" if gain > 0 else "red"
+    closed = uplift.teacher_gap_closed
+    gap = f"; {100 * closed:.0f}% of the gap to the teacher" if closed is not None and closed > 0 else ""
+    points = f"[bold {style}]{gain:+.1f} points[/]"
+    return f"uplift  {points} of test accuracy over the control{gap},\n        {verdict}"
+
+
+def failure_view(error: Failure, job_id: str | None = None) -> Table:
+    """What went wrong, and what to do about it."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold red", no_wrap=True)
+    table.add_column(overflow="fold")
+    phase = f", while {PHASE_WORDS.get(error.phase, plain(error.phase))}" if error.phase else ""
+    table.add_row("error", f"{plain(error.message)} [dim]{plain(f'[{error.code}]')}{phase}[/]")
+    for problem in error.problems:
+        where = f"row {problem.row}: " if problem.row is not None else ""
+        where += f"{problem.pointer}: " if problem.pointer else ""
+        table.add_row("", f"- {plain(where + problem.detail)}")
+    if job_id:
+        if error.code in _HINTS:
+            table.add_row("hint", _HINTS[error.code].format(id=job_id))
+        if error.retryable:
+            table.add_row("retry", f"It may go better another time: fdkd jobs retry {job_id}")
+    return table
+
+
+def progress_text(progress: Progress) -> str:
+    """Where a job is, as markup on one line."""
+    words = PHASE_WORDS.get(progress.phase, plain(progress.phase))
+    steps = ""
+    if progress.step is not None and progress.total_steps:
+        steps = f"  step {progress.step:,} of {progress.total_steps:,}"
+    epoch = f", epoch {progress.epoch}" if progress.epoch else ""
+    left = f", about {duration(progress.eta_s)} left" if progress.eta_s is not None else ""
+    return f"{words}{steps}{epoch}{left}"
+
+
+def _state_line(job: Job) -> str:
+    text = styled_state(job.state)
+    if job.attempt > 1:
+        text += f", attempt {job.attempt}"
+    if job.cancel_requested and not job.is_terminal:
+        text += ", will stop at its next step"
+    if job.started_at and job.finished_at:
+        text += f" [dim]after {duration((job.finished_at - job.started_at).total_seconds())}"
+        text += f", {age(job.finished_at)}[/]"
+    elif job.started_at and job.state == "running":
+        text += f" [dim]for {duration((datetime.now(UTC) - job.started_at).total_seconds())}[/]"
+    elif job.created_at:
+        text += f" [dim]created {age(job.created_at)}[/]"
+    return text
+
+
+def _what(job: Job) -> str:
+    spec = job.spec
+    student = _part(spec.get("student"))
+    data = plain(spec.get("dataset", job.dataset_id or "?"))
+    if job.kind != "distill":
+        return f"trains {student} on {data}"
+    method = spec.get("method")
+    name = plain(method["name"]) if isinstance(method, dict) and "name" in method else "fd_cmkd"
+    return f"{_part(spec.get('teacher'))} teaches {student} on {data}, by {name}"
+
+
+def _part(part: object) -> str:
+    if not isinstance(part, dict):
+        return "?"
+    architecture = part.get("architecture")
+    network = (
+        f" ({architecture['name']})" if isinstance(architecture, dict) and "name" in architecture else ""
+    )
+    return plain(f"{part.get('modality', '?')}{network}")
+
+
+def _made(job: Job) -> list[str]:
+    assert job.models is not None
+    found = [("student", job.models.student), ("teacher", job.models.teacher)]
+    return [f"{role} {plain(model_id)}" for role, model_id in found if model_id]
+
+
+def _short(job: Job) -> str:
+    if job.error:
+        return plain(job.error.code)
+    if job.result:
+        accuracy = f"test {percent(job.result.student.test.accuracy)}"
+        uplift = job.result.uplift
+        return f"{accuracy} ({100 * uplift.test_accuracy:+.1f})" if uplift else accuracy
+    if job.progress and not job.is_terminal:
+        share = ""
+        if job.progress.step is not None and job.progress.total_steps:
+            share = f" {100 * job.progress.step // job.progress.total_steps}%"
+        return plain(job.progress.phase) + share
+    return ""
+
+
+def _row(role: str, model: ModelFigures) -> list[str]:
+    network = str(model.architecture.get("name", "?"))
+    if "width" in model.architecture:
+        network += f"-{model.architecture['width']}"
+    return [
+        role,
+        printable(model.modality),
+        printable(network),
+        f"{model.parameters:,}",
+        size(model.size_bytes),
+        percent(model.val.accuracy),
+        percent(model.test.accuracy),
+        percent(model.test.macro_f1),
+        duration(model.seconds) if model.epochs else "given",
+    ]

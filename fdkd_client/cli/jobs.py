@@ -1,0 +1,222 @@
+"""`fdkd jobs`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fdkd_client.cli import exit_codes
+from fdkd_client.cli.connection import connect, detach_on_interrupt
+from fdkd_client.cli.terminal import (
+    Output,
+    OutputOption,
+    plain,
+    say,
+    show,
+    show_json,
+    show_line,
+    show_problems,
+)
+
+if TYPE_CHECKING:
+    from fdkd_client.client import Client
+    from fdkd_client.results import Job
+    from fdkd_core.spec import DistillSpec, TrainSpec
+
+app = typer.Typer(no_args_is_help=True, help="Distil: start, follow, stop.")
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id (job_...).", show_default=False)]
+Timeout = Annotated[float | None, typer.Option(help="Longest wait in seconds.", show_default=False)]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")]
+Key = Annotated[str | None, typer.Option(help="The same key never makes a second job.", show_default=False)]
+
+
+@app.command()
+def run(
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.yaml", help="The job; `-` reads stdin.", show_default=False)
+    ],
+    wait: Wait = False,
+    timeout: Timeout = None,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check, and create nothing.")
+    ] = False,
+    idempotency_key: Key = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A note of your own.", show_default=False)
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a job.
+
+    Exit status: 0 succeeded (or without --wait, created), 1 failed, 3 cancelled, 4 still going after the
+    timeout, 5 rejected, 6 key or quota, 7 server unreachable, 130 detached by Ctrl-C.
+    """
+    notes = _notes(metadata or [])
+    parsed = _parse(spec)
+    with connect() as client:
+        if validate_only:
+            _validate(client, parsed, notes, output)
+            return
+        job = client.jobs.create(parsed, metadata=notes, idempotency_key=idempotency_key)
+        _after_creation(client, job, wait, timeout, output)
+
+
+@app.command("ls")
+def list_jobs(
+    state: Annotated[
+        str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List jobs."""
+    with connect() as client:
+        found = list(client.jobs.list(state=state, limit=limit))
+    if output is Output.JSON:
+        show_json(found)
+    elif not found:
+        say("No jobs yet. Start one: fdkd jobs run SPEC.yaml --wait")
+    else:
+        from fdkd_client.cli.job_tables import jobs_table
+
+        show(jobs_table(found))
+
+
+@app.command("show")
+def show_job(job: JobId, output: OutputOption = Output.TABLE) -> None:
+    """Show a job: where it is, what it measured, what went wrong."""
+    with connect() as client:
+        _show(client.jobs.get(job), output)
+
+
+@app.command()
+def watch(job: JobId, timeout: Timeout = None, output: OutputOption = Output.TABLE) -> None:
+    """Follow a job until it has ended; exit status as of `fdkd jobs run --wait`."""
+    with connect() as client:
+        _wait(client, job, timeout, output)
+
+
+@app.command()
+def logs(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job has ended.")] = False,
+) -> None:
+    """Write what a job wrote."""
+    with connect() as client, detach_on_interrupt(f"fdkd jobs logs {plain(job)} --follow"):
+        last: int | None = None
+        while True:
+            # Asked before the lines: what came until it ended is in them.
+            has_ended = client.jobs.get(job).is_terminal if follow else True
+            for line in client.jobs.logs(job, after=last):
+                last = line.id
+                show_line(line.line)
+            sys.stdout.flush()
+            if has_ended:
+                return
+            time.sleep(1)
+
+
+@app.command()
+def cancel(job: JobId, output: OutputOption = Output.TABLE) -> None:
+    """Stop a job. A running one stops at its next step and keeps its checkpoint."""
+    with connect() as client:
+        found = client.jobs.cancel(job)
+    if output is Output.JSON:
+        show_json(found)
+    else:
+        show_line(found.state)
+    if not found.is_terminal:
+        say(f"It will stop at its next step: fdkd jobs watch {found.id}")
+
+
+@app.command()
+def retry(
+    job: JobId,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    idempotency_key: Key = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a new job that goes on where a failed or cancelled one stopped."""
+    with connect() as client:
+        found = client.jobs.retry(job, idempotency_key=idempotency_key)
+        _after_creation(client, found, wait, timeout, output)
+
+
+def _parse(path: Path) -> DistillSpec | TrainSpec:
+    """The spec, checked before anything is sent."""
+    from fdkd_client.errors import LocalFileError
+    from fdkd_core.errors import SpecError
+    from fdkd_core.spec import parse_spec
+
+    try:
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise LocalFileError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        return parse_spec(content)
+    except SpecError as error:
+        show_problems(f"{path} is not a valid spec:", error.problems)
+        raise typer.Exit(exit_codes.REJECTED) from None
+
+
+def _notes(pairs: list[str]) -> dict[str, str]:
+    notes = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not (name and separator):
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--metadata")
+        notes[name] = value
+    return notes
+
+
+def _validate(client: Client, spec: DistillSpec | TrainSpec, notes: dict[str, str], output: Output) -> None:
+    found = client.jobs.validate(spec, metadata=notes)
+    if output is Output.JSON:
+        show_json(found)
+    else:
+        parameters = (
+            f"; the student has {found.student_parameters:,} parameters" if found.student_parameters else ""
+        )
+        show_line(f"valid: it could start now{parameters}")
+    for warning in found.warnings:
+        say(f"[yellow]warning:[/] {plain(warning)}")
+
+
+def _after_creation(client: Client, job: Job, wait: bool, timeout_s: float | None, output: Output) -> None:
+    if wait:
+        say(f"[bold]{plain(job.name)}[/]  {job.id}")
+        _wait(client, job.id, timeout_s, output)
+        return
+    say(f"Created; follow it with: fdkd jobs watch {job.id}")
+    show_json(job) if output is Output.JSON else show_line(job.id)
+
+
+def _wait(client: Client, job_id: str, timeout_s: float | None, output: Output) -> None:
+    """Waits for the end of a job, shows it, and exits with what it came to."""
+    from fdkd_client.cli.progress import JobProgress
+    from fdkd_client.errors import WaitTimeoutError
+
+    come_back = f"fdkd jobs watch {plain(job_id)}"
+    try:
+        with detach_on_interrupt(come_back), JobProgress() as progress:
+            job = client.jobs.wait(job_id, timeout_s=timeout_s, on_update=progress)
+    except WaitTimeoutError as error:
+        say(f"{plain(error)} Come back with: [bold]{come_back}[/]")
+        raise typer.Exit(exit_codes.TIMED_OUT) from None
+    _show(job, output)
+    raise typer.Exit(exit_codes.OF_STATE.get(job.state, exit_codes.FAILED))
+
+
+def _show(job: Job, output: Output) -> None:
+    if output is Output.JSON:
+        show_json(job)
+        return
+    from fdkd_client.cli.job_tables import job_view
+
+    show(job_view(job))

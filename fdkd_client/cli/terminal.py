@@ -1,0 +1,152 @@
+"""Where output goes: data to stdout, everything else to stderr. rich is loaded when it is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fdkd_core.errors import Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from fdkd_client.errors import FDKDClientError
+    from fdkd_client.results import Answer
+
+_UNTRUNCATED = 400
+"""Columns of a table that no terminal shows: a script that reads it wants whole ids."""
+
+
+class Output(StrEnum):
+    """How data is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", help="How the result is written to stdout.")]
+
+
+@cache
+def stdout() -> Console:
+    """The console for data."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _UNTRUNCATED)
+
+
+@cache
+def stderr() -> Console:
+    """The console for progress and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line of rich markup to stderr; pass what others wrote through `plain`."""
+    stderr().print(text, soft_wrap=True)
+
+
+def show(*parts: RenderableType) -> None:
+    """Data to stdout."""
+    for part in parts:
+        stdout().print(part)
+
+
+def show_line(text: str) -> None:
+    """One line of data to stdout, as it is."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def show_json(data: Answer | Iterable[Answer]) -> None:
+    """Data to stdout as JSON: an object, or a list of them."""
+    from pydantic import BaseModel
+
+    content = (
+        data.model_dump(mode="json", by_alias=True)
+        if isinstance(data, BaseModel)
+        else [item.model_dump(mode="json", by_alias=True) for item in data]
+    )
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def new_table(*headings: str, right: Iterable[str] = ()) -> Table:
+    """A table without lines but one, narrow enough for 80 columns.
+
+    Args:
+        headings: Of the columns.
+        right: Those that hold numbers.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in set(right) else "left", overflow="ellipsis")
+    return table
+
+
+def plain(text: object) -> str:
+    """Anything that others wrote, for use in markup: neither markup of ours nor codes of the terminal."""
+    from rich.markup import escape
+
+    return escape(printable(str(text)))
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, which could command the terminal, are shown instead of sent."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character == "\t" else ascii(character)[1:-1]
+        for character in text
+    )
+
+
+def show_problems(title: str, problems: Iterable[Problem]) -> None:
+    """Every problem of bad input to stderr, one a line: where, what was found and what is allowed."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    stderr().print(f"[bold red]{plain(title)}[/]", soft_wrap=True)
+    for problem in problems:
+        where = " ".join(
+            part
+            for part in (f"row {problem.row}" if problem.row is not None else "", problem.pointer or "")
+            if part
+        )
+        code = f" [dim]{plain(f'[{problem.code}]')}[/]" if problem.code else ""
+        table.add_row(f"  {plain(where)}" if where else "  -", f"{plain(problem.detail)}{code}")
+    stderr().print(table)
+
+
+def show_error(error: FDKDClientError) -> None:
+    """An error to stderr: what happened, each problem, and what to do about it."""
+    from fdkd_client.errors import (
+        APIError,
+        AuthenticationError,
+        NoServerError,
+        ServerError,
+        ServerUnreachableError,
+    )
+
+    if isinstance(error, APIError) and error.problems:
+        show_problems(error.detail, error.problems)
+    else:
+        stderr().print(f"[bold red]error:[/] {plain(error)}", soft_wrap=True)
+    if isinstance(error, AuthenticationError):
+        say("Set FDKD_API_KEY to a valid key; `fdkd keys create` makes one on the server's machine.")
+    elif isinstance(error, ServerUnreachableError) and not isinstance(error, NoServerError):
+        say("Is it running? `fdkd serve` starts one here; FDKD_URL names another.")
+    elif isinstance(error, ServerError) and error.request_id:
+        say(f"The server's log has more under request {plain(error.request_id)}.")

@@ -1,0 +1,73 @@
+"""Numbers, times and states as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+STATE_STYLES = {
+    "queued": "yellow",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "validating": "yellow",
+    "ready": "green",
+    "invalid": "red",
+}
+PHASE_WORDS = {
+    "preparing": "preparing the data",
+    "teacher": "training the teacher",
+    "student": "training the student",
+    "control": "training the control, the same student without a teacher",
+    "finalise": "testing, and writing the student",
+    "publishing": "storing the results",
+}
+
+
+def styled_state(state: str) -> str:
+    """A state in its colour, as markup."""
+    from fdkd_client.cli.terminal import plain
+
+    style = STATE_STYLES.get(state)
+    return f"[{style}]{state}[/]" if style else plain(state)
+
+
+def size(num_bytes: float) -> str:
+    """Such as 1.4 MB; decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" or num_bytes >= 100 else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Such as 42s, 3m 10s, 2h 05m, 3d 4h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
+
+
+def age(moment: datetime | None) -> str:
+    """How long ago, such as `3m ago`."""
+    if moment is None:
+        return ""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds < 5:
+        return "just now"
+    return f"{duration(seconds).split(' ')[0]} ago"
+
+
+def percent(share: float) -> str:
+    """Such as 93.4."""
+    return f"{100 * share:.1f}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Such as `1 row`, `900 rows`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
