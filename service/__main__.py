@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace, settings: Settings) -> NoReturn:
     """Serves the API until SIGTERM or SIGINT; prints one line when it is ready."""
+    if not settings.access_log:
+        logging.getLogger("fdkd.access").setLevel(logging.WARNING)
     context = open_context(settings)
     schema.require_current(context.database)
     listener = _listen(options.host, options.port, options.fd)

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
     """Host names a request may be addressed to, without port: anything else is refused, so that a web page that
     rebinds its name to this machine reaches nothing. `*` allows all."""
+    access_log: bool = True
+    """A line in the log for every request; `fdkd serve` does without."""
     max_json_bytes: int = 1 << 20
     """Largest JSON body; specs are a few KiB."""
     max_dataset_bytes: int = 8 * GIB

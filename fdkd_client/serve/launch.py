@@ -148,6 +148,7 @@ def _url(host: str, port: int) -> str:
 
 def _environment(host: str, data_dir: Path, workers: int) -> dict[str, str]:
     environment = {**os.environ, "FDKD_DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+    environment.setdefault("FDKD_ACCESS_LOG", "false")  # a client that waits asks every second
     if host not in LOCAL_HOSTS and host not in _ANY_HOST:
         environment.setdefault("FDKD_ALLOWED_HOSTS", json.dumps([*sorted(LOCAL_HOSTS), host]))
     if workers > 1:
