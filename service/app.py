@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service import catalog, health, problem_responses
+from service import catalog, health, openapi, problem_responses
 from service.artifacts import routes as artifacts
 from service.auth import KeyRing
 from service.context import open_context
@@ -26,7 +26,9 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         context = open_context(settings)
-        app.state.context, app.state.keys = context, KeyRing(context.database)
+        app.state.context = context
+        app.state.keys = KeyRing(context.database)
+        app.state.readings = health.Readings(context)
         try:
             yield
         finally:
@@ -41,9 +43,11 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(Edge, allowed_hosts=settings.allowed_hosts)
     problem_responses.install(app)
-    for module in (health, catalog, uploads, datasets, models, jobs, artifacts):
+    for module in (health, catalog, openapi, uploads, datasets, models, jobs, artifacts):
         app.include_router(module.router)
+    openapi.install(app)
     return app

@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 
 from fdkd_core.errors import Problem
 
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA = "#/components/schemas/Problem"
+
 
 class ServiceError(Exception):
     """The request cannot be served."""
@@ -37,6 +40,23 @@ class ServiceError(Exception):
     def title(cls) -> str:
         """What kind of error it is, the same for each of its occurrences."""
         return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def documented(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: its own errors, by status and code; those that any request may meet are added."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({error.status for error in errors}):
+        kinds = [error for error in errors if error.status == status]
+        schema: dict[str, Any] = {"$ref": PROBLEM_SCHEMA}
+        # The core has codes of its own for what is wrong with specs and files, all of them 422.
+        if status != InvalidRequestError.status:
+            codes = sorted({str(error.code) for error in kinds})
+            schema = {"allOf": [schema, {"properties": {"code": {"enum": codes}}}]}
+        by_status[status] = {
+            "description": "\n\n".join(f"`{error.code}`: {error.title()}" for error in kinds),
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}},
+        }
+    return by_status
 
 
 class InvalidRequestError(ServiceError):

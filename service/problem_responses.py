@@ -20,6 +20,7 @@ from starlette.types import Scope
 from fdkd_core.errors import InputError, Problem, quote
 from fdkd_core.spec.loading import code_of
 from service.errors import (
+    PROBLEM_MEDIA_TYPE,
     InvalidRequestError,
     MalformedRequestError,
     MethodNotAllowedError,
@@ -31,7 +32,6 @@ from service.errors import (
     UnsupportedMediaTypeError,
 )
 
-MEDIA_TYPE = "application/problem+json"
 MAX_BYTES = 16 << 10
 _MAX_ERRORS = 100
 _MAX_TEXT = 600
@@ -69,7 +69,7 @@ def internal_error() -> ServiceError:
 
 def respond(scope: Scope, error: ServiceError) -> Response:
     """The problem as a response to the request of this scope."""
-    return Response(json.dumps(problem(scope, error)), error.status, error.headers, MEDIA_TYPE)
+    return Response(json.dumps(problem(scope, error)), error.status, error.headers, PROBLEM_MEDIA_TYPE)
 
 
 def problem(scope: Mapping[str, Any], error: ServiceError) -> dict[str, Any]:

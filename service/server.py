@@ -15,13 +15,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.context import Context
 from service.errors import (
+    PROBLEM_MEDIA_TYPE,
     HeadersTooLargeError,
     InvalidHostError,
     MalformedRequestError,
     ServiceError,
     UriTooLongError,
 )
-from service.problem_responses import MEDIA_TYPE, problem
+from service.problem_responses import problem
 
 GRACE_S = 2
 """For requests that are being served when the server is told to stop."""
@@ -84,7 +85,7 @@ class LimitedProtocol(HttpToolsProtocol):
         document = problem({"fdkd.request_id": secrets.token_hex(8)}, error)
         body = json.dumps(document).encode()
         head = (
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             f"x-request-id: {document['request_id']}\r\nx-content-type-options: nosniff\r\n"
             "cache-control: no-store\r\nconnection: close\r\n\r\n"
         )

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -24,6 +23,7 @@ from service.auth import LOCAL_OWNER, create_key
 from service.context import Context
 from service.db import Database
 from service.identifiers import new_id
+from service.server import Server
 from service.settings import Settings
 from service.tables import Table
 
@@ -136,14 +136,12 @@ def is_complete(received: bytes) -> bool:
 
 @contextmanager
 def running_service(database_url: str, data_dir: Path, **settings: Any) -> Iterator[RunningService]:
-    """The API behind uvicorn, in a thread of this process, with the options of `python -m service api`."""
+    """The API behind uvicorn, in a thread of this process, as `python -m service api` runs it."""
     configured = make_settings(database_url, data_dir, **settings)
     prepare_database(configured)
     app = create_app(configured)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
-    )
+    server = Server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -156,7 +154,6 @@ def running_service(database_url: str, data_dir: Path, **settings: Any) -> Itera
         port = listener.getsockname()[1]
         yield RunningService(f"http://127.0.0.1:{port}", port, key, configured, app)
     finally:
-        app.state.context.stopping.set()
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive(), "the server did not stop"
