@@ -64,6 +64,27 @@ def apply(
     return job
 
 
+def wish_cancellation(session: Session, job_id: str) -> Job:
+    """Notes that a running job is to be cancelled; its state is its holder's business.
+
+    Raises:
+        TerminalStateError, InvalidTransitionError: The job is not running, or the wish was noted before.
+        NotFoundError: There is no such job.
+    """
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.state == JobState.RUNNING, Job.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=db_now(), version=Job.version + 1)
+        .returning(Job)
+    )
+    job = session.scalars(statement).one_or_none()
+    if job is None:
+        _refuse(session, job_id, "job.cancel_requested", fenced=False)
+    assert job is not None
+    record_event(session, job_id, job.attempt, "job.cancel_requested")
+    return job
+
+
 def record_event(
     session: Session, job_id: str, attempt: int, event: str, data: dict[str, Any] | None = None
 ) -> None:
@@ -141,7 +162,7 @@ def hold(session: Session, job_id: str, attempt: int, **changes: Any) -> None:
         raise StaleAttemptError
 
 
-def _refuse(session: Session, job_id: str, event: JobEventType, *, fenced: bool) -> None:
+def _refuse(session: Session, job_id: str, event: str, *, fenced: bool) -> None:
     state = session.scalar(select(Job.state).where(Job.id == job_id))
     if state is None:
         raise NotFoundError

@@ -1,0 +1,149 @@
+"""Queries about jobs. States change elsewhere: in `transitions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select
+from sqlalchemy.orm import Session
+
+from service.errors import NotFoundError
+from service.identifiers import is_id
+from service.jobs.schemas import HistoryQuery, JobQuery, MetricQuery
+from service.jobs.states import JobState
+from service.jobs.transitions import record_event
+from service.locks import lock_number
+from service.pagination import Page
+from service.tables import Job, JobEvent, JobLog, JobMetric, Model
+
+READ = (
+    Job.id, Job.kind, Job.name, Job.state, Job.cancel_requested_at, Job.spec, Job.labels, Job.dataset_id,
+    Job.teacher_model_id, Job.retry_of, Job.progress, Job.result, Job.error, Job.attempt, Job.created_at,
+    Job.started_at, Job.finished_at, Job.version,
+)  # fmt: skip
+"""Columns of a job that its owner may read."""
+
+COUNT_MARGIN = 200
+"""Below the limit of waiting jobs by so many, they are counted without keeping others from adding to them."""
+
+
+def show(session: Session, owner_id: str, job_id: str) -> Row[Any]:
+    """Reads a job of this owner.
+
+    Raises:
+        NotFoundError: There is no such job, or it is another owner's.
+    """
+    require_id(job_id)
+    row = session.execute(select(*READ).where(Job.id == job_id, Job.owner_id == owner_id)).one_or_none()
+    if row is None:
+        raise NotFoundError
+    return row
+
+
+def require_id(job_id: str) -> None:
+    """Refuses what has not the form of a job's id before it reaches a query.
+
+    Raises:
+        NotFoundError: There can be no such job.
+    """
+    if not is_id(job_id, "job"):
+        raise NotFoundError
+
+
+def require_owner(session: Session, owner_id: str, job_id: str) -> None:
+    """Makes sure that a job is this owner's.
+
+    Raises:
+        NotFoundError: There is no such job, or it is another owner's.
+    """
+    require_id(job_id)
+    if session.scalar(select(Job.id).where(Job.id == job_id, Job.owner_id == owner_id)) is None:
+        raise NotFoundError
+
+
+def lock(session: Session, owner_id: str, job_id: str) -> Job:
+    """Reads a job of this owner and keeps others from changing it until the transaction ends.
+
+    Raises:
+        NotFoundError: There is no such job, or it is another owner's.
+    """
+    require_id(job_id)
+    statement = select(Job).where(Job.id == job_id, Job.owner_id == owner_id).with_for_update()
+    job = session.scalars(statement).one_or_none()
+    if job is None:
+        raise NotFoundError
+    return job
+
+
+def page_of_jobs(
+    session: Session, owner_id: str, page: Page[JobQuery]
+) -> tuple[Sequence[Row[Any]], str | None]:
+    """Reads a page of jobs, newest first, and the cursor of the next page."""
+    query = page.query
+    statement = select(*READ).where(Job.owner_id == owner_id)
+    filters = query.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
+    for name, wanted in filters.items():
+        statement = statement.where(getattr(Job, name) == wanted)
+    return page.cut(session.execute(page.slice(statement, Job.id)).all())
+
+
+def models_of(session: Session, jobs: Iterable[Row[Any] | Job]) -> dict[str, dict[str, str | None]]:
+    """The models that succeeded jobs made, by job; those deleted since are still named."""
+    ids = [job.id for job in jobs if job.state == JobState.SUCCEEDED]
+    found: dict[str, dict[str, str | None]] = {job_id: {"student": None, "teacher": None} for job_id in ids}
+    if ids:
+        for model in session.execute(select(Model.job_id, Model.role, Model.id).where(Model.job_id.in_(ids))):
+            found[str(model.job_id)][str(model.role)] = model.id
+    return found
+
+
+def insert_job(session: Session, **values: Any) -> Row[Any]:
+    """Adds a queued job, and the first event of its history."""
+    statement = insert(Job).values(state=JobState.QUEUED, **values).returning(*READ)
+    job = session.execute(statement).one()
+    record_event(session, job.id, 0, "job.queued")
+    return job
+
+
+def count_queued(session: Session, owner_id: str, limit: int) -> int:
+    """Counts the jobs of an owner that wait, up to `limit`; exact where the count is near it.
+
+    A count near the limit keeps other transactions of this owner from counting until this one ends, so that
+    of many that come at once no more pass than there is room for.
+    """
+    waiting = select(Job.id).where(Job.owner_id == owner_id, Job.state == JobState.QUEUED).limit(limit)
+    statement = select(func.count()).select_from(waiting.subquery())
+    count = session.execute(statement).scalar_one()
+    if count + COUNT_MARGIN < limit or session.get_bind().dialect.name != "postgresql":
+        return count
+    session.execute(select(func.pg_advisory_xact_lock(lock_number("queued", owner_id))))
+    return session.execute(statement).scalar_one()
+
+
+def events(session: Session, job_id: str, query: HistoryQuery) -> Sequence[Row[Any]]:
+    """Reads what happened to a job, and one row more than asked for where there is more."""
+    columns = (JobEvent.id, JobEvent.type, JobEvent.attempt, JobEvent.data, JobEvent.created_at)
+    statement = select(*columns).where(JobEvent.job_id == job_id, JobEvent.id > query.after)
+    return session.execute(statement.order_by(JobEvent.id).limit(query.limit + 1)).all()
+
+
+def metrics(session: Session, job_id: str, query: MetricQuery) -> Sequence[Row[Any]]:
+    """Reads a job's training curves, and one row more than asked for where there is more."""
+    columns = (
+        JobMetric.id, JobMetric.phase, JobMetric.kind, JobMetric.step, JobMetric.epoch, JobMetric.figures,
+        JobMetric.created_at,
+    )  # fmt: skip
+    statement = select(*columns).where(JobMetric.job_id == job_id, JobMetric.id > query.after)
+    if query.phase is not None:
+        statement = statement.where(JobMetric.phase == query.phase)
+    if query.kind is not None:
+        statement = statement.where(JobMetric.kind == query.kind)
+    return session.execute(statement.order_by(JobMetric.id).limit(query.limit + 1)).all()
+
+
+def logs(session: Session, job_id: str, query: HistoryQuery) -> Sequence[Row[Any]]:
+    """Reads the lines of a job's log, and one row more than asked for where there is more."""
+    columns: tuple[Any, ...] = (JobLog.id, JobLog.attempt, JobLog.source, JobLog.line, JobLog.created_at)
+    statement = select(*columns).where(JobLog.job_id == job_id, JobLog.id > query.after)
+    return session.execute(statement.order_by(JobLog.id).limit(query.limit + 1)).all()

@@ -1,0 +1,229 @@
+"""What can be done with jobs. Each function is one transaction; what it sends, it sends when that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from service import failpoints, idempotency
+from service.auth import Caller
+from service.context import Context
+from service.db import db_now
+from service.errors import NotTerminalError, QueueFullError, TerminalStateError
+from service.idempotency import Intent, Made
+from service.identifiers import new_id
+from service.jobs import repository, transitions
+from service.jobs.documents import history_document, job_document, list_document
+from service.jobs.inputs import find_inputs, hold_inputs
+from service.jobs.schemas import HistoryQuery, JobBody, JobQuery
+from service.jobs.states import TERMINAL, JobEventType, JobState
+from service.jobs.submission import check_inputs, read_submission, student_parameters
+from service.pagination import Page
+from service.tables import Job
+
+H = TypeVar("H", bound=HistoryQuery)
+
+RETRY_AFTER_S = 30
+"""When the queue is full: about as long as a short job takes."""
+
+
+def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> Made:
+    """Creates a job, or finds the one that this request created before.
+
+    Raises:
+        InputError: The spec, or how it fits its inputs.
+        NotFoundError: No such dataset or teacher.
+        NotReadyError: One of them cannot be used yet, or any more.
+        QueueFullError: Too many jobs wait.
+        ConflictError, InvalidRequestError: See `idempotency.recall`.
+    """
+    submission = read_submission(body)
+    job_id = new_id("job")
+    intent = Intent.of(caller.owner_id, "POST /v1/jobs", key, body.model_dump()) if key is not None else None
+
+    def make(session: Session) -> Row[Any]:
+        inputs = find_inputs(session, caller.owner_id, submission.spec, hold=True)
+        check_inputs(submission, inputs)
+        _check_queue(context, session, caller)
+        return repository.insert_job(
+            session,
+            id=job_id,
+            owner_id=caller.owner_id,
+            kind=submission.spec.kind,
+            name=submission.spec.name,
+            spec=submission.document,
+            labels=submission.labels,
+            dataset_id=inputs.dataset.id,
+            teacher_model_id=inputs.teacher.id if inputs.teacher is not None else None,
+        )
+
+    with context.database.write() as session:
+        made = _make_once(context, session, intent, make)
+        failpoints.reach("jobs.before_commit")
+    failpoints.reach("jobs.after_commit")
+    if not made.replayed:
+        context.wake_up.job(job_id)
+    return made
+
+
+def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
+    """Makes every check of `submit` and writes nothing; see `schemas.Validated`.
+
+    Raises:
+        Exception: What `submit` would raise now.
+    """
+    submission = read_submission(body)
+    with context.database.read() as session:
+        inputs = find_inputs(session, caller.owner_id, submission.spec, hold=False)
+        check_inputs(submission, inputs)
+        _check_queue(context, session, caller)
+    return {
+        "valid": True,
+        "spec": submission.document,
+        "dataset_id": inputs.dataset.id,
+        "teacher_model_id": inputs.teacher.id if inputs.teacher is not None else None,
+        "student_parameters": student_parameters(submission, inputs),
+        "warnings": inputs.dataset.report["warnings"],
+    }
+
+
+def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Made:
+    """Creates a job that does what a failed or cancelled one did, and goes on from its last checkpoint.
+
+    Raises:
+        NotFoundError: No such job.
+        NotTerminalError: It has not ended yet.
+        TerminalStateError: It has succeeded; there is nothing to try again.
+        NotReadyError: Its dataset or teacher was deleted.
+        QueueFullError: Too many jobs wait.
+        ConflictError, InvalidRequestError: See `idempotency.recall`.
+    """
+    repository.require_id(job_id)
+    new_job_id = new_id("job")
+    intent = Intent.of(caller.owner_id, f"POST /v1/jobs/{job_id}/retry", key, {}) if key is not None else None
+
+    def make(session: Session) -> Row[Any]:
+        old = repository.lock(session, caller.owner_id, job_id)
+        _check_ended_badly(old)
+        hold_inputs(session, caller.owner_id, old.dataset_id, old.teacher_model_id)
+        _check_queue(context, session, caller)
+        return repository.insert_job(
+            session,
+            id=new_job_id,
+            owner_id=caller.owner_id,
+            kind=old.kind,
+            name=old.name,
+            spec=old.spec,
+            labels=old.labels,
+            dataset_id=old.dataset_id,
+            teacher_model_id=old.teacher_model_id,
+            retry_of=old.id,
+            work_key=old.work_key,
+        )
+
+    with context.database.write() as session:
+        made = _make_once(context, session, intent, make)
+        failpoints.reach("jobs.before_commit")
+    failpoints.reach("jobs.after_commit")
+    if not made.replayed:
+        context.wake_up.job(new_job_id)
+    return made
+
+
+def cancel(context: Context, caller: Caller, job_id: str) -> tuple[int, dict[str, Any]]:
+    """Cancels a queued job; asks for the cancellation of a running one.
+
+    Returns:
+        HTTP status and job: 202 when a wish was noted that was not there before, else 200.
+
+    Raises:
+        NotFoundError: No such job.
+        TerminalStateError: It has succeeded or failed.
+    """
+    with context.database.write() as session:
+        job = repository.lock(session, caller.owner_id, job_id)
+        status = 200
+        if job.state == JobState.QUEUED:
+            job = transitions.apply(session, job_id, JobEventType.CANCELLED, cancel_requested_at=db_now())
+        elif job.state == JobState.RUNNING and job.cancel_requested_at is None:
+            job = transitions.wish_cancellation(session, job_id)
+            status = 202
+        elif job.state in (JobState.SUCCEEDED, JobState.FAILED):
+            raise TerminalStateError(f"The job has {job.state} already.", state=job.state)
+    return status, job_document(job)
+
+
+def show(context: Context, caller: Caller, job_id: str) -> tuple[Row[Any], dict[str, Any] | None]:
+    """Reads a job, and the ids of the models it made when it has succeeded.
+
+    Raises:
+        NotFoundError: No such job.
+    """
+    with context.database.read() as session:
+        job = repository.show(session, caller.owner_id, job_id)
+        return job, repository.models_of(session, [job]).get(job.id)
+
+
+def list_jobs(context: Context, caller: Caller, page: Page[JobQuery]) -> dict[str, Any]:
+    """Reads a page of jobs, newest first."""
+    with context.database.read() as session:
+        jobs, next_cursor = repository.page_of_jobs(session, caller.owner_id, page)
+        models = repository.models_of(session, jobs)
+    return list_document([job_document(job, models.get(job.id)) for job in jobs], next_cursor)
+
+
+def history(
+    context: Context,
+    caller: Caller,
+    job_id: str,
+    query: H,
+    read: Callable[[Session, str, H], Sequence[Row[Any]]],
+) -> dict[str, Any]:
+    """Reads a page of a job's events, metrics or log lines, oldest first.
+
+    Args:
+        context: Of the process.
+        caller: Whose job it must be.
+        job_id: The job.
+        query: What part.
+        read: `repository.events`, `metrics` or `logs`.
+
+    Raises:
+        NotFoundError: No such job.
+    """
+    with context.database.read() as session:
+        repository.require_owner(session, caller.owner_id, job_id)
+        return history_document(read(session, job_id, query), query.limit)
+
+
+def _make_once(
+    context: Context, session: Session, intent: Intent | None, make: Callable[[Session], Row[Any]]
+) -> Made:
+    made = idempotency.recall(session, intent) if intent is not None else None
+    if made is None:
+        job = make(session)
+        made = Made.at(f"/v1/jobs/{job.id}", job_document(job))
+        if intent is not None:
+            idempotency.remember(session, intent, made, context.settings.idempotency_expiry_s)
+    return made
+
+
+def _check_queue(context: Context, session: Session, caller: Caller) -> None:
+    limit = context.settings.max_queued_jobs
+    if repository.count_queued(session, caller.owner_id, limit) >= limit:
+        raise QueueFullError(
+            f"{limit} jobs are waiting already; come back when some have begun.",
+            headers={"Retry-After": str(RETRY_AFTER_S)},
+        )
+
+
+def _check_ended_badly(job: Job) -> None:
+    if job.state not in TERMINAL:
+        raise NotTerminalError(
+            f"The job is {job.state}; only one that has ended is retried.", state=job.state
+        )
+    if job.state == JobState.SUCCEEDED:
+        raise TerminalStateError("The job has succeeded; there is nothing to retry.", state=job.state)

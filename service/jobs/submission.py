@@ -1,0 +1,105 @@
+"""From the body of a request to a job that could start: the checks, those without the database first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from fdkd_core.errors import InputError, Problem, SpecError, quote
+from fdkd_core.spec import DistillSpec, TrainSpec, load_spec
+from fdkd_core.spec.catalogue import default_architecture
+from fdkd_core.spec.compatibility import check
+from fdkd_core.spec.cost import parameters
+from fdkd_core.spec.loading import pointer_token
+from fdkd_core.spec.strict import refuse_invisible
+from service.jobs.inputs import Inputs
+from service.jobs.schemas import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, JobBody
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A body whose content is valid by itself."""
+
+    spec: DistillSpec | TrainSpec
+    labels: dict[str, str]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The spec as it is stored: as posted, with every default."""
+        return self.spec.model_dump(mode="json")
+
+
+def read_submission(body: JobBody) -> Submission:
+    """Checks all that can be told without the database.
+
+    Raises:
+        InputError: With a problem for everything that is wrong, each with its JSON pointer into the body.
+    """
+    problems = list(_label_problems(body.metadata))
+    try:
+        spec = load_spec(body.spec)
+    except SpecError as error:
+        raise InputError([*_in_body(error.problems), *problems]) from None
+    if problems:
+        raise InputError(problems)
+    return Submission(spec, body.metadata)
+
+
+def check_inputs(submission: Submission, inputs: Inputs) -> None:
+    """Checks that dataset, teacher and spec fit together.
+
+    Raises:
+        InputError: With a problem for each reason why the job could not start.
+    """
+    teacher = inputs.teacher.report if inputs.teacher is not None else None
+    problems = check(submission.spec, inputs.dataset.report, teacher)
+    if problems:
+        raise InputError(_in_body(problems))
+
+
+def student_parameters(submission: Submission, inputs: Inputs) -> int:
+    """Numbers that the student will learn."""
+    student, report = submission.spec.student, inputs.dataset.report
+    column = report["modalities"][student.modality]
+    architecture = student.architecture or default_architecture(column["kind"])
+    return parameters(
+        architecture, tuple(column["input_shape"]), len(report["classes"]), column.get("vocab_size")
+    )
+
+
+def _in_body(problems: tuple[Problem, ...] | list[Problem]) -> list[Problem]:
+    """The same problems, with pointers into the body instead of into the spec."""
+    return [replace(problem, pointer="/spec" + (problem.pointer or "").rstrip("/")) for problem in problems]
+
+
+def _label_problems(labels: dict[str, Any]) -> list[Problem]:
+    if len(labels) > MAX_LABELS:
+        return [_limit(f"has {len(labels)} keys; at most {MAX_LABELS} are allowed", "/metadata")]
+    problems = []
+    for key, value in labels.items():
+        pointer = f"/metadata/{pointer_token(key)}"
+        if not 1 <= len(key) <= MAX_LABEL_KEY:
+            detail = f"the key has {len(key)} characters; 1 to {MAX_LABEL_KEY} are allowed"
+            problems.append(_limit(detail, pointer))
+        elif not isinstance(value, str):
+            problems.append(Problem("wrong_type", f"found {quote(value)}; text is needed", pointer))
+        elif len(value) > MAX_LABEL_VALUE:
+            detail = f"has {len(value)} characters; at most {MAX_LABEL_VALUE} are allowed"
+            problems.append(_limit(detail, pointer))
+        else:
+            problems += _invisible(key, pointer) or _invisible(value, pointer)
+    return problems
+
+
+def _limit(detail: str, pointer: str) -> Problem:
+    return Problem("metadata_limit", detail, pointer)
+
+
+def _invisible(text: str, pointer: str) -> list[Problem]:
+    try:
+        refuse_invisible(text)
+    except PydanticCustomError as error:
+        return [Problem(error.type, error.message(), pointer)]
+    return []
