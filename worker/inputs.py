@@ -1,0 +1,90 @@
+"""What a trainer needs of the store: the data, the given teacher, and a spec that speaks of local files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from fdkd_core.errors import FDKDError
+from fdkd_core.spec import DistillSpec, load_spec
+from fdkd_core.spec.architectures import ArchitectureSpec
+from service.storage import Storage
+from service.tables import Dataset, Job, Model
+
+_ARCHITECTURE: TypeAdapter[ArchitectureSpec] = TypeAdapter(ArchitectureSpec)
+
+
+class MissingInputError(FDKDError):
+    """The job's dataset or teacher has been deleted."""
+
+    code = "input_missing"
+
+
+@dataclass(frozen=True)
+class StoredInputs:
+    """Where a job's inputs lie in the store."""
+
+    dataset_key: str
+    teacher: Model | None
+
+
+@dataclass(frozen=True)
+class LocalInputs:
+    """The same as files in the attempt's folder, relative to it."""
+
+    spec: Path
+    data: Path
+
+
+def find_inputs(session: Session, job: Job) -> StoredInputs:
+    """Looks up the rows of a job's dataset and teacher.
+
+    Raises:
+        MissingInputError: One of them is gone.
+    """
+    dataset = session.get(Dataset, job.dataset_id)
+    teacher = None if job.teacher_model_id is None else session.get(Model, job.teacher_model_id)
+    if dataset is None or (teacher is None and job.teacher_model_id is not None):
+        raise MissingInputError
+    return StoredInputs(dataset.storage_key, teacher)
+
+
+def fetch_inputs(storage: Storage, job: Job, stored: StoredInputs, folder: Path) -> LocalInputs:
+    """Fills the folder `inputs` of an attempt.
+
+    Args:
+        storage: The object store.
+        job: The job.
+        stored: What to fetch.
+        folder: The attempt's folder.
+
+    Raises:
+        MissingInputError: A file is gone.
+        SpecError: The job's spec cannot be read by this release.
+        OSError: The disk is full.
+    """
+    spec = load_spec(job.spec)
+    inputs = folder / "inputs"
+    data = inputs / Path(stored.dataset_key).name
+    teacher = stored.teacher
+    try:
+        storage.fetch(stored.dataset_key, data)
+        if teacher is not None:
+            # A stable name: it enters the identity of the run, by which an attempt knows its checkpoints.
+            reference = teacher.id + (".safetensors" if teacher.format == "safetensors" else "")
+            storage.fetch(teacher.storage_key, inputs / reference)
+    except FileNotFoundError:
+        raise MissingInputError from None
+    if teacher is not None and isinstance(spec, DistillSpec):
+        given = spec.teacher.model_copy(update={"model": reference})
+        if given.architecture is None and teacher.format == "safetensors":
+            architecture = _ARCHITECTURE.validate_json(json.dumps(teacher.architecture))
+            given = given.model_copy(update={"architecture": architecture})
+        spec = spec.model_copy(update={"teacher": given})
+    path = inputs / "spec.json"
+    path.write_text(spec.model_dump_json())
+    return LocalInputs(path.relative_to(folder), data.relative_to(folder))

@@ -1,0 +1,87 @@
+"""`python -m worker.trainer`: the training core in a process of its own that cannot outlive its worker.
+
+    python -m worker.trainer --worker-pid PID --silence-s S [--memory-bytes N] -- SPEC DATA OUT [core options]
+
+What follows `--` is for `fdkd_core.__main__`, whose exit codes are passed on. One more is added: 78, this
+process could not even begin, which is the fault of the worker's surroundings and not of the job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+EXIT_NOT_STARTED = 78
+READY = "trainer_ready"
+"""The event after which whatever goes wrong is the job's."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Confines the process and runs the core; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    split = given.index("--")
+    confine(_parser().parse_args(given[:split]))
+    core_arguments = given[split + 1 :]
+    events_fd, device = _peek(core_arguments)
+    try:
+        _load_torch(device)
+    except Exception as error:
+        print(f"cannot start on {device}: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_NOT_STARTED
+    announce_ready(events_fd)
+
+    from fdkd_core.__main__ import main as run_core
+
+    return run_core(core_arguments)
+
+
+def confine(options: argparse.Namespace) -> None:
+    """Ties this process to its worker and bounds its memory; must come before anything slow."""
+    from worker.confinement import die_with_worker, limit_memory, watch_worker
+
+    os.umask(0o077)
+    die_with_worker(options.worker_pid)
+    watch_worker(options.silence_s)
+    if options.memory_bytes is not None:
+        limit_memory(options.memory_bytes)
+
+
+def announce_ready(events_fd: int) -> None:
+    """Tells the worker that the job begins."""
+    os.write(events_fd, json.dumps({"event": READY}).encode() + b"\n")
+
+
+def _load_torch(device: str) -> None:
+    """Imports the core and touches the GPU: a broken installation or driver shows here.
+
+    Raises:
+        Exception: Whatever torch raises.
+    """
+    import torch
+
+    import fdkd_core.run  # noqa: F401
+
+    if device.startswith("cuda"):
+        torch.zeros(1, device=device)
+
+
+def _peek(core_arguments: list[str]) -> tuple[int, str]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--device", default="auto")
+    known, _ = parser.parse_known_args(core_arguments)
+    return known.events_fd, known.device
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker.trainer", allow_abbrev=False)
+    parser.add_argument("--worker-pid", type=int, required=True)
+    parser.add_argument("--silence-s", type=float, required=True)
+    parser.add_argument("--memory-bytes", type=int)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
