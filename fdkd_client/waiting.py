@@ -72,6 +72,8 @@ def wait(
         if timeout_s is not None:
             left_s = started + timeout_s - time.monotonic()
             if left_s <= 0 and seen is not None:
-                raise WaitTimeoutError(f"{describe(seen)} after {timeout_s:g} s; it goes on.")
+                raise WaitTimeoutError(
+                    f"{describe(seen)} after {timeout_s:g} s; it goes on.", getattr(seen, "state", None)
+                )
             pause_s = min(pause_s, max(left_s, 0.0))
         time.sleep(pause_s)
