@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request, Response
 from pydantic_core import to_json
+
+_IS_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 
 
 def json_bytes(document: Any) -> bytes:
@@ -35,3 +38,27 @@ def is_held(request: Request, tag: str) -> bool:
     """Whether If-None-Match names what the client would get; weak tags count (RFC 9110, 13.1.2)."""
     held = [text.strip() for line in request.headers.getlist("if-none-match") for text in line.split(",")]
     return "*" in held or any(text.removeprefix("W/") == tag for text in held)
+
+
+def accepts(request: Request, *media_types: str) -> bool:
+    """Whether the Accept header lets one of these types through; without the header anything goes."""
+    lines = request.headers.getlist("accept")
+    ranges = [part for line in lines for part in line.split(",") if part.strip()]
+    if not ranges:
+        return True
+    wanted = set()
+    for text in ranges:
+        media_range, *parameters = (part.strip().lower() for part in text.split(";"))
+        if not any(_IS_REFUSED.fullmatch(part) for part in parameters):
+            wanted.add(media_range)
+    return any(
+        {"*/*", f"{media_type.partition('/')[0]}/*", media_type} & wanted for media_type in media_types
+    )
+
+
+def names_type(request: Request, media_type: str) -> bool:
+    """Whether the Accept header asks for this very type, not for any."""
+    lines = ",".join(request.headers.getlist("accept")).lower()
+    return any(part.split(";")[0].strip() == media_type for part in lines.split(",")) and accepts(
+        request, media_type
+    )

@@ -11,6 +11,9 @@ from service.server_secret import load_secret
 from service.settings import Settings
 from service.storage import LocalStorage
 
+MAX_STREAMS = 64
+"""Event streams at once in one process; each looks at its job twice a second."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -24,6 +27,10 @@ class Context:
     """Of this installation; see `service.server_secret`."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set as soon as the server is told to stop: streams end, so that it need not wait for them."""
+
+    stream_slots: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MAX_STREAMS), repr=False
+    )
 
     def close(self) -> None:
         """Sends the last wake-ups and closes the database; safe to call twice."""

@@ -6,12 +6,28 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service.answers import json_answer, tagged_answer
+from service.answers import accepts, json_answer, names_type, tagged_answer
 from service.auth import Ctx, Reader, Writer
+from service.errors import (
+    IdempotencyInProgressError,
+    IdempotencyKeyReusedError,
+    InvalidCursorError,
+    InvalidIdempotencyKeyError,
+    InvalidRequestError,
+    NotAcceptableError,
+    NotFoundError,
+    NotReadyError,
+    NotTerminalError,
+    QueueFullError,
+    TerminalStateError,
+    TooManyStreamsError,
+    documented,
+)
 from service.idempotency import KEY_PARAMETER, RequestKey
-from service.jobs import repository, service
+from service.jobs import repository, service, stream
 from service.jobs.documents import job_document, tag_of
 from service.jobs.schemas import (
+    EventRead,
     HistoryQuery,
     JobBody,
     JobQuery,
@@ -24,12 +40,22 @@ from service.jobs.schemas import (
     Validated,
 )
 from service.json_body import json_body, json_request
-from service.pagination import Listing, Page, page_of, query_of, query_parameters
+from service.pagination import Listing, Page, page, query, query_parameters
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-JobPage = Annotated[Page[JobQuery], Depends(page_of(JobQuery))]
-History = Annotated[HistoryQuery, Depends(query_of(HistoryQuery))]
+JobPage = Annotated[Page[JobQuery], Depends(page(JobQuery))]
+_ONCE = (InvalidIdempotencyKeyError, IdempotencyInProgressError, IdempotencyKeyReusedError)
+History = Annotated[HistoryQuery, Depends(query(HistoryQuery))]
+
+
+LAST_EVENT_ID: dict[str, Any] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "Of a stream that is connected again: the last event that was seen.",
+    "schema": {"type": "integer"},
+}
 
 
 def _parameters(*descriptions: dict[str, Any]) -> dict[str, Any]:
@@ -40,13 +66,16 @@ def _parameters(*descriptions: dict[str, Any]) -> dict[str, Any]:
     "",
     status_code=201,
     response_model=JobRead,
-    responses={200: {"model": Validated, "description": "With `validate_only`: the job would be accepted."}},
+    responses={
+        200: {"model": Validated, "description": "With `validate_only`: the job would be accepted."},
+        **documented(NotFoundError, NotReadyError, QueueFullError, *_ONCE),
+    },
     openapi_extra=json_request(NewJob)
     | _parameters(query_parameters(SubmitQuery), {"parameters": [KEY_PARAMETER]}),
 )
 def create_job(
     body: Annotated[JobBody, Depends(json_body(JobBody))],
-    options: Annotated[SubmitQuery, Depends(query_of(SubmitQuery))],
+    options: Annotated[SubmitQuery, Depends(query(SubmitQuery))],
     key: RequestKey,
     context: Ctx,
     caller: Writer,
@@ -57,13 +86,25 @@ def create_job(
     return service.submit(context, caller, body, key).response()
 
 
-@router.get("", response_model=Listing[JobRead], openapi_extra=query_parameters(JobQuery))
+@router.get(
+    "",
+    response_model=Listing[JobRead],
+    responses=documented(InvalidCursorError, InvalidRequestError),
+    openapi_extra=query_parameters(JobQuery),
+)
 def list_jobs(page: JobPage, context: Ctx, caller: Reader) -> Response:
     """Lists jobs, newest first."""
     return json_answer(service.list_jobs(context, caller, page))
 
 
-@router.get("/{job_id}", response_model=JobRead)
+@router.get(
+    "/{job_id}",
+    response_model=JobRead,
+    responses={
+        304: {"description": "It is as it was: the ETag is in If-None-Match."},
+        **documented(NotFoundError),
+    },
+)
 def show_job(job_id: str, request: Request, context: Ctx, caller: Reader) -> Response:
     """Shows a job. Its ETag changes with all that can be seen, so polling with If-None-Match is cheap."""
     job, models = service.show(context, caller, job_id)
@@ -73,7 +114,10 @@ def show_job(job_id: str, request: Request, context: Ctx, caller: Reader) -> Res
 @router.post(
     "/{job_id}/cancel",
     response_model=JobRead,
-    responses={202: {"model": JobRead, "description": "It runs, and stops at its next step."}},
+    responses={
+        202: {"model": JobRead, "description": "It runs, and stops at its next step."},
+        **documented(NotFoundError, TerminalStateError),
+    },
 )
 def cancel_job(job_id: str, context: Ctx, caller: Writer) -> Response:
     """Cancels a job that waits, or asks a running one to stop; asking twice changes nothing."""
@@ -82,7 +126,13 @@ def cancel_job(job_id: str, context: Ctx, caller: Writer) -> Response:
 
 
 @router.post(
-    "/{job_id}/retry", status_code=201, response_model=JobRead, openapi_extra={"parameters": [KEY_PARAMETER]}
+    "/{job_id}/retry",
+    status_code=201,
+    response_model=JobRead,
+    responses=documented(
+        NotFoundError, NotReadyError, NotTerminalError, TerminalStateError, QueueFullError, *_ONCE
+    ),
+    openapi_extra={"parameters": [KEY_PARAMETER]},
 )
 def retry_job(job_id: str, key: RequestKey, context: Ctx, caller: Writer) -> Response:
     """Queues a new job that does what a failed or cancelled one did, and goes on from its last checkpoint."""
@@ -90,16 +140,47 @@ def retry_job(job_id: str, key: RequestKey, context: Ctx, caller: Writer) -> Res
 
 
 @router.get(
-    "/{job_id}/metrics", response_model=Listing[MetricRead], openapi_extra=query_parameters(MetricQuery)
+    "/{job_id}/events",
+    response_model=Listing[EventRead],
+    responses={
+        200: {"content": {stream.MEDIA_TYPE: {"schema": {"type": "string"}}}},
+        204: {"description": "Stream: the job has ended and everything was told."},
+        **documented(NotFoundError, NotAcceptableError, TooManyStreamsError),
+    },
+    openapi_extra=_parameters(query_parameters(HistoryQuery), {"parameters": [LAST_EVENT_ID]}),
+)
+def list_events(job_id: str, request: Request, query: History, context: Ctx, caller: Reader) -> Response:
+    """Lists what happened to a job, oldest first.
+
+    With `Accept: text/event-stream` it is told as it happens: events with their ids (`Last-Event-ID` or
+    `after` go on behind one), `progress` without, `end` when the job has ended.
+    """
+    if names_type(request, stream.MEDIA_TYPE):
+        return stream.open_stream(context, caller, job_id, stream.last_seen(request, query))
+    if not accepts(request, "application/json"):
+        raise NotAcceptableError("Events are application/json or text/event-stream.")
+    return json_answer(service.history(context, caller, job_id, query, repository.events))
+
+
+@router.get(
+    "/{job_id}/metrics",
+    response_model=Listing[MetricRead],
+    responses=documented(NotFoundError, InvalidRequestError),
+    openapi_extra=query_parameters(MetricQuery),
 )
 def list_metrics(
-    job_id: str, query: Annotated[MetricQuery, Depends(query_of(MetricQuery))], context: Ctx, caller: Reader
+    job_id: str, query: Annotated[MetricQuery, Depends(query(MetricQuery))], context: Ctx, caller: Reader
 ) -> Response:
     """Lists the points of the training curves in the order in which they were made."""
     return json_answer(service.history(context, caller, job_id, query, repository.metrics))
 
 
-@router.get("/{job_id}/logs", response_model=Listing[LogRead], openapi_extra=query_parameters(HistoryQuery))
+@router.get(
+    "/{job_id}/logs",
+    response_model=Listing[LogRead],
+    responses=documented(NotFoundError, InvalidRequestError),
+    openapi_extra=query_parameters(HistoryQuery),
+)
 def list_logs(job_id: str, query: History, context: Ctx, caller: Reader) -> Response:
     """Lists the lines that the trainer and its worker wrote."""
     return json_answer(service.history(context, caller, job_id, query, repository.logs))

@@ -17,7 +17,7 @@ MAX_LABELS = 16
 MAX_LABEL_KEY = 64
 MAX_LABEL_VALUE = 512
 MAX_HISTORY = 1000
-_MAX_ROW_ID = 2**63 - 1
+MAX_ROW_ID = 2**63 - 1
 
 
 class Schema(BaseModel):
@@ -185,7 +185,7 @@ class SubmitQuery(Query):
 class HistoryQuery(Query):
     """Query of what is told in the order in which it happened."""
 
-    after: Annotated[int, Field(ge=0, le=_MAX_ROW_ID)] = 0
+    after: Annotated[int, Field(ge=0, le=MAX_ROW_ID)] = 0
     """Only entries behind this id; `next_cursor` of the page before."""
     limit: Annotated[int, Field(ge=1, le=MAX_HISTORY)] = 100
     """Most entries to return."""
