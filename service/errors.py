@@ -43,7 +43,7 @@ class ServiceError(Exception):
 
 
 def documented(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: its own errors, by status and code; those that any request may meet are added."""
+    """`responses` of a route: its own errors by status and code; those of any request are added."""
     by_status: dict[int | str, dict[str, Any]] = {}
     for status in sorted({error.status for error in errors}):
         kinds = [error for error in errors if error.status == status]

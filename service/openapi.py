@@ -39,8 +39,8 @@ router = APIRouter(prefix="/v1", include_in_schema=False)
 
 DESCRIPTION = """Trains a small model of one modality from a teacher of another.
 
-Every request but the two of `health` needs `Authorization: Bearer KEY`. Errors are RFC 9457 problems, told apart
-by their `code`. Moments are ISO 8601 in UTC. Unknown fields and query parameters are refused."""
+Every request but the two of `health` needs `Authorization: Bearer KEY`. Errors are RFC 9457 problems, told
+apart by their `code`. Moments are ISO 8601 in UTC. Unknown fields and query parameters are refused."""
 
 _ANY_REQUEST = (InvalidHostError, MalformedRequestError, NotAcceptableError, ServiceError)
 _HEADS = (UriTooLongError, HeadersTooLargeError)

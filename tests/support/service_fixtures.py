@@ -9,13 +9,13 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
 from service.app import create_app
@@ -74,11 +74,15 @@ def make_key(database: Database, owner_id: str = LOCAL_OWNER, *scopes: str) -> s
 
 
 @contextmanager
-def make_app(database_url: str, data_dir: Path, **settings: Any) -> Iterator[ServiceUnderTest]:
-    """The API in this process, with a client that asks as `LOCAL_OWNER`."""
+def make_app(
+    database_url: str, data_dir: Path, *, routers: Sequence[APIRouter] = (), **settings: Any
+) -> Iterator[ServiceUnderTest]:
+    """The API in this process, with a client that asks as `LOCAL_OWNER`; `routers` are routes of the test."""
     configured = make_settings(database_url, data_dir, **settings)
     prepare_database(configured)
     app = create_app(configured)
+    for router in routers:
+        app.include_router(router)
     with TestClient(app, base_url="http://localhost") as client:
         key = make_key(app.state.context.database)
         client.headers.update(authorization(key))
@@ -135,11 +139,15 @@ def is_complete(received: bytes) -> bool:
 
 
 @contextmanager
-def running_service(database_url: str, data_dir: Path, **settings: Any) -> Iterator[RunningService]:
+def running_service(
+    database_url: str, data_dir: Path, *, routers: Sequence[APIRouter] = (), **settings: Any
+) -> Iterator[RunningService]:
     """The API behind uvicorn, in a thread of this process, as `python -m service api` runs it."""
     configured = make_settings(database_url, data_dir, **settings)
     prepare_database(configured)
     app = create_app(configured)
+    for router in routers:
+        app.include_router(router)
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
