@@ -103,7 +103,7 @@ class Page(Generic[L]):
         return shown, seal(self.seal_key, shown[-1].id)
 
 
-def page(model: type[L]) -> Callable[..., Awaitable[Page[L]]]:
+def page_of(model: type[L]) -> Callable[..., Awaitable[Page[L]]]:
     """A FastAPI dependency that reads the query as `model`; document it with `query_parameters(model)`."""
 
     # Async, although it waits for nothing: a plain function would cost a trip to a thread.
@@ -118,7 +118,7 @@ def page(model: type[L]) -> Callable[..., Awaitable[Page[L]]]:
     return read
 
 
-def query(model: type[Q]) -> Callable[[Request], Awaitable[Q]]:
+def query_of(model: type[Q]) -> Callable[[Request], Awaitable[Q]]:
     """A FastAPI dependency for routes with query parameters that are no list."""
 
     async def read(request: Request) -> Q:
@@ -128,7 +128,7 @@ def query(model: type[Q]) -> Callable[[Request], Awaitable[Q]]:
 
 
 def query_parameters(model: type[Query]) -> dict[str, Any]:
-    """`openapi_extra` of a route whose query comes through `page(model)` or `query(model)`."""
+    """`openapi_extra` of a route whose query comes through `page_of(model)` or `query_of(model)`."""
     parameters = []
     for name, field in model.model_json_schema()["properties"].items():
         description = field.pop("description", "")

@@ -40,13 +40,13 @@ from service.jobs.schemas import (
     Validated,
 )
 from service.json_body import json_body, json_request
-from service.pagination import Listing, Page, page, query, query_parameters
+from service.pagination import Listing, Page, page_of, query_of, query_parameters
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-JobPage = Annotated[Page[JobQuery], Depends(page(JobQuery))]
+JobPage = Annotated[Page[JobQuery], Depends(page_of(JobQuery))]
 _ONCE = (InvalidIdempotencyKeyError, IdempotencyInProgressError, IdempotencyKeyReusedError)
-History = Annotated[HistoryQuery, Depends(query(HistoryQuery))]
+History = Annotated[HistoryQuery, Depends(query_of(HistoryQuery))]
 
 
 LAST_EVENT_ID: dict[str, Any] = {
@@ -75,7 +75,7 @@ def _parameters(*descriptions: dict[str, Any]) -> dict[str, Any]:
 )
 def create_job(
     body: Annotated[JobBody, Depends(json_body(JobBody))],
-    options: Annotated[SubmitQuery, Depends(query(SubmitQuery))],
+    options: Annotated[SubmitQuery, Depends(query_of(SubmitQuery))],
     key: RequestKey,
     context: Ctx,
     caller: Writer,
@@ -169,7 +169,7 @@ def list_events(job_id: str, request: Request, query: History, context: Ctx, cal
     openapi_extra=query_parameters(MetricQuery),
 )
 def list_metrics(
-    job_id: str, query: Annotated[MetricQuery, Depends(query(MetricQuery))], context: Ctx, caller: Reader
+    job_id: str, query: Annotated[MetricQuery, Depends(query_of(MetricQuery))], context: Ctx, caller: Reader
 ) -> Response:
     """Lists the points of the training curves in the order in which they were made."""
     return json_answer(service.history(context, caller, job_id, query, repository.metrics))
