@@ -1,8 +1,8 @@
 """`python -m fdkd_core SPEC.yaml DATA OUT_DIR`: the product without the service.
 
 Exit codes: 0 done; 1 unexpected failure; 2 bad input, explained in OUT_DIR/report.json; 3 training diverged;
-4 the disk is full or a checkpoint cannot be used; 75 stopped by SIGTERM or SIGINT after a checkpoint, and the
-same command resumes.
+4 the disk is full or a checkpoint cannot be used; 5 out of memory; 75 stopped by SIGTERM or SIGINT after a
+checkpoint, and the same command resumes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from types import FrameType
 from rich.console import Console
 
 from fdkd_core.console import TerminalProgress, show_problems, show_result
-from fdkd_core.errors import FDKDError, InputError, TrainingDivergedError, TrainingInterrupted
+from fdkd_core.errors import FDKDError, InputError, OutOfMemoryError, TrainingInterrupted
 from fdkd_core.events import Event
 from fdkd_core.options import RunOptions
 from fdkd_core.spec import DistillSpec, TrainSpec, parse_spec
 from fdkd_core.spec.loading import MAX_SPEC_BYTES
 from fdkd_core.workspace import write_problem_report
 
-EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_FAILED, EXIT_INTERRUPTED = 2, 3, 4, 75
+MAX_SECRET_BYTES = 4096
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,16 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
         show_problems(errors, error)
         if all(problem.code != "output_in_use" for problem in error.problems):
             write_problem_report(options.out_dir, error)
-        return EXIT_BAD_INPUT
+        return error.exit_code
     except TrainingInterrupted as error:
         errors.print(f"[yellow]{error}[/]", soft_wrap=True)
-        return EXIT_INTERRUPTED
-    except TrainingDivergedError as error:
-        errors.print(f"[bold red]training diverged:[/] {error}", soft_wrap=True)
-        return EXIT_DIVERGED
+        return error.exit_code
+    except OutOfMemoryError as error:
+        sys.stderr.write(f"{error.code}: {error}\n")  # the console would import more, with nothing left
+        return error.exit_code
     except FDKDError as error:
         errors.print(f"[bold red]{error.code}:[/] {error}", soft_wrap=True)
-        return EXIT_FAILED
+        return error.exit_code
 
 
 def _run(spec: DistillSpec | TrainSpec, options: argparse.Namespace, errors: Console) -> int:
@@ -77,6 +77,7 @@ def _run(spec: DistillSpec | TrainSpec, options: argparse.Namespace, errors: Con
                     manifest=options.manifest,
                     # A path in a spec is meant from where the spec lies.
                     models={name: options.spec.parent / name for name in references},
+                    checkpoint_secret=options.checkpoint_secret_file,
                     cache_dir=options.cache_dir,
                     decode_workers=options.decode_workers,
                 ),
@@ -84,7 +85,10 @@ def _run(spec: DistillSpec | TrainSpec, options: argparse.Namespace, errors: Con
                 should_stop=lambda: stop.requested,
             )
         except FDKDError as error:
-            on_event({"event": "run_failed", "code": error.code, "message": str(error)})
+            failed: Event = {"event": "run_failed", "code": error.code, "message": str(error)}
+            if isinstance(error, InputError):
+                failed["problems"] = [problem.as_dict() for problem in error.problems]
+            on_event(failed)
             raise
     show_result(Console(), result, options.out_dir)
     return 0
@@ -116,6 +120,18 @@ def _read_spec(path: Path) -> bytes:
         _parser().error(f"cannot read {path}: {error.strerror}")
 
 
+def _secret(path: str) -> bytes:
+    """The content of a file with a secret; read at once, so that a wrong path is a usage error."""
+    try:
+        with open(path, "rb") as file:
+            secret = file.read(MAX_SECRET_BYTES + 1).strip()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {error.strerror}") from None
+    if not 16 <= len(secret) <= MAX_SECRET_BYTES:
+        raise argparse.ArgumentTypeError(f"{path} must hold 16 to {MAX_SECRET_BYTES} bytes")
+    return secret
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if not 1 <= number <= 1024:
@@ -127,7 +143,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fdkd_core",
         description="Distil a student of one modality from a teacher of another; train its matched control.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 diverged, 4 storage, 75 stopped (run again to resume).",
+        epilog="Exit codes: 0 done, 2 bad input, 3 diverged, 4 storage, 5 out of memory, "
+        "75 stopped (run again to resume).",
     )
     parser.add_argument("spec", type=Path, metavar="SPEC.yaml", help="the job, as YAML or JSON")
     parser.add_argument("data", type=Path, metavar="DATA", help="folder, .zip, .tar, .npz or .parquet")
@@ -141,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
         "--decode-workers", type=_positive, help="processes that decode files (default: by amount)"
     )
     parser.add_argument("--cache-dir", type=Path, help="where decoded data too large for memory go")
+    parser.add_argument(
+        "--checkpoint-secret-file", type=_secret, metavar="FILE", help="signs checkpoints; 16 bytes or more"
+    )
     parser.add_argument("--events-fd", type=int, help="also write events as JSON lines to this descriptor")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser

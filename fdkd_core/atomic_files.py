@@ -14,7 +14,7 @@ from typing import Any
 
 from fdkd_core.errors import StorageError
 
-_STORAGE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_STORAGE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 _CHUNK_BYTES = 1 << 20
 
 

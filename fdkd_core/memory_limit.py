@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import resource
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fdkd_core.errors import OutOfMemoryError
+from fdkd_core.errors import OutOfMemoryError, quote
 from fdkd_core.spec.cost import USABLE_FRAC, machine_memory_bytes
 
 if TYPE_CHECKING:
@@ -42,16 +44,21 @@ def memory_errors() -> Iterator[None]:
     """Turns every failed allocation into OutOfMemoryError; other errors pass unchanged."""
     try:
         yield
-    except MemoryError as error:
-        raise OutOfMemoryError from error
-    except RuntimeError as error:
-        if _is_failed_allocation(error):
-            raise OutOfMemoryError from error
-        raise
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_failed_allocation(error):
+            raise
+        # Whatever the failed calls still hold is what is missing for saying so.
+        traceback.clear_frames(error.__traceback__)
+        reason = quote(str(error).partition("\n")[0], 200) if str(error) else "an allocation failed"
+        raise OutOfMemoryError(f"{OutOfMemoryError.__doc__} ({reason})") from None
 
 
-def _is_failed_allocation(error: RuntimeError) -> bool:
+def _is_failed_allocation(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM  # of mmap and fork
     # By name, so that whoever has not imported torch need not: torch.OutOfMemoryError is of the GPU.
-    return type(error).__name__ == "OutOfMemoryError" or any(
-        text in str(error) for text in _ALLOCATION_FAILURES
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(text in str(error) for text in _ALLOCATION_FAILURES)
     )

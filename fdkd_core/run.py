@@ -18,6 +18,7 @@ from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.finalisation import Finalisation
+from fdkd_core.memory_limit import memory_errors
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions, prepare_torch
 from fdkd_core.phases import ModelRole, Phase, Trained, run_phase
@@ -44,6 +45,7 @@ from fdkd_core.workspace import Workspace
 DEFAULT_OPTIONS = RunOptions()
 
 
+@memory_errors()
 def run(
     spec: DistillSpec | TrainSpec,
     data_path: Path,
@@ -72,6 +74,7 @@ def run(
         TrainingInterrupted: `should_stop` said so.
         CheckpointError: The folder's checkpoints are not this run's.
         StorageError: The disk is full or refuses to write.
+        OutOfMemoryError: The machine or the GPU has no memory left.
     """
     started = time.monotonic()
     device, threads = prepare_torch(options)

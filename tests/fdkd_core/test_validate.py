@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -60,9 +61,11 @@ def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
     return archive
 
 
-def run_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run_process(
+    *arguments: object, limit: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fdkd_core.validate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=limit)
 
 
 def test_a_dataset_is_reported_with_every_column(tmp_path: Path) -> None:
@@ -88,6 +91,27 @@ def test_a_bad_dataset_leaves_its_problems_and_nothing_else(tmp_path: Path) -> N
     assert report["code"] == "invalid_dataset"
     assert [(found["pointer"], found["row"]) for found in report["problems"]] == [("wave", 5)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "small.npz"]
+
+
+def test_too_little_memory_exits_5_and_writes_nothing(tmp_path: Path) -> None:
+    write_small_data(tmp_path / "small.npz")
+    arrays = dict(np.load(tmp_path / "small.npz"))
+    arrays["clean"] = np.random.default_rng(0).standard_normal(
+        (len(arrays["id"]), 65_536), np.float32
+    )  # 39 MB
+    np.savez(tmp_path / "small.npz", **arrays)
+    script = (
+        "import fdkd_core.data.dataset; print(next(l for l in open('/proc/self/status') if 'VmPeak' in l))"
+    )
+    peak = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    limit = int(peak.stdout.split()[1]) * 1024 + (60 << 20)
+    done = run_process(
+        "dataset", tmp_path / "small.npz", "--out", tmp_path / "report.json",
+        limit=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.startswith("out_of_memory")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.npz"]
 
 
 @pytest.mark.parametrize("grouped", [False, True])
