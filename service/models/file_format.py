@@ -1,0 +1,116 @@
+"""What a model file is. Weights are safetensors or a student bundle; what can run code is never opened."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePath
+from typing import Literal
+
+from fdkd_core.errors import InputError, Problem, quote
+from service import zip_directory
+from service.errors import UnsafeFormatError
+from service.models.safetensors_file import check_header, looks_like_safetensors
+
+ModelFormat = Literal["safetensors", "bundle"]
+
+WEIGHTS = "model.safetensors"
+"""What makes a zip a bundle."""
+
+_UNSAFE_SUFFIXES = frozenset(
+    {".pt", ".pth", ".bin", ".ckpt", ".pt2", ".pte", ".mar", ".torchscript", ".ptl"}  # torch
+    | {".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".h5", ".hdf5", ".keras"}
+    | {".npy", ".npz", ".yaml", ".yml", ".py"}
+)
+_UNSAFE_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x93NUMPY", "a numpy file"),
+    *((bytes([0x80, protocol]), "a pickle") for protocol in range(6)),
+    (b"x\x01", "a zlib stream (joblib)"),
+    (b"x\x9c", "a zlib stream (joblib)"),
+    (b"x\xda", "a zlib stream (joblib)"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ\x00", "an xz file"),
+)
+_UNSAFE_MEMBERS = (".pkl", ".pickle", ".pt", ".pth", ".npy", ".h5", ".bin", ".py", ".joblib", ".keras")
+"""Suffixes inside a zip: torch.save and TorchScript (data.pkl), torch.export, Keras, npz, pickled parts."""
+_TAR_MAGIC = slice(257, 262)
+_HEAD_BYTES = 512
+_MAX_DIRECTORY_BYTES = 4 << 20
+"""A bundle has fewer than ten files; more is read to recognise what torch.save made of a large model."""
+
+_ADVICE = (
+    "Such files can run code when they are loaded, so only safetensors is taken: convert it where you trust "
+    "it, with safetensors.torch.save_file(model.state_dict(), 'model.safetensors')."
+)
+
+
+def refuse_name(file_name: str) -> None:
+    """Refuses a file by its suffix alone.
+
+    Raises:
+        UnsafeFormatError: Files of this name can run code.
+        InputError: `unsupported_format`: ONNX.
+    """
+    suffix = PurePath(file_name).suffix.lower()
+    if suffix in _UNSAFE_SUFFIXES:
+        raise _unsafe(file_name, f"a {suffix} file")
+    if suffix == ".onnx":
+        raise _onnx(file_name)
+
+
+def identify(path: Path, file_name: str) -> ModelFormat:
+    """Tells the format of a model file, by its first bytes whatever its name.
+
+    Args:
+        path: The file.
+        file_name: As its sender calls it.
+
+    Raises:
+        UnsafeFormatError: Another loader would run code from it.
+        InputError: `unsupported_format` or `invalid_safetensors`.
+    """
+    refuse_name(file_name)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if looks_like_safetensors(head):
+        check_header(path)
+        return "safetensors"
+    if head.startswith((zip_directory.START, zip_directory.EMPTY)):
+        _require_bundle(path, file_name)
+        return "bundle"
+    found = next((what for magic, what in _UNSAFE_MAGIC if head.startswith(magic)), None)
+    if found is None and head[_TAR_MAGIC] == b"ustar":
+        found = "a tar archive (torch.save of old, NeMo)"
+    if found is not None:
+        raise _unsafe(file_name, found)
+    # A protobuf that begins with ir_version (1..30) and a producer or the graph.
+    if re.match(rb"\x08[\x01-\x1e][\x12\x1a\x3a\x42]", head):
+        raise _onnx(file_name)
+    if PurePath(file_name).suffix.lower() == ".safetensors":
+        check_header(path)  # which says what is wrong with it
+    raise _unsupported(f"{quote(file_name)} begins with {quote(head[:8])}")
+
+
+def _require_bundle(path: Path, file_name: str) -> None:
+    names = zip_directory.member_names(path, max_directory_bytes=_MAX_DIRECTORY_BYTES)
+    unsafe = next((name for name in names or () if name.lower().endswith(_UNSAFE_MEMBERS)), None)
+    if unsafe is not None:
+        raise _unsafe(
+            file_name, f"a zip with {quote(unsafe)} in it (torch.save, TorchScript, Keras or numpy)"
+        )
+    if names is None or WEIGHTS not in names:
+        raise _unsupported(f"{quote(file_name)} is a zip without {WEIGHTS} at its top, so no bundle")
+
+
+def _unsafe(file_name: str, what: str) -> UnsafeFormatError:
+    return UnsafeFormatError(f"{quote(file_name)} is {what}. {_ADVICE}")
+
+
+def _onnx(file_name: str) -> InputError:
+    return _unsupported(f"{quote(file_name)} is ONNX; ONNX teachers are not taken yet")
+
+
+def _unsupported(what: str) -> InputError:
+    detail = f"{what}. Taken are .safetensors, and the .zip of a student bundle."
+    return InputError(Problem("unsupported_format", detail))
