@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from fdkd_core.errors import InputError, Problem, quote
 from fdkd_core.spec.loading import pointer_token, problems_of
+from service.auth import Writer
 from service.errors import (
     DuplicateKeyError,
     InvalidJsonError,
@@ -30,7 +31,8 @@ Body = TypeVar("Body", bound=BaseModel)
 def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
     """A FastAPI dependency that reads the body as `model`; document it with `json_request(model)`."""
 
-    async def read(request: Request) -> Body:
+    # Whoever may not write is told so first, wherever the handler names its parameters.
+    async def read(request: Request, caller: Writer) -> Body:
         return await read_json(request, model)
 
     return read

@@ -40,6 +40,12 @@ class LimitedProtocol(HttpToolsProtocol):
     _refusal: ServiceError | None = None
     _headers_bytes = 0
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # uvicorn's own lines show query strings, and its option to turn them off can be overruled by whoever
+        # configures logging later.
+        self.access_log = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Gives the first request its time."""
         super().connection_made(transport)

@@ -1,4 +1,4 @@
-"""JSON that pydantic and `json` would let pass, bend or turn into a 500 is refused, with a code of its own."""
+"""JSON that pydantic and `json` would let pass, bend or turn into a 500 is refused, by a code of its own."""
 
 from __future__ import annotations
 
