@@ -87,9 +87,10 @@ def uplift_text(uplift: UpliftFigures) -> str:
         verdict = f"more than the noise of this test split (±{noise:.1f}; one seed)"
         style = "green" if gain > 0 else "red"
     closed = uplift.teacher_gap_closed
-    gap = f"; {100 * closed:.0f}% of the gap to the teacher" if closed is not None and closed > 0 else ""
-    points = f"[bold {style}]{gain:+.1f} points[/]"
-    return f"uplift  {points} of test accuracy over the control{gap},\n        {verdict}"
+    gap = f", {100 * closed:.0f}% of the gap to the teacher" if closed is not None and closed > 0 else ""
+    return (
+        f"uplift  [bold {style}]{gain:+.1f} points[/] of accuracy over the control{gap};\n        {verdict}"
+    )
 
 
 def failure_view(error: Failure, job_id: str | None = None) -> Table:
