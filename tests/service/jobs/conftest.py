@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from job_records import add_dataset
+from service_fixtures import ServiceUnderTest, make_app
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[ServiceUnderTest]:
+    """The API over an empty database."""
+    with make_app(database_url, tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def dataset_id(api: ServiceUnderTest) -> str:
+    """A dataset called `pairs`, ready."""
+    return add_dataset(api.database)
