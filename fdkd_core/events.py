@@ -24,10 +24,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fdkd_core.atomic_files import storage_errors
-from fdkd_core.training.loop import StepMetrics
+
+if TYPE_CHECKING:
+    from fdkd_core.training.loop import StepMetrics
 
 STEP_EVENTS_PER_EPOCH = 4
 """Enough for a curve; writing each step of a small model would cost more than the step."""

@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from fdkd_core.errors import Problem, SpecError, quote
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ def prepare_torch(options: RunOptions) -> tuple[torch.device, int]:
     Raises:
         SpecError: A GPU was asked for where there is none.
     """
+    import torch  # seconds, which the options of a command line must not wait for
+
     threads = options.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     name = options.device

@@ -1,6 +1,6 @@
 """Where the spec's defaults come from: one choice changed at a time, judged on validation alone.
 
-    python benchmarks/accuracy/defaults.py --data DIR [--seeds 3] --out results/
+    python benchmarks/accuracy/defaults.py --data DIR [--seeds 3] [--first-seed 0] [--group G] [--variant V] --out results/
 
 Starts from the spec as it is with nothing set but the architecture, and changes one field per variant. Mean
 validation figure over seeds and directions, and the difference to the spec as it is, paired by direction and
@@ -107,6 +107,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="a finding is confirmed on fresh seeds")
+    parser.add_argument("--variant", action="append", help="name of a variant; repeat for several")
     parser.add_argument("--group", action="append", help="training, fd_cmkd, ...; repeat for several")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -129,10 +131,13 @@ def main() -> None:
         for group, name, training, method in variants():
             if options.group and group not in options.group:
                 continue
+            if options.variant and name not in ("default", *options.variant):
+                continue
             found = np.full((len(prepared), options.seeds), np.nan)
             for i, (direction, data, outputs) in enumerate(prepared):
                 for seed in range(options.seeds):
-                    spec = training.model_copy(update={"seed": seed, "select_by": direction.select_by})
+                    chosen = {"seed": options.first_seed + seed, "select_by": direction.select_by}
+                    spec = training.model_copy(update=chosen)
                     given = None if isinstance(method, NoneSpec) else outputs
                     kind = data.modalities[direction.student].recipe["kind"]
                     architecture = (
@@ -151,7 +156,7 @@ def main() -> None:
                 *found.mean(axis=1),
                 found.mean(),
                 difference.mean(),
-                difference.std() / len(difference) ** 0.5,
+                difference.std(ddof=1) / len(difference) ** 0.5,
             ]
             writer.writerow([group, name, *(f"{100 * value:.1f}" for value in row)])
             file.flush()

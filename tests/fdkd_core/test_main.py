@@ -145,5 +145,10 @@ def test_a_spec_that_is_not_there_is_a_usage_error(files: tuple[Path, Path, Path
     assert "cannot read" in found.stderr
 
 
+def test_a_bad_spec_does_not_wait_for_torch() -> None:
+    script = "import fdkd_core.__main__, fdkd_core.validate, sys; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
+
+
 def test_help_names_the_exit_codes() -> None:
     assert "75 stopped" in call("--help").stdout
