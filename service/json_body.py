@@ -28,7 +28,7 @@ _BEYOND_64_BITS = 1 << 64
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
+def json_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """A FastAPI dependency that reads the body as `model`; document it with `json_request(model)`."""
 
     # Whoever may not write is told so first, wherever the handler names its parameters.

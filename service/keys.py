@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from service.auth import LOCAL_OWNER, SCOPES, create_key, enter_key, hash_key, new_key
 from service.context import Context
@@ -45,7 +45,10 @@ def revoke(database: Database, key_id: str) -> None:
     """
     with database.write() as session:
         found = session.execute(
-            update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=db_now()).returning(ApiKey.id)
+            update(ApiKey)
+            .where(ApiKey.id == key_id)
+            .values(revoked_at=func.coalesce(ApiKey.revoked_at, db_now()))
+            .returning(ApiKey.id)
         ).one_or_none()
         if found is None:
             raise NotFoundError(f"There is no key {key_id}.")

@@ -1,0 +1,231 @@
+"""Keys from the command line and the one that a local installation makes for itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from service_fixtures import ServiceUnderTest, authorization, make_app
+from sqlalchemy import delete, func, select, update
+
+from service import keys
+from service.auth import LOCAL_OWNER, create_key, hash_key
+from service.context import Context, open_context
+from service.db import Database, db_now
+from service.keys import LOCAL_KEY_FILE, ensure_local_key
+from service.settings import Settings
+from service.tables import ApiKey
+
+KEY = re.compile(r"fdkd_[A-Za-z0-9_-]{43}")
+
+
+@pytest.fixture
+def service(database_url: str, tmp_path: Path) -> Iterator[ServiceUnderTest]:
+    with make_app(database_url, tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
+def context(service: ServiceUnderTest) -> Context:
+    return service.context
+
+
+@pytest.fixture
+def path(context: Context) -> Path:
+    return context.settings.data_dir / LOCAL_KEY_FILE
+
+
+def is_good(service: ServiceUnderTest, key: str) -> bool:
+    service.app.state.keys._remembered.clear()
+    return service.client.get("/v1/version", headers=authorization(key)).status_code == 200
+
+
+def test_the_first_start_makes_a_key_for_whoever_can_read_the_folder(
+    service: ServiceUnderTest, context: Context, path: Path
+) -> None:
+    key = ensure_local_key(context)
+    assert KEY.fullmatch(key)
+    assert path.read_text() == key + "\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert is_good(service, key)
+    with context.database.read() as session:
+        row = session.scalars(select(ApiKey).where(ApiKey.sha256 == hash_key(key))).one()
+    assert (row.owner_id, row.name, sorted(row.scopes)) == (LOCAL_OWNER, "local", ["read", "write"])
+
+
+def test_later_starts_keep_it(context: Context, path: Path) -> None:
+    key = ensure_local_key(context)
+    assert [ensure_local_key(context) for _ in range(3)] == [key] * 3
+    assert path.read_text() == key + "\n"
+    with context.database.read() as session:
+        assert session.scalar(select(func.count()).where(ApiKey.name == "local")) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "fdkd_short", "not a key", "x" * 100_000, "fdkd_" + "A" * 42 + "é", "\0"]
+)
+def test_a_file_that_holds_no_key_is_replaced(
+    service: ServiceUnderTest, context: Context, path: Path, text: str
+) -> None:
+    first = ensure_local_key(context)
+    path.write_text(text)
+    second = ensure_local_key(context)
+    assert second != first
+    assert path.read_text() == second + "\n"
+    assert is_good(service, second)
+
+
+def test_a_lost_file_is_replaced(service: ServiceUnderTest, context: Context, path: Path) -> None:
+    first = ensure_local_key(context)
+    path.unlink()
+    second = ensure_local_key(context)
+    assert second != first
+    assert is_good(service, second)
+
+
+def test_a_file_of_bytes_or_a_link_is_replaced_and_nothing_behind_it_touched(
+    context: Context, path: Path, tmp_path: Path
+) -> None:
+    path.write_bytes(b"\xff\xfe\x00")
+    ensure_local_key(context)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    elsewhere.chmod(0o644)
+    path.unlink()
+    path.symlink_to(elsewhere)
+    key = ensure_local_key(context)
+    assert not path.is_symlink()
+    assert path.read_text() == key + "\n"
+    assert elsewhere.read_text() == "precious"
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o644
+
+
+def test_a_key_that_was_edited_in_is_taken(service: ServiceUnderTest, context: Context, path: Path) -> None:
+    """Only the folder's owner can write there: it is as good as `keys create`."""
+    ensure_local_key(context)
+    mine = "fdkd_" + "M" * 43
+    path.write_text(f"  {mine}\n\n")
+    assert ensure_local_key(context) == mine
+    assert is_good(service, mine)
+
+
+def test_a_lost_database_takes_the_key_up_again(
+    service: ServiceUnderTest, context: Context, path: Path
+) -> None:
+    key = ensure_local_key(context)
+    with context.database.write() as session:
+        session.execute(delete(ApiKey))
+    assert not is_good(service, key)
+    assert ensure_local_key(context) == key
+    assert is_good(service, key)
+
+
+@pytest.mark.parametrize("column", [ApiKey.revoked_at, ApiKey.expires_at])
+def test_a_revoked_or_expired_key_stays_so(
+    service: ServiceUnderTest, context: Context, path: Path, column: object
+) -> None:
+    first = ensure_local_key(context)
+    with context.database.write() as session:
+        session.execute(update(ApiKey).values({column: db_now(-1)}))
+    second = ensure_local_key(context)
+    assert second != first
+    assert not is_good(service, first)
+    assert is_good(service, second)
+
+
+def test_a_file_that_others_could_read_is_closed(context: Context, path: Path) -> None:
+    key = ensure_local_key(context)
+    path.chmod(0o644)
+    assert ensure_local_key(context) == key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_starters_at_the_same_moment_agree(service: ServiceUnderTest, context: Context, path: Path) -> None:
+    path.write_text("broken")
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: ensure_local_key(context), range(8)))
+    assert len(found) == 1
+    assert is_good(service, found.pop())
+    assert [
+        entry.name for entry in path.parent.iterdir() if "api-key" in entry.name and "tmp" in entry.name
+    ] == []
+
+
+def test_two_folders_over_one_database_have_a_key_each(
+    service: ServiceUnderTest, tmp_path: Path, database_url: str
+) -> None:
+    here = ensure_local_key(service.context)
+    other = open_context(Settings(database_url=database_url, data_dir=tmp_path / "other"))
+    there = ensure_local_key(other)
+    other.close()
+    assert here != there
+    assert is_good(service, here)
+    assert is_good(service, there)
+
+
+def run(database_url: str, data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"FDKD_DATABASE_URL": database_url, "FDKD_DATA_DIR": str(data_dir)}
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_keys_on_the_command_line(database_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    early = run(database_url, folder, "keys", "create", "--name", "early")
+    assert early.returncode == 1
+    assert "python -m service migrate" in early.stderr
+    assert run(database_url, folder, "migrate").returncode == 0
+
+    made = run(
+        database_url, folder, "keys", "create", "--name", "ci\x1b[2J", "--scope", "read", "--owner", "new"
+    )
+    assert made.returncode == 0
+    assert KEY.fullmatch(made.stdout.strip()), "standard output holds the key and nothing else"
+    key = made.stdout.strip()
+    assert key not in made.stderr
+
+    listed = run(database_url, folder, "keys", "ls")
+    assert key not in listed.stdout
+    assert hash_key(key) not in listed.stdout
+    (row,) = listed.stdout.splitlines()
+    key_id, owner, scopes, _, state, name = row.split("\t")
+    assert (scopes, state, name) == ("read", "active", "ci\\x1b[2J")
+    assert owner.startswith("own_")
+    assert owner != LOCAL_OWNER
+
+    assert run(database_url, folder, "keys", "revoke", key_id).returncode == 0
+    assert run(database_url, folder, "keys", "revoke", key_id).returncode == 0
+    assert run(database_url, folder, "keys", "ls").stdout.split("\t")[4] == "revoked"
+    unknown = run(database_url, folder, "keys", "revoke", "key_nothing")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert run(database_url, folder, "keys", "create", "--name", "x", "--owner", "me").returncode == 1
+    assert run(database_url, folder, "keys", "create", "--name", "x", "--scope", "admin").returncode == 2
+
+
+def test_a_later_revocation_does_not_move_the_first(database_url: str, tmp_path: Path) -> None:
+    with make_app(database_url, tmp_path) as service:
+        with service.database.write() as session:
+            create_key(session, owner_id=LOCAL_OWNER, name="x", scopes=[], expires_in=timedelta(days=1))
+        key_id = next(key.id for key in keys.list_all(service.database) if key.name == "x")
+        keys.revoke(service.database, key_id)
+        first = moment(service.database, key_id)
+        keys.revoke(service.database, key_id)
+        assert moment(service.database, key_id) == first
+
+
+def moment(database: Database, key_id: str) -> object:
+    with database.read() as session:
+        return session.scalar(select(ApiKey.revoked_at).where(ApiKey.id == key_id))
