@@ -205,7 +205,9 @@ def _decode_each(
 ) -> Iterator[NDArray[Any] | RowError]:
     for value in values:
         used = math.ceil(time.process_time())
-        resource.setrlimit(resource.RLIMIT_CPU, (used + cpu_seconds, resource.RLIM_INFINITY))
+        # Whoever started us may have limits of their own, which only root may raise.
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (_at_most(used + cpu_seconds, hard), hard))
         try:
             yield decode(value, recipe)
         except RowError as error:
@@ -225,4 +227,10 @@ def _limit_resources() -> None:
             held = int(file.read().split()[0]) * resource.getpagesize()
     except OSError:  # not Linux: address space is not a measure of memory there
         return
-    resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY_BYTES, held + MEMORY_BYTES))
+    usable = _at_most(held + MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1])
+    resource.setrlimit(resource.RLIMIT_AS, (usable, usable))
+
+
+def _at_most(wanted: int, hard: int) -> int:
+    """A limit of ours within one that is there already."""
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +109,22 @@ def test_a_child_that_cannot_start_says_why(monkeypatch):
     monkeypatch.setattr("sys.path", ["/nowhere"])
     with DecoderProcess() as process, pytest.raises(RuntimeError, match="Error"):
         process.decode(TASK, [b"row 1"])
+
+
+def test_limits_of_the_process_that_starts_it_are_kept_within():
+    """Only root may raise a hard limit: a decoder that tried would die before its first value."""
+    script = (
+        "import resource; from test_decoder_process import *\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (500, 600))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))\n"
+        "with DecoderProcess(cpu_seconds=1) as process: print(codes(process.decode(TASK, [b'row 1'])))"
+    )
+    here = Path(__file__).parent
+    support = here.parents[1] / "support"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": f"{here}:{support}"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout == "['good']\n", ran.stderr
