@@ -15,6 +15,7 @@ from service.context import open_context
 from service.datasets import routes as datasets
 from service.edge import Edge
 from service.jobs import routes as jobs
+from service.jobs.sweep import Sweeper
 from service.models import routes as models
 from service.settings import Settings
 from service.uploads import routes as uploads
@@ -29,9 +30,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.context = context
         app.state.keys = KeyRing(context.database)
         app.state.readings = health.Readings(context)
+        sweeper = Sweeper(context)
+        sweeper.start()
         try:
             yield
         finally:
+            sweeper.stop()
             context.close()
 
     app = FastAPI(

@@ -19,9 +19,12 @@ from service_fixtures import authorization, make_key
 from sqlalchemy import text
 
 from service import schema
+from service.auth import LOCAL_OWNER
 from service.db import Database
+from service.identifiers import new_id
 from service.keys import LOCAL_KEY_FILE
 from service.settings import Settings
+from service.tables import Dataset, Job
 
 
 @pytest.fixture
@@ -62,6 +65,49 @@ def serving(settings: Settings, *arguments: str) -> Iterator[tuple[subprocess.Po
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def add_job(settings: Settings) -> str:
+    """A job of the local owner that waits for ever."""
+    database = Database(settings.resolved_database_url)
+    with database.write() as session:
+        dataset = Dataset(
+            id=new_id("ds"), owner_id=LOCAL_OWNER, name="d", name_key="d", state="ready", format="zip",
+            size_bytes=1, sha256="0" * 64, storage_key="datasets/d",
+        )  # fmt: skip
+        session.add(dataset)
+        session.flush()
+        job = Job(
+            id=new_id("job"), owner_id=LOCAL_OWNER, kind="train", name="j", spec={}, dataset_id=dataset.id
+        )
+        session.add(job)
+    database.close()
+    return job.id
+
+
+def test_a_stop_does_not_wait_for_a_stuck_handler(tmp_path: Path) -> None:
+    """A thread that waits for a locked database would wait for half a minute."""
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.make_folders()
+    schema.migrate(settings.resolved_database_url)
+    database = Database(settings.resolved_database_url)
+    with serving(settings) as (process, url), database.write() as session:
+        session.execute(text("SELECT 1"))  # BEGIN IMMEDIATE
+        key = (settings.data_dir / LOCAL_KEY_FILE).read_text().strip()
+        body = b'{"file_name": "x.zip", "size_bytes": 1}'
+        head = (
+            b"POST /v1/uploads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\nAuthorization: Bearer %s\r\n\r\n" % (len(body), key.encode())
+        )
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=0.5) as connection:
+            connection.sendall(head + body)
+            with pytest.raises(TimeoutError):
+                connection.recv(100)
+            started = time.monotonic()
+            process.terminate()
+            process.wait(10)
+            assert time.monotonic() - started < 3
+    database.close()
 
 
 def refusal(settings: Settings, *arguments: str) -> str:
@@ -156,7 +202,8 @@ def test_a_database_that_cannot_be_reached_is_said_plainly(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_in_three_seconds_whatever_is_open(settings: Settings, number: int) -> None:
-    """Idle connections, half a request, half a body, and a request whose handler waits for the database."""
+    """Idle connections, half a request, half a body, a stream of events."""
+    job_id = add_job(settings)
     with serving(settings) as (process, url):
         key = (settings.data_dir / LOCAL_KEY_FILE).read_text().strip()
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
@@ -166,6 +213,12 @@ def test_it_ends_in_three_seconds_whatever_is_open(settings: Settings, number: i
             b"POST /v1/uploads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\nAuthorization: Bearer " + key.encode() + b"\r\n\r\n{"
         )
+        opened[3].sendall(
+            b"GET /v1/jobs/" + job_id.encode() + b"/events HTTP/1.1\r\nHost: localhost\r\n"
+            b"Accept: text/event-stream\r\nAuthorization: Bearer " + key.encode() + b"\r\n\r\n"
+        )
+        opened[3].settimeout(10)
+        assert opened[3].recv(1000).startswith(b"HTTP/1.1 200")
         time.sleep(0.3)
         started = time.monotonic()
         process.send_signal(number)

@@ -57,7 +57,8 @@ def authorization(key: str) -> dict[str, str]:
 
 
 def make_settings(database_url: str, data_dir: Path, **settings: Any) -> Settings:
-    return Settings(database_url=database_url, data_dir=data_dir, **settings)
+    # What a test does not sweep itself stays as it is.
+    return Settings(database_url=database_url, data_dir=data_dir, **{"sweep_s": 3600, **settings})
 
 
 def prepare_database(settings: Settings) -> None:
