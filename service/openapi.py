@@ -23,6 +23,7 @@ from service.errors import (
     MalformedRequestError,
     MissingScopeError,
     NotAcceptableError,
+    NotFoundError,
     RequestTimeoutError,
     ServiceError,
     StorageFullError,
@@ -154,6 +155,8 @@ def _complete(operation: dict[str, Any], path: str, scopes: list[str] | None) ->
         del responses["422"]
         _add(responses, InvalidRequestError)
     _add(responses, *_ANY_REQUEST, *_HEADS)
+    if "{" in path:
+        _add(responses, NotFoundError)
     if path not in PUBLIC_PATHS:
         operation["security"] = [{"api_key": scopes or []}]
         _add(responses, *_WITH_KEY)

@@ -1,0 +1,173 @@
+"""Whether it runs, and whether it can work: with real failures of database and disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from fastapi import APIRouter
+from service_fixtures import ServiceUnderTest, make_app
+from sqlalchemy import text, update
+
+from service import db, health
+from service.auth import Ctx, Reader, Writer
+from service.db import Database, db_now
+from service.identifiers import new_id
+from service.tables import Worker
+
+probe = APIRouter(prefix="/v1/probe")
+
+
+@probe.get("")
+def look(context: Ctx, caller: Reader) -> int:
+    with context.database.read() as session:
+        return session.execute(text("SELECT 1")).scalar_one()
+
+
+@probe.post("")
+def change(context: Ctx, caller: Writer) -> int:
+    with context.database.write() as session:
+        return session.execute(text("SELECT 1")).scalar_one()
+
+
+@pytest.fixture
+def service(database_url: str, tmp_path: Path) -> Iterator[ServiceUnderTest]:
+    with make_app(database_url, tmp_path, routers=[probe], lease_s=2) as service:
+        yield service
+
+
+def add_worker(database: Database, heard_of_s_ago: float) -> None:
+    with database.write() as session:
+        session.add(
+            Worker(
+                id=new_id("wrk"),
+                host="h",
+                pid=1,
+                mode="polling",
+                slots=1,
+                version="1",
+                heartbeat_at=db_now(-heard_of_s_ago),
+            )
+        )
+
+
+def ready(service: ServiceUnderTest) -> tuple[int, str, dict[str, str]]:
+    response = service.client.get("/readyz", headers={"Authorization": ""})
+    return response.status_code, response.json()["status"], response.json()["checks"]
+
+
+def test_livez_asks_nothing(service: ServiceUnderTest) -> None:
+    service.database.close()
+    response = service.client.get("/livez", headers={"Authorization": ""})
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_ready_without_a_worker_is_degraded_but_serves(service: ServiceUnderTest) -> None:
+    assert ready(service) == (200, "degraded", {"database": "ok", "storage": "ok", "workers": "none"})
+    add_worker(service.database, heard_of_s_ago=7)  # three leases are six seconds
+    assert ready(service)[1] == "degraded"
+    add_worker(service.database, heard_of_s_ago=5)
+    assert ready(service) == (200, "ok", {"database": "ok", "storage": "ok", "workers": "ok"})
+    with service.database.write() as session:
+        session.execute(update(Worker).values(heartbeat_at=db_now(-3600)))
+    assert ready(service)[1] == "degraded"
+
+
+def test_a_storage_that_refuses_makes_it_unready(
+    service: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "STORAGE_CHECK_S", 0.0)
+    assert ready(service)[2]["storage"] == "ok"
+    folder = service.settings.storage_dir
+    folder.rename(folder.with_name("gone"))
+    folder.write_text("a file where the folder was")
+    response = service.client.get("/readyz")
+    assert (response.status_code, response.json()["status"]) == (503, "unavailable")
+    assert response.json()["checks"]["storage"] == "failed"
+    assert response.headers["retry-after"]
+    assert response.headers["content-type"] == "application/json"
+    folder.unlink()
+    folder.with_name("gone").rename(folder)
+    assert ready(service)[2]["storage"] == "ok"
+
+
+def test_the_storage_is_asked_every_few_seconds_at_most(service: ServiceUnderTest) -> None:
+    assert ready(service)[2]["storage"] == "ok"
+    folder = service.settings.storage_dir
+    folder.rename(folder.with_name("gone"))
+    assert ready(service)[2]["storage"] == "ok"
+
+
+def test_checks_leave_nothing_behind(service: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "STORAGE_CHECK_S", 0.0)
+    for _ in range(3):
+        ready(service)
+    left = [path for path in service.settings.data_dir.rglob("*") if path.is_file()]
+    assert [path for path in left if "health" in str(path)] == []
+
+
+def test_a_database_that_is_down_is_said_and_survived(postgresql_url: str, tmp_path: Path) -> None:
+    """Everything answers 503 with Retry-After, and works again by itself."""
+    server, _, name = postgresql_url.rpartition("/")
+    with (
+        make_app(postgresql_url, tmp_path, routers=[probe]) as service,
+        psycopg.connect(f"{server}/postgres", autocommit=True) as admin,
+    ):
+        assert service.client.post("/v1/probe").status_code == 200
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        cut = admin.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s", [name]
+        ).fetchone()
+        assert cut is not None
+        assert cut[0] >= 1, "the fault did not fire"
+        for method, path in (("GET", "/v1/probe"), ("POST", "/v1/probe")):
+            response = service.client.request(method, path)
+            assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+            assert response.headers["retry-after"]
+            assert name not in response.text
+        unknown = service.client.get("/v1/probe", headers={"Authorization": "Bearer x"})
+        assert unknown.status_code == 503, "who it is cannot be told, so nothing is said of it"
+        assert ready(service) == (
+            503, "unavailable", {"database": "failed", "storage": "ok", "workers": "unknown"}
+        )  # fmt: skip
+        assert service.client.get("/livez").status_code == 200
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        assert service.client.get("/v1/probe").status_code == 200
+        assert service.client.post("/v1/probe").status_code == 200
+        assert ready(service)[2]["database"] == "ok"
+
+
+def test_a_locked_database_is_busy_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "BUSY_TIMEOUT_MS", 200)
+    url = f"sqlite:///{tmp_path}/db"
+    with make_app(url, tmp_path, routers=[probe]) as service:
+        other = Database(url)
+        with other.write() as session:
+            session.execute(text("SELECT 1"))  # BEGIN IMMEDIATE, held
+            started = time.monotonic()
+            response = service.client.post("/v1/probe")
+            assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+            assert time.monotonic() - started >= 0.2, "the fault did not fire"
+            assert response.headers["retry-after"]
+            assert service.client.get("/v1/probe").status_code == 200, "reading goes on"
+        other.close()
+        assert service.client.post("/v1/probe").status_code == 200
+
+
+def test_a_file_that_is_no_database_is_a_bug_not_a_pause(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/db"
+    with make_app(url, tmp_path, routers=[probe]) as service:
+        with service.database.write() as session:
+            session.execute(text("DROP TABLE workers"))
+        service.client.raise_server_exceptions = False  # type: ignore[attr-defined]
+        assert ready(service)[2]["database"] == "failed"
+
+
+def test_version(service: ServiceUnderTest) -> None:
+    found = service.client.get("/v1/version").json()
+    assert set(found) == {"version", "api", "schema_version"}
+    assert (found["api"], found["schema_version"]) == ("v1", 1)
+    assert found["version"][0].isdigit()
