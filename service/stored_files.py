@@ -27,7 +27,11 @@ def entering(context: Context, owner_id: str, file: ReceivedFile, key: str) -> I
         QuotaExceededError: It does not fit.
         NotFoundError: The upload was used by somebody else in this moment.
     """
-    context.storage.adopt(key, file.path)
+    try:
+        context.storage.adopt(key, file.path)
+    except OSError:
+        context.storage.delete(key.rpartition("/")[0])
+        raise
     failpoints.reach("files.adopted")
     try:
         with context.database.write() as session:

@@ -32,8 +32,8 @@ def create(context: Context, owner_id: str, body: UploadCreate) -> Upload:
     if body.size_bytes > largest:
         raise TooLargeError(f"A file may have {largest} bytes.")
     upload_id = new_id("upl")
-    make_part(settings.uploads_dir, upload_id)
     try:
+        make_part(settings.uploads_dir, upload_id)
         with context.database.write() as session:
             quota.reserve(session, owner_id, settings.max_stored_bytes, body.size_bytes)
             upload = Upload(
