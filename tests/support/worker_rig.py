@@ -177,7 +177,7 @@ class Rig:
         with self.context.database.read() as session:
             return session.get_one(Job, job_id)
 
-    def wait(self, condition: Callable[[], Any], timeout_s: float = 60, what: str = "") -> Any:
+    def wait(self, condition: Callable[[], Any], timeout_s: float = 120, what: str = "") -> Any:
         """The first true value of the condition."""
         deadline = time.monotonic() + timeout_s
         while not (found := condition()):
@@ -186,7 +186,7 @@ class Rig:
             time.sleep(0.02)
         return found
 
-    def wait_for_end(self, job_id: str, state: str | None = None, timeout_s: float = 60) -> Job:
+    def wait_for_end(self, job_id: str, state: str | None = None, timeout_s: float = 120) -> Job:
         job: Job = self.wait(
             lambda: (job := self.job(job_id)).state in TERMINAL and job, timeout_s, f"the end of {job_id}"
         )
@@ -222,11 +222,13 @@ class Rig:
         with self.context.storage.open(self.artifacts(job_id)[name].storage_key) as file:
             return file.read()
 
+    def trace_text(self) -> str:
+        path = self.folder / "data" / "trace"
+        return path.read_text() if path.exists() else ""
+
     def trace(self) -> list[tuple[str, int, int, str]]:
         """What trainers did: job, attempt, pid, what."""
-        path = self.folder / "data" / "trace"
-        lines = path.read_text().splitlines() if path.exists() else []
-        fields = [line.split(" ", 3) for line in lines]
+        fields = [line.split(" ", 3) for line in self.trace_text().splitlines()]
         return [(job, int(attempt), int(pid), what) for job, attempt, pid, what in fields]
 
     def fired(self, job_id: str) -> list[str]:
@@ -268,6 +270,14 @@ class Rig:
                 assert artifact.attempt == job.attempt
                 path = self.context.settings.storage_dir / artifact.storage_key
                 assert path.stat().st_size == artifact.size_bytes
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie, whose parent may be frozen, is not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Real jobs whose trainers are killed and whose checkpoints are damaged (F1, F20, F21): the same bits in the end."""
+"""Real jobs whose trainers are killed or whose checkpoints are damaged (F1, F20, F21): the same bits."""
 
 from __future__ import annotations
 

@@ -1,0 +1,176 @@
+"""Workers that are killed, frozen or told to stop (F3, F4, F34): no job is lost, none is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scripted_trainer import chain
+from worker_rig import MISBEHAVING, SCRIPTED, Rig, WorkerUnderTest, is_alive, running
+
+from service.jobs.states import JobState
+
+
+def link(rig: Rig, job_id: str) -> str:
+    return json.loads(rig.read_artifact(job_id, "data_report.json"))["link"]
+
+
+def wait_for_step(rig: Rig, job_id: str, step: int) -> None:
+    rig.wait(lambda: (rig.job(job_id).progress or {}).get("step", 0) >= step, what=f"step {step}")
+
+
+def trainer_pids(rig: Rig, job_id: str) -> list[int]:
+    return [pid for job, _, pid, what in rig.trace() if job == job_id and what == "start"]
+
+
+def test_a_killed_worker_takes_its_trainer_along_and_loses_no_job(both_rig: Rig, small_data: Path) -> None:
+    rig = both_rig
+    job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=40 step_s=0.05")
+    first = rig.start_worker()
+    wait_for_step(rig, job_id, 5)
+    (pid,) = trainer_pids(rig, job_id)
+    assert is_alive(pid)
+    first.send(signal.SIGKILL)
+    killed_at = time.monotonic()
+    rig.wait(lambda: not is_alive(pid), 2, "the trainer's end")
+    with running(rig.start_worker()):
+        rig.wait(lambda: rig.job(job_id).attempt == 2, 30, "the second attempt")
+        # Lease 2 s, sweep 0.5 s, back-off at most 0.1 s, and the start of Python on a busy machine.
+        assert time.monotonic() - killed_at < 10
+        job = rig.wait_for_end(job_id, "succeeded")
+    assert (job.attempt, job.losses) == (2, 1)
+    assert [event.data["code"] for event in rig.events(job_id, "job.lost")] == ["worker_lost"]
+    (resumed,) = rig.events(job_id, "job.resumed")
+    assert resumed.data["step"] >= 3
+    assert link(rig, job_id) == chain(40)
+    rig.require_clean_history([job_id])
+
+
+@pytest.mark.parametrize("with_trainer", [False, True])
+def test_a_frozen_worker_is_fenced_when_it_wakes(both_rig: Rig, small_data: Path, with_trainer: bool) -> None:
+    """Frozen for 2.5 leases, alone or with its trainer, which ends by itself when it hears no pulse."""
+    rig = both_rig
+    job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=60 step_s=0.05")
+    frozen = rig.start_worker(stop_grace_s=0.5)
+    wait_for_step(rig, job_id, 5)
+    (pid,) = trainer_pids(rig, job_id)
+    frozen.send(signal.SIGSTOP)
+    if with_trainer:
+        os.kill(pid, signal.SIGSTOP)
+    frozen_at = time.monotonic()
+    with running(rig.start_worker()):
+        rig.wait(lambda: rig.job(job_id).attempt == 2, 30, "the second attempt")
+        if not with_trainer:
+            # Lease 2 s and grace 0.5 s after the last pulse; two attempts of a job do not train for long.
+            rig.wait(
+                lambda: not is_alive(pid), max(0.1, frozen_at + 4 - time.monotonic()), "the trainer's end"
+            )
+        time.sleep(max(0.0, frozen_at + 2.5 * 2.0 - time.monotonic()))
+        if with_trainer:
+            os.kill(pid, signal.SIGCONT)
+        frozen.send(signal.SIGCONT)
+        rig.wait(lambda: f"fenced: job {job_id}" in frozen.log, 10, "the fence")
+        rig.wait(lambda: not is_alive(pid), 5, "the trainer's end")
+        rig.wait_for_end(job_id, "succeeded")
+    assert frozen.stop() == 0
+    assert link(rig, job_id) == chain(60)
+    rig.require_clean_history([job_id])
+
+
+def test_a_stopped_worker_gives_its_job_back(both_rig: Rig, small_data: Path) -> None:
+    """After a checkpoint, without charge: the next attempt loses at most the step that was under way."""
+    rig = both_rig
+    dataset_id = rig.add_dataset(small_data)
+    job_id = rig.add_job(dataset_id, plan="steps=60 step_s=0.05 every=1000")
+    first = rig.start_worker()
+    wait_for_step(rig, job_id, 5)
+    started = time.monotonic()
+    assert first.stop() == 0, first.log
+    assert time.monotonic() - started < 6
+    job = rig.job(job_id)
+    assert (job.state, job.losses, job.worker_id) == (JobState.QUEUED, 0, None)
+    (yielded,) = rig.events(job_id, "job.yielded")
+    assert yielded.data["reason"] == "shutdown"
+    last_step = (job.progress or {})["step"]
+    with running(rig.start_worker()):
+        rig.wait_for_end(job_id, "succeeded")
+    (resumed,) = rig.events(job_id, "job.resumed")
+    assert resumed.data["step"] >= last_step
+    assert link(rig, job_id) == chain(60)
+    assert rig.job(job_id).losses == 0
+
+
+def test_a_deploy_at_any_moment(rig: Rig, small_data: Path) -> None:
+    """Twenty workers one after the other, each told to stop at a random moment of its life."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    moments = random.Random(seed)
+    jobs = [rig.add_job(rig.add_dataset(small_data), plan="steps=40 step_s=0.02") for _ in range(3)]
+    for _ in range(20):
+        worker = rig.start_worker()
+        time.sleep(moments.uniform(0.3, 1.2))
+        assert worker.stop() in (0, -signal.SIGTERM), worker.log
+    with running(rig.start_worker()):
+        for job_id in jobs:
+            job = rig.wait_for_end(job_id, "succeeded")
+            assert job.losses == 0
+            assert link(rig, job_id) == chain(40)
+    assert any(rig.events(job_id, "job.yielded") for job_id in jobs)
+    rig.require_clean_history(jobs)
+
+
+@pytest.mark.slow
+def test_a_real_job_survives_killed_and_stopped_workers(
+    rig: Rig, small_data: Path, undisturbed: Path
+) -> None:
+    job_id = rig.add_job(rig.add_dataset(small_data), plan="a long enough name")
+    for attempt, number, phase in ((1, signal.SIGKILL, "teacher"), (2, signal.SIGTERM, "student")):
+        worker = rig.start_worker(MISBEHAVING)
+        begun = f"{job_id} {attempt} \\d+ {phase} from"
+        rig.wait(lambda begun=begun: re.search(begun, rig.trace_text()), what=phase)
+        worker.send(number)
+        worker.process.wait(20)
+    with running(rig.start_worker(MISBEHAVING)):
+        job = rig.wait_for_end(job_id, "succeeded")
+    expected = json.loads((undisturbed / "result.json").read_text())
+    assert job.result is not None
+    assert job.result["student"]["weights_sha256"] == expected["student"]["weights_sha256"]
+    assert job.losses == 1
+    rig.require_clean_history([job_id])
+
+
+def test_a_storm_of_kills(make_rig: Callable[..., Rig], small_data: Path) -> None:
+    """Workers killed at random while two are always there; every job ends with the right result."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    rig = make_rig(max_attempts=50, lease_s=1.5)
+    dataset_id = rig.add_dataset(small_data)
+    jobs = [rig.add_job(dataset_id, plan="steps=12 step_s=0.04") for _ in range(12)]
+    alive: list[WorkerUnderTest] = []
+    kills = 0
+    deadline = time.monotonic() + 120
+    while any(rig.job(job_id).state in ("queued", "running") for job_id in jobs):
+        assert time.monotonic() < deadline, rig.report()
+        while len(alive) < 2:
+            alive.append(rig.start_worker(SCRIPTED))
+        time.sleep(chance.uniform(0.3, 1.5))
+        if kills < 8:
+            victim = alive.pop(0)
+            pids = [victim.process.pid, *(process.pid for process in victim.trainers())]
+            os.kill(chance.choice(pids), signal.SIGKILL)
+            kills += 1
+            if victim.process.poll() is None:
+                alive.append(victim)
+    assert kills >= 3
+    for job_id in jobs:
+        assert rig.job(job_id).state == "succeeded"
+        assert link(rig, job_id) == chain(12)
+    rig.require_clean_history(jobs)
