@@ -13,6 +13,7 @@ from fdkd_client.results import Dataset
 from fdkd_client.transport import READ_TIMEOUT_S, Transport, segment
 from fdkd_client.uploads import OnBytes, create_from_upload, send_file
 from fdkd_client.waiting import wait
+from fdkd_core.errors import quote
 
 
 class Datasets:
@@ -60,10 +61,11 @@ class Datasets:
         """
         try:
             return self.get(reference)
-        except NotFoundError:
+        except NotFoundError as error:
             for found in self.list(name=reference, limit=1):
                 return self.get(found.id)
-            raise
+            detail = f"There is no dataset {quote(reference)}: no id and no name of yours."
+            raise NotFoundError(error.status, error.code, detail, request_id=error.request_id) from None
 
     def list(
         self, *, state: str | None = None, name: str | None = None, limit: int | None = None

@@ -14,11 +14,12 @@ from fdkd_client.cli.terminal import new_table, plain
 from fdkd_client.cli.wording import age, count, size, styled_state
 from fdkd_client.results import Catalog, Dataset, Model
 
+_SPLITS = {"train": 0, "val": 1, "test": 2}
+
 
 def datasets_table(datasets: Iterable[Dataset]) -> Table:
     """One line per dataset."""
-    table = new_table("id", "name", "state", "format", "size", "created", right=("size",))
-    table.columns[0].no_wrap = True
+    table = new_table("id", "name", "state", "format", "size", "created", right=("size",), wide=("name",))
     for dataset in datasets:
         table.add_row(
             dataset.id,
@@ -59,8 +60,7 @@ def dataset_view(dataset: Dataset) -> Group:
 
 def models_table(models: Iterable[Model]) -> Table:
     """One line per model."""
-    table = new_table("id", "name", "state", "made by", "network", "params", "created", right=("params",))
-    table.columns[0].no_wrap = True
+    table = new_table("id", "name", "state", "is", "network", "created", wide=("name",))
     for model in models:
         table.add_row(
             model.id,
@@ -68,7 +68,6 @@ def models_table(models: Iterable[Model]) -> Table:
             styled_state(model.state),
             _origin(model),
             plain((model.architecture or {}).get("name", "")),
-            _parameters(model),
             age(model.created_at),
         )
     return table
@@ -79,7 +78,7 @@ def model_view(model: Model) -> Group:
     facts = _facts()
     facts.add_row("model", f"[bold]{plain(model.name)}[/]  {model.id}")
     facts.add_row("state", f"{styled_state(model.state)} [dim]created {age(model.created_at)}[/]")
-    facts.add_row("made by", f"{_origin(model)} {plain(model.job_id or '')}")
+    facts.add_row("is", f"{_origin(model)}{plain(f' of {model.job_id}' if model.job_id else '')}")
     facts.add_row("file", f"{plain(model.format or '?')}, {size(model.size_bytes)}")
     if model.sha256:
         facts.add_row("sha256", model.sha256)
@@ -101,12 +100,12 @@ def model_view(model: Model) -> Group:
 
 def catalog_view(catalog: Catalog) -> Group:
     """What jobs may be made of."""
-    networks = new_table("architecture", "fits", "what it is")
+    networks = new_table("architecture", "fits", "what it is", wide=("fits", "what it is"))
     for architecture in catalog.architectures:
         networks.add_row(
             plain(architecture.name), plain(", ".join(architecture.kinds)), plain(architecture.description)
         )
-    methods = new_table("method", "what it does")
+    methods = new_table("method", "what it does", wide=("what it does",))
     for method in catalog.methods:
         methods.add_row(plain(method.name), plain(method.description))
     facts = _facts()
@@ -124,7 +123,7 @@ def _facts() -> Table:
 
 
 def _modalities_table(modalities: dict[str, Any]) -> Table:
-    table = new_table("modality", "kind", "input", "distinct", "notes", right=("distinct",))
+    table = new_table("modality", "kind", "input", "distinct", "notes", right=("distinct",), wide=("notes",))
     for name, found in modalities.items():
         shape = found.get("input_shape")
         table.add_row(
@@ -144,9 +143,7 @@ def _listed(names: list[Any], at_most: int = 12) -> str:
 
 
 def _origin(model: Model) -> str:
-    if model.role:
-        return f"a job, as {plain(model.role)}"
-    return plain(model.source or "")
+    return plain(model.role or model.source or "")
 
 
 def _parameters(model: Model) -> str:

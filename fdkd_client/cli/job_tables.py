@@ -24,8 +24,7 @@ _HINTS = {
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
     """One line per job."""
-    table = new_table("id", "name", "state", "progress", "created")
-    table.columns[0].no_wrap = True
+    table = new_table("id", "name", "state", "progress", "created", wide=("name",))
     for job in jobs:
         table.add_row(job.id, plain(job.name), styled_state(job.state), _short(job), age(job.created_at))
     return table
@@ -46,14 +45,14 @@ def job_view(job: Job) -> Group:
     for name, value in job.metadata.items():
         facts.add_row(plain(name), plain(value))
     if job.models and job.models.student:
-        facts.add_row("models", " ".join(_made(job)))
+        facts.add_row("models", "\n".join(_made(job)))
     parts: list[RenderableType] = [facts]
     if job.error:
         parts += ["", failure_view(job.error, job.id)]
     if job.result:
         parts += ["", result_view(job.result)]
     if job.state == "succeeded":
-        parts += ["", Text(f"Take the student home: fdkd students download {job.id} -o student", style="dim")]
+        parts += ["", Text(f"Next: fdkd students download {job.id} -o student", style="dim")]
     return Group(*parts)
 
 
@@ -61,10 +60,8 @@ def result_view(result: RunFigures) -> Group:
     """The figures of teacher, student and control, and what the teacher was worth."""
     table = new_table(
         "", "sees", "network", "params", "size", "val acc", "test acc", "F1", "time",
-        right=("params", "size", "val acc", "test acc", "F1", "time"),
+        right=("params", "size", "val acc", "test acc", "F1", "time"), wide=("sees", "network"),
     )  # fmt: skip
-    for column in table.columns[3:]:
-        column.no_wrap = True
     for role in ("teacher", "student", "control"):
         model: ModelFigures | None = getattr(result, role)
         if model is not None:
@@ -115,12 +112,20 @@ def failure_view(error: Failure, job_id: str | None = None) -> Table:
 def progress_text(progress: Progress) -> str:
     """Where a job is, as markup on one line."""
     words = PHASE_WORDS.get(progress.phase, plain(progress.phase))
-    steps = ""
+    steps = steps_text(progress)
+    return f"{words}: {steps}" if steps else words
+
+
+def steps_text(progress: Progress) -> str:
+    """How many steps of the whole job are done, and how long the others will take."""
+    parts = []
     if progress.step is not None and progress.total_steps:
-        steps = f"  step {progress.step:,} of {progress.total_steps:,}"
-    epoch = f", epoch {progress.epoch}" if progress.epoch else ""
-    left = f", about {duration(progress.eta_s)} left" if progress.eta_s is not None else ""
-    return f"{words}{steps}{epoch}{left}"
+        parts.append(f"step {progress.step:,} of {progress.total_steps:,}")
+    if progress.epoch:
+        parts.append(f"epoch {progress.epoch}")
+    if progress.eta_s is not None:
+        parts.append(f"about {duration(progress.eta_s)} left")
+    return ", ".join(parts)
 
 
 def _state_line(job: Job) -> str:
@@ -163,7 +168,7 @@ def _part(part: object) -> str:
 def _made(job: Job) -> list[str]:
     assert job.models is not None
     found = [("student", job.models.student), ("teacher", job.models.teacher)]
-    return [f"{role} {plain(model_id)}" for role, model_id in found if model_id]
+    return [f"{plain(model_id)} ({role})" for role, model_id in found if model_id]
 
 
 def _short(job: Job) -> str:

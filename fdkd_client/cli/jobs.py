@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +19,7 @@ from fdkd_client.cli.terminal import (
     plain,
     say,
     show,
+    show_error,
     show_json,
     show_line,
     show_problems,
@@ -59,10 +62,11 @@ def run(
     notes = _notes(metadata or [])
     parsed = _parse(spec)
     with connect() as client:
-        if validate_only:
-            _validate(client, parsed, notes, output)
-            return
-        job = client.jobs.create(parsed, metadata=notes, idempotency_key=idempotency_key)
+        with _missing_parts_reject():
+            if validate_only:
+                _validate(client, parsed, notes, output)
+                return
+            job = client.jobs.create(parsed, metadata=notes, idempotency_key=idempotency_key)
         _after_creation(client, job, wait, timeout, output)
 
 
@@ -146,6 +150,18 @@ def retry(
     with connect() as client:
         found = client.jobs.retry(job, idempotency_key=idempotency_key)
         _after_creation(client, found, wait, timeout, output)
+
+
+@contextmanager
+def _missing_parts_reject() -> Iterator[None]:
+    """A dataset or model that is not there is a fault of the spec, not of the command line."""
+    from fdkd_client.errors import NotFoundError
+
+    try:
+        yield
+    except NotFoundError as error:
+        show_error(error)
+        raise typer.Exit(exit_codes.REJECTED) from None
 
 
 def _parse(path: Path) -> DistillSpec | TrainSpec:

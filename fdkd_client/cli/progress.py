@@ -8,12 +8,15 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from fdkd_client.cli.job_tables import progress_text
+from fdkd_client.cli.job_tables import steps_text
 from fdkd_client.cli.terminal import plain, say, stderr
 from fdkd_client.cli.wording import PHASE_WORDS, duration, percent, size, styled_state
 from fdkd_client.results import Job
 
 LINE_EVERY_S = 5.0
+"""Between lines where there is no terminal; for jobs, later up to a minute."""
+_LONGEST_SILENCE_S = 60.0
+_SLOWER_EACH_LINE = 1.1
 
 
 class _Display:
@@ -47,6 +50,7 @@ class JobProgress(_Display):
         self._shown: tuple[object, ...] = ()
         self._attempt = 0
         self._last_line = 0.0
+        self._line_every_s = LINE_EVERY_S
 
     def __call__(self, job: Job) -> None:
         """Shows what is new."""
@@ -58,9 +62,10 @@ class JobProgress(_Display):
             self._last_line = time.monotonic()
         if self.is_live:
             self._move(job)
-        elif phase and time.monotonic() - self._last_line >= LINE_EVERY_S and job.progress:
-            say(progress_text(job.progress))
+        elif phase and time.monotonic() - self._last_line >= self._line_every_s and job.progress:
+            say(f"{plain(phase)}: {steps_text(job.progress)}")
             self._last_line = time.monotonic()
+            self._line_every_s = min(self._line_every_s * _SLOWER_EACH_LINE, _LONGEST_SILENCE_S)
 
     def _tell(self, job: Job, phase: str | None) -> None:
         """A line for each thing that changes the course."""

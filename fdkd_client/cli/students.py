@@ -31,5 +31,6 @@ def download(
     command = f"fdkd students download {plain(job)} -o {plain(folder)}"
     with connect() as client, detach_on_interrupt(command), BytesProgress("downloading") as progress:
         found = client.students.download(job, folder, on_progress=progress)
-    say('Use it: python -c "import fdkd_core; print(fdkd_core.load_student(...).predict(...))", see README')
+    code = f"import fdkd_core; print(fdkd_core.load_student({str(found)!r}).predict('FILE').label)"
+    say(f'Use it: python -c "{plain(code)}"')
     show_line(str(found))

@@ -78,19 +78,25 @@ def show_json(data: Answer | Iterable[Answer]) -> None:
     sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
-def new_table(*headings: str, right: Iterable[str] = ()) -> Table:
+def new_table(*headings: str, right: Iterable[str] = (), wide: Iterable[str] = ()) -> Table:
     """A table without lines but one, narrow enough for 80 columns.
 
     Args:
         headings: Of the columns.
         right: Those that hold numbers.
+        wide: Those that give way where the terminal is narrow.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in set(right) else "left", overflow="ellipsis")
+        table.add_column(
+            heading,
+            justify="right" if heading in set(right) else "left",
+            overflow="ellipsis",
+            no_wrap=heading not in set(wide),
+        )
     return table
 
 
@@ -141,7 +147,11 @@ def show_error(error: FDKDClientError) -> None:
     )
 
     if isinstance(error, APIError) and error.problems:
-        show_problems(error.detail, error.problems)
+        only = error.problems[0]
+        if len(error.problems) == 1 and only.detail == error.detail and only.pointer:
+            stderr().print(f"[bold red]error:[/] {plain(only.pointer)}: {plain(error)}", soft_wrap=True)
+        else:
+            show_problems(error.detail, error.problems)
     else:
         stderr().print(f"[bold red]error:[/] {plain(error)}", soft_wrap=True)
     if isinstance(error, AuthenticationError):

@@ -157,7 +157,7 @@ def test_a_wrong_spec_is_told_before_anything_is_sent(scripted: ScriptedServer) 
         (problem(401, "unauthenticated"), 6),
         (problem(403, "quota_exceeded"), 6),
         (problem(429, "queue_full"), 6),
-        (problem(404, "not_found"), 2),
+        (problem(404, "not_found"), 5),
         (problem(500, "internal", request_id="r77"), 7),
         (Answer(200, b"<html>"), 7),
         (Answer(0), 7),
