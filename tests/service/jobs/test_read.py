@@ -91,20 +91,20 @@ def test_the_tag_changes_with_everything_that_can_be_seen(api: ServiceUnderTest,
     assert len(seen) == 7
 
 
-@pytest.mark.parametrize("path", ["", "/events", "/metrics", "/logs", "/artifacts", "/artifacts/result.json"])
-def test_jobs_of_others_and_jobs_that_are_none(api: ServiceUnderTest, dataset_id: str, path: str) -> None:
+def test_jobs_of_others_and_jobs_that_are_none(api: ServiceUnderTest, dataset_id: str) -> None:
     foreign = add_job(api.database, dataset_id, owner_id=new_id("own"))
-    answers = [api.client.get(f"/v1/jobs/{job_id}{path}") for job_id in (foreign, new_id("job"))]
-    bodies = []
-    for answer in answers:
-        assert answer.status_code == 404
-        bodies.append({k: v for k, v in answer.json().items() if k not in ("request_id", "instance")})
-    assert bodies[0] == bodies[1]
-    for bad in BAD_IDS:
-        answer = api.client.get(f"/v1/jobs/{bad}{path}")
-        assert answer.status_code == 404, bad
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert len(answer.content) < 16 << 10
+    for path in ("", "/events", "/metrics", "/logs", "/artifacts", "/artifacts/result.json"):
+        bodies = []
+        for job_id in (foreign, new_id("job")):
+            answer = api.client.get(f"/v1/jobs/{job_id}{path}")
+            assert answer.status_code == 404
+            bodies.append({k: v for k, v in answer.json().items() if k not in ("request_id", "instance")})
+        assert bodies[0] == bodies[1]
+        for bad in BAD_IDS:
+            answer = api.client.get(f"/v1/jobs/{bad}{path}")
+            assert answer.status_code == 404, bad
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert len(answer.content) < 16 << 10
 
 
 @pytest.mark.parametrize("action", ["cancel", "retry"])
@@ -150,25 +150,25 @@ def test_filters(api: ServiceUnderTest, dataset_id: str) -> None:
     assert found(name="' OR 1=1 --") == found(dataset_id="%") == []
 
 
-@pytest.mark.parametrize(
-    ("query", "code"),
-    [
-        ("limit=0", "out_of_range"),
-        ("limit=-1", "out_of_range"),
-        ("limit=101", "out_of_range"),
-        ("limit=1e9", "out_of_range"),
-        ("sort=name", "unknown_filter"),
-        ("name__startswith=a", "unknown_filter"),
-        ("owner_id=x", "unknown_filter"),
-        ("state=lost", "not_allowed"),
-        ("state=queued&state=failed", "duplicate_key"),
-        ("name=%00", "invalid_characters"),
-        ("dataset_id=" + "x" * 41, "out_of_range"),
-    ],
-)
-def test_queries_that_are_refused(api: ServiceUnderTest, query: str, code: str) -> None:
-    answer = api.client.get(f"/v1/jobs?{query}")
-    assert (answer.status_code, answer.json()["code"]) == (422, code)
+REFUSED = [
+    ("limit=0", "out_of_range"),
+    ("limit=-1", "out_of_range"),
+    ("limit=101", "out_of_range"),
+    ("limit=1e9", "out_of_range"),
+    ("sort=name", "unknown_filter"),
+    ("name__startswith=a", "unknown_filter"),
+    ("owner_id=x", "unknown_filter"),
+    ("state=lost", "not_allowed"),
+    ("state=queued&state=failed", "duplicate_key"),
+    ("name=%00", "invalid_characters"),
+    ("dataset_id=" + "x" * 41, "out_of_range"),
+]
+
+
+def test_queries_that_are_refused(api: ServiceUnderTest) -> None:
+    for query, code in REFUSED:
+        answer = api.client.get(f"/v1/jobs?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (422, code), query
 
 
 def test_a_cursor_leads_on_where_it_was_made_and_nowhere_else(api: ServiceUnderTest, dataset_id: str) -> None:
@@ -251,6 +251,8 @@ def test_lists_of_many_jobs_are_read_from_an_index(api: ServiceUnderTest, datase
                 for row in connection.exec_driver_sql(explain + statement, parameters)  # type: ignore[arg-type]
             )
         assert "ix_jobs" in plan or "pk_jobs" in plan, plan
+        if api.database.is_sqlite and "jobs.dataset_id = ?" in statement:
+            assert "ix_jobs_dataset_id_id" in plan, plan
         assert "TEMP B-TREE" not in plan, plan
         assert "Sort" not in plan, plan
         assert "Seq Scan" not in plan, plan

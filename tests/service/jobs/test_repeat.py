@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from job_records import add_dataset, add_job_in, spec
 from service_fixtures import ServiceUnderTest, make_app
 from sqlalchemy import func, select, update
@@ -68,12 +67,11 @@ def test_without_a_key_every_request_makes_a_job(api: ServiceUnderTest, dataset_
     assert count(api.database, IdempotencyKey) == 0
 
 
-@pytest.mark.parametrize("key", ["", "k" * 256, "schlüssel", "a\tb", "a\x7fb"])
-def test_keys_that_are_none(api: ServiceUnderTest, dataset_id: str, key: str) -> None:
-    answer = api.client.post(
-        "/v1/jobs", json={"spec": spec()}, headers=[(b"Idempotency-Key", key.encode("latin-1"))]
-    )
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
+def test_keys_that_are_none(api: ServiceUnderTest, dataset_id: str) -> None:
+    for key in ("", "k" * 256, "schlüssel", "a\tb", "a\x7fb"):
+        headers = [(b"Idempotency-Key", key.encode("latin-1"))]
+        answer = api.client.post("/v1/jobs", json={"spec": spec()}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key"), key
     assert count(api.database) == 0
 
 
