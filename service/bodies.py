@@ -25,7 +25,7 @@ BLOCK_BYTES = 4 << 20
 """Written, synced and entered at a time: what a cut connection or a killed server may cost."""
 _MAX_LENGTH_DIGITS = 19
 _READ_ANYWAY_BYTES = 1 << 20
-_READ_ANYWAY_S = 5.0
+_READ_ANYWAY_S = 2.0
 
 
 @dataclass(frozen=True)

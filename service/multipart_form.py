@@ -87,9 +87,8 @@ async def _receive(
     announced, received, is_accepted = announced_bytes(request), 0, False
     async for chunk in request.stream():
         received += len(chunk)
-        if received > limits.max_bytes + MAX_AROUND_BYTES:
-            raise TooLargeError(f"The form is larger than its file may be ({limits.max_bytes} bytes).")
         form.feed(chunk)
+        form.check_around(received)
         if form.file_name is not None:
             if not is_accepted:
                 on_file(form.fields, form.file_name)
@@ -153,6 +152,18 @@ class _Form:
             self._parser.write(chunk)
         except FormParserError as error:
             raise InvalidMultipartError(f"The form cannot be read: {quote(str(error))}.") from None
+
+    def check_around(self, received: int) -> None:
+        """Refuses to read on for something that is not the file.
+
+        Raises:
+            InvalidMultipartError: No part has begun.
+            TooLargeError: Too much was before or behind the file.
+        """
+        if received > MAX_FIELD_BYTES and not self._num_parts:
+            raise InvalidMultipartError("The form does not begin with its boundary.")
+        if received - self.file_bytes > MAX_AROUND_BYTES:
+            raise TooLargeError(f"There are more than {MAX_AROUND_BYTES} bytes around the file.")
 
     def take(self) -> bytes:
         """The bytes of the file that wait to be written."""
