@@ -101,7 +101,11 @@ def test_a_preamble_of_ten_megabytes(served: ServiceUnderTest) -> None:
     body = b"\r\n" + b"x" * 10_000_000 + b"\r\n" + form(NAME, FILE)
     with nothing_lost(served.settings):
         check_refusal(post(served, body), 413, "too_large")
-        check_refusal(post(served, in_pieces(body)), 400, "invalid_multipart")
+        check_refusal(post(served, in_pieces(body)), 413, "too_large")
+    limits = SizeLimits(1000, 1000)
+    with pytest.raises(InvalidMultipartError):
+        asyncio.run(received([*in_pieces(body)], served.settings.uploads_dir / "x", limits, announce=False))
+    assert names_of(served.settings.uploads_dir) == []
 
 
 @pytest.mark.parametrize(
