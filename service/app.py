@@ -51,7 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Edge, allowed_hosts=settings.allowed_hosts)
     problem_responses.install(app)
-    for module in (health, catalog, openapi, uploads, datasets, models, jobs, artifacts):
+    # A route is looked for in this order, and jobs are asked after most.
+    for module in (jobs, artifacts, datasets, models, uploads, catalog, openapi, health):
         app.include_router(module.router)
     openapi.install(app)
     return app

@@ -60,6 +60,9 @@ class Release(BaseModel):
     """Of job specs."""
 
 
+_RELEASE = Release(version=version("fdkd"), schema_version=SCHEMA_VERSION)
+
+
 class Readings:
     """Looks at database, storage and workers."""
 
@@ -131,4 +134,4 @@ def readyz(request: Request, response: Response) -> Readiness:
 @router.get("/v1/version")
 async def show_version(caller: Reader) -> Release:
     """Says what runs here."""
-    return Release(version=version("fdkd"), schema_version=SCHEMA_VERSION)
+    return _RELEASE
