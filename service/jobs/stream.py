@@ -42,6 +42,7 @@ RECONNECT_MS = 1000
 STOP_CHECK_S = 0.2
 """How often a waiting stream looks whether the server is stopping."""
 _PAGE = 200
+_SEPARATORS = [(mark.encode(), f"\\u{ord(mark):04x}".encode()) for mark in "\x85\u2028\u2029"]
 
 
 @dataclass
@@ -164,6 +165,9 @@ async def _pause(context: Context) -> None:
 
 
 def _message(data: Any, event: str, event_id: int | None = None) -> bytes:
-    # JSON holds no line breaks, so one data line is enough; event types are our own.
     head = f"event: {event}\n" if event_id is None else f"id: {event_id}\nevent: {event}\n"
-    return head.encode() + b"data: " + json_bytes(data) + b"\n\n"
+    text = json_bytes(data)
+    # JSON has escaped what ends a line here, but not what many clients take for the end of one.
+    for separator, escaped in _SEPARATORS:
+        text = text.replace(separator, escaped)
+    return head.encode() + b"data: " + text + b"\n\n"
