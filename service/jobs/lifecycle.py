@@ -1,0 +1,41 @@
+"""Draws the table of transitions into `docs/job-lifecycle.md`: `python -m service.jobs.lifecycle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import ascii_uppercase
+
+from service.jobs.states import TERMINAL, TRANSITIONS, JobEventType, JobState, Transition
+
+PATH = Path(__file__).parents[2] / "docs" / "job-lifecycle.md"
+_BEGIN, _END = "<!-- drawn:", "<!-- end -->"
+
+
+def draw() -> str:
+    """A mermaid diagram with a letter for each arrow, and a table with a sentence for each letter."""
+    arrows = list(zip(ascii_uppercase, TRANSITIONS.items(), strict=False))
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {JobState.QUEUED}"]
+    lines += [f"    {arrow.source} --> {arrow.target}: {letter}" for letter, (_, arrow) in arrows]
+    lines += [f"    {state} --> [*]" for state in JobState if state in TERMINAL]
+    lines += ["```", "", "| | event | from | to | when | names its attempt |", "|---|---|---|---|---|---|"]
+    lines += [_row(letter, event, arrow) for letter, (event, arrow) in arrows]
+    return "\n".join(lines) + "\n"
+
+
+def redraw(document: str) -> str:
+    """The document with its drawn part made anew; the rest is written by hand."""
+    before, begin, rest = document.partition(_BEGIN)
+    line, _, rest = rest.partition("\n")
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"{PATH.name} has lost its marks {_BEGIN!r} and {_END!r}")
+    return f"{before}{begin}{line}\n{draw()}{end}{after}"
+
+
+def _row(letter: str, event: JobEventType, arrow: Transition) -> str:
+    fenced = "yes" if arrow.fenced else ""
+    return f"| {letter} | `{event}` | {arrow.source} | {arrow.target} | {arrow.when} | {fenced} |"
+
+
+if __name__ == "__main__":
+    PATH.write_text(redraw(PATH.read_text(encoding="utf-8")), encoding="utf-8")
