@@ -51,9 +51,11 @@ def accepts(request: Request, *media_types: str) -> bool:
         media_range, *parameters = (part.strip().lower() for part in text.split(";"))
         if not any(_IS_REFUSED.fullmatch(part) for part in parameters):
             wanted.add(media_range)
-    return any(
-        {"*/*", f"{media_type.partition('/')[0]}/*", media_type} & wanted for media_type in media_types
-    )
+    for media_type in media_types:
+        name = media_type.partition(";")[0]
+        if {"*/*", f"{name.partition('/')[0]}/*", name} & wanted:
+            return True
+    return False
 
 
 def names_type(request: Request, media_type: str) -> bool:
