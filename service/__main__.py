@@ -7,8 +7,8 @@
     python -m service keys revoke ID
     python -m service openapi
 
-Settings come from `FDKD_*` variables; see `service/settings.py`. What is asked for goes to standard output, all
-else to standard error.
+Settings come from `FDKD_*` variables; see `service/settings.py`. What is asked for goes to standard output,
+all else to standard error.
 """
 
 from __future__ import annotations

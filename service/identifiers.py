@@ -1,4 +1,4 @@
-"""Ids that sort by time and say what they name: `job_01k9...`, 26 characters of Crockford base 32 after the prefix."""
+"""Ids that sort by time and say what they name: `job_` and 26 characters of Crockford base 32."""
 
 from __future__ import annotations
 

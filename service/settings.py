@@ -27,16 +27,16 @@ class Settings(BaseSettings):
     )
 
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(default_factory=default_data_dir)
-    """Database (when it is SQLite), uploads, artifacts and working folders. A local disk: SQLite in WAL mode must
-    not lie on a network share."""
+    """Database (when it is SQLite), uploads, artifacts and working folders. A local disk: SQLite in WAL mode
+    must not lie on a network share."""
     database_url: str = ""
     """SQLAlchemy URL; empty takes SQLite in `data_dir`. `postgresql://` uses psycopg 3."""
     broker_url: str = ""
     """Redis URL of Celery; empty lets workers poll the job table, which needs no broker."""
 
     allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
-    """Host names a request may be addressed to, without port: anything else is refused, so that a web page that
-    rebinds its name to this machine reaches nothing. `*` allows all."""
+    """Host names a request may be addressed to, without port: anything else is refused, so that a web page
+    that rebinds its name to this machine reaches nothing. `*` allows all."""
     access_log: bool = True
     """A line in the log for every request; `fdkd serve` does without."""
     max_json_bytes: int = 1 << 20

@@ -265,7 +265,7 @@ def test_a_wish_to_cancel_is_heard_with_the_next_renewal(database: Database, dat
         transitions.wish_cancellation(session, job_id)
 
 
-@pytest.mark.parametrize("state", [JobState.QUEUED, *TERMINAL])
+@pytest.mark.parametrize("state", [JobState.QUEUED, *sorted(TERMINAL)])
 def test_only_a_running_job_takes_a_wish(database: Database, dataset_id: str, state: JobState) -> None:
     job_id = add_job_in(database, dataset_id, state)
     expected = TerminalStateError if state in TERMINAL else InvalidTransitionError
