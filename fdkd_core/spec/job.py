@@ -61,7 +61,8 @@ class ControlsSpec(StrictModel):
     """Matched runs that tell whether distillation helped."""
 
     no_teacher: bool = True
-    """Train the same student with the same budget and seed from the labels alone."""
+    """Train the same student with the same budget and seed from the labels alone. On, at the cost of a
+    second training: without it nobody knows whether the teacher helped."""
 
 
 class DistillSpec(StrictModel):
@@ -76,6 +77,7 @@ class DistillSpec(StrictModel):
     teacher: TeacherSpec
     student: StudentSpec
     method: MethodSpec = FDCMKDSpec()
+    """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
     training: TrainingSpec = TrainingSpec()
     """How the student, and its control, are trained."""
     controls: ControlsSpec = ControlsSpec()

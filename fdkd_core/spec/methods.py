@@ -26,7 +26,8 @@ class LogitKDSpec(StrictModel):
     """Factor of the KL term; the task loss keeps factor 1. At the default learning rate 1 was 11 points
     better on validation than 4, which raises the step too much (docs/decisions/0008)."""
     temperature: Annotated[float, Field(gt=0.0, le=100.0)] = 4.0
-    """Softens both distributions; 4 is the common setting of the literature."""
+    """Softens both distributions; 4 is the common setting of the literature. T^2 multiplies the weight,
+    so that the two are tuned together."""
 
 
 class FeatureMSESpec(StrictModel):
@@ -34,13 +35,17 @@ class FeatureMSESpec(StrictModel):
 
     name: Literal["feature_mse"] = "feature_mse"
     weight: Weight = 1.0
-    """Factor of the distance."""
+    """Factor of the distance. 0.3 and 3 were the same within noise on validation, 10 and 30 no better
+    (docs/decisions/0008)."""
     normalize: bool = True
-    """Divide each feature by its L2 norm first, so that the distance is 2 - 2 cos."""
+    """Divide each feature by its L2 norm first, so that the distance is 2 - 2 cos: then one weight
+    means the same for every network."""
     reduction: Literal["sum", "mean"] = "sum"
-    """Over the D channels, per sample. `mean` is the common library default, D times weaker."""
+    """Over the D channels, per sample; `sum` does not depend on the width (docs/decisions/0001). `mean`
+    is the common library default, D times weaker."""
     projector: Projector = "auto"
-    """`auto`: a Linear on the student side only where widths differ; `linear`: always."""
+    """`auto`: a Linear on the student side only where widths differ, since an unneeded one may hide
+    what the student did not learn; `linear`: always."""
 
 
 class FDCMKDSpec(StrictModel):
@@ -48,35 +53,43 @@ class FDCMKDSpec(StrictModel):
 
     name: Literal["fd_cmkd"] = "fd_cmkd"
     split: bool = True
-    """Split features into a low and a high band. Off: one band, the whole feature."""
+    """Split features into a low and a high band: the method's core. Off: one band, the whole feature."""
     cutoff: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Bins 1..floor(cutoff * (K-1)) are low; 1/2 is the paper's best of 1/4, 1/3, 1/2."""
+    """Bins 1..floor(cutoff * (K-1)) are low; 1/2 is the paper's best of 1/4, 1/3, 1/2. 1/4 and 3/4 were
+    the same within noise here."""
     scale: bool = True
-    """Scale consistency: divide each band by its own L2 norm, per sample."""
+    """Scale consistency: divide each band by its own L2 norm, per sample. On, as the paper; weights
+    then mean the same for every teacher."""
     low_weight: Weight = 1.0
     """Factor of the low-band distance (of the only distance when `split` is off). 1 to 10 were the same
-    within noise on validation, 30 worse (docs/decisions/0008): tune it together with the learning rate."""
+    within noise on validation, 30 no better (docs/decisions/0008): tune it together with the learning
+    rate."""
     high_weight: Weight = 0.1
     """Factor of the high-band distance. A tenth of the low one: where the high band is private by
-    construction, equal weights lose what the split gains."""
+    construction, equal weights lose what the split gains. On real data 0, 0.1 and 1 were the same
+    within noise."""
     high_distance: Literal["log_mse", "mse"] = "log_mse"
-    """Distance in the high band; the low band always uses MSE."""
+    """Distance in the high band; the low band always uses MSE. The paper's choice: large gaps pull less."""
     log_scale: Literal["sqrt_dim"] | Annotated[float, Field(gt=0.0, le=1e6)] = "sqrt_dim"
     """Factor a in s(x) = sign(x) log(1 + a|x|) / a. 1.0 is the paper's, where unit-norm bands are so
-    small that s is nearly linear and the high band is hardly relaxed; sqrt(D) brings entries to about 1."""
+    small that s is nearly linear and the high band is hardly relaxed; sqrt(D) brings entries to about 1
+    (docs/decisions/0002). On real data the two were the same within noise."""
     reduction: Literal["sum", "mean"] = "sum"
-    """Over the D channels, per sample. `mean` is the authors' script: at most 2/D on unit vectors,
-    so that next to nothing is transferred."""
+    """Over the D channels, per sample. `mean` is the authors' script: at most 2/D on unit vectors, so
+    that next to nothing is transferred (docs/decisions/0001)."""
     shared_classifier: bool = True
-    """L_align: one classifier per band, shared by teacher and student."""
+    """L_align: one classifier per band, shared by teacher and student. On, as the paper; off was the
+    same here."""
     align_weight: Weight = 1.0
     """Factor of L_align; 1 in the paper."""
     band_heads: bool = True
-    """Two student-only classifiers on the bands, as in the authors' script."""
+    """Two student-only classifiers on the bands. On, as the authors' script; off was the same within
+    noise here."""
     band_head_weight: Weight = 1.0
     """Factor of the band heads' loss; 1 in the authors' script."""
     projector: Projector = "auto"
-    """`auto`: a Linear on the student side only where widths differ; `linear`: always. Not exported."""
+    """`auto`: a Linear on the student side only where widths differ, the least that is needed;
+    `linear`: always. Not exported."""
 
 
 MethodSpec = Annotated[
