@@ -21,7 +21,7 @@ def call(script: str, *arguments: object) -> str:
 def test_decoding(tmp_path: Path) -> None:
     data = write_small_data(tmp_path / "small.npz")
     told = call("decoding.py", data, "--column", "wave", "--rounds", 3, "--out", tmp_path)
-    rows = list(csv.DictReader((tmp_path / "decoding.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "decoding.csv").read_text().splitlines()))
     assert {(row["measure"], row["variant"]) for row in rows} == {
         (measure, variant)
         for measure in ("load_time", "ratio_to_fewest")
