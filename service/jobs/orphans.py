@@ -22,6 +22,7 @@ from service.db import db_now
 from service.identifiers import Prefix, is_id
 from service.jobs.states import TERMINAL, JobState
 from service.tables import Artifact, Dataset, Job, Model
+from service.uploads.files import remove_left_over
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _ATTEMPT = re.compile(r"attempt-(\d{1,9})")
 
 
 def remove_orphans(context: Context) -> int:
-    """Looks through working folders and storage.
+    """Looks through working folders, storage and uploads.
 
     Returns:
         The number of folders and files removed.
@@ -44,6 +45,7 @@ def remove_orphans(context: Context) -> int:
         SQLAlchemyError: The database cannot be used.
     """
     num_removed = context.storage.remove_temporaries(MIN_AGE_S)
+    num_removed += remove_left_over(context.database, context.settings.uploads_dir)
     num_removed += _remove_work(context)
     num_removed += _remove_artifacts(context)
     for prefix, table in _STORED:

@@ -21,7 +21,8 @@ from service.errors import StaleAttemptError
 from service.jobs.losses import lose
 from service.jobs.orphans import remove_orphans
 from service.jobs.states import JobState
-from service.tables import IdempotencyKey, Job, Worker
+from service.tables import IdempotencyKey, Job, Upload, Worker
+from service.uploads.files import EXPIRED_KEPT_S, remove_expired
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +115,11 @@ def _remove_expired(context: Context) -> int:
         with context.database.write() as session:
             key = next(iter(table.__table__.primary_key))
             num_removed += len(session.execute(delete(table).where(has_expired).returning(key)).all())
+    with context.database.read() as session:
+        has_expired = Upload.expires_at < db_now(-EXPIRED_KEPT_S)
+        is_due = session.scalar(select(1).select_from(Upload).where(has_expired).limit(1)) is not None
+    if is_due:
+        num_removed += remove_expired(context.database, context.settings.uploads_dir)
     return num_removed
 
 

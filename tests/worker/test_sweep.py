@@ -18,7 +18,7 @@ from service.jobs.losses import give_back, lose
 from service.jobs.orphans import MIN_AGE_S, remove_orphans
 from service.jobs.states import JobEventType, JobState
 from service.jobs.sweep import Sweeper, sweep
-from service.tables import Artifact, IdempotencyKey, Job, Worker
+from service.tables import Artifact, IdempotencyKey, Job, Upload, Worker
 
 
 def claim(rig: Rig, lease_s: float) -> Job:
@@ -137,8 +137,18 @@ def test_expired_rows_are_removed(both_rig: Rig) -> None:
                     heartbeat_at=db_now(-age_s),
                 )
             )
-    assert sweep(rig.context).removed_rows == 2
+        for upload_id, age_s in (("expired", 7200), ("arriving", -60)):
+            session.execute(
+                insert(Upload).values(
+                    id=upload_id, owner_id=OWNER, file_name="f", size_bytes=1, expires_at=db_now(-age_s)
+                )
+            )
+            (rig.context.settings.uploads_dir / f"{upload_id}.part").write_bytes(b"x")
+    assert sweep(rig.context).removed_rows == 3
+    assert sweep(rig.context).removed_rows == 0
+    assert [path.name for path in rig.context.settings.uploads_dir.iterdir()] == ["arriving.part"]
     with rig.context.database.read() as session:
+        assert list(session.scalars(select(Upload.id))) == ["arriving"]
         assert list(session.scalars(select(IdempotencyKey.key))) == ["young"]
         assert list(session.scalars(select(Worker.id))) == ["alive"]
 
