@@ -10,7 +10,7 @@ import pytest
 from cutting_proxy import CuttingProxy
 from deployment import Deployment
 
-RUNS = int(os.environ.get("FDKD_FAULT_RUNS", "3"))
+RUNS = int(os.environ.get("FDKD_FAULT_RUNS", "1"))
 
 
 def test_a_job_committed_before_the_api_died_is_there_and_runs_once(

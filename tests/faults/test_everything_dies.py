@@ -10,7 +10,7 @@ from pathlib import Path
 from deployment import Deployment
 from sqlalchemy import text
 
-RUNS = int(os.environ.get("FDKD_FAULT_RUNS", "3"))
+RUNS = int(os.environ.get("FDKD_FAULT_RUNS", "1"))
 SEED = int(os.environ.get("FDKD_FAULT_SEED", "20261125"))
 
 
