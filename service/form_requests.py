@@ -11,9 +11,33 @@ from pydantic import BaseModel
 
 from service.bodies import ReceivedFile, SizeLimits, answering
 from service.context import Context
+from service.errors import (
+    ChecksumMismatchError,
+    ExpiredError,
+    IncompleteUploadError,
+    InvalidMultipartError,
+    NameTakenError,
+    NotFoundError,
+    QuotaExceededError,
+    TooLargeError,
+    UnsupportedMediaTypeError,
+)
 from service.json_body import json_request, parse, validate
 from service.multipart_form import FILE_FIELD, MEDIA_TYPE, Fields, receive_form
 from service.uploads.files import new_body_path
+
+FILE_ERRORS = (
+    InvalidMultipartError,
+    NotFoundError,
+    ExpiredError,
+    IncompleteUploadError,
+    NameTakenError,
+    QuotaExceededError,
+    TooLargeError,
+    UnsupportedMediaTypeError,
+    ChecksumMismatchError,
+)
+"""What such a request may meet besides problems of its fields."""
 
 Form = TypeVar("Form", bound=BaseModel)
 

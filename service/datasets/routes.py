@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from service.auth import Ctx, Reader, Writer
 from service.datasets import service
 from service.datasets.schemas import DatasetForm, DatasetFromUpload, DatasetQuery, DatasetRead, DatasetSummary
-from service.form_requests import form_request, receive
+from service.errors import InUseError, InvalidCursorError, InvalidRequestError, documented
+from service.form_requests import FILE_ERRORS, form_request, receive
 from service.json_body import read_json
 from service.multipart_form import is_form
 from service.pagination import Listing, Page, page_of, query_parameters
@@ -24,6 +25,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
     status_code=201,
     response_model=DatasetRead,
     openapi_extra=form_request(DatasetForm, DatasetFromUpload),
+    responses=documented(*FILE_ERRORS),
 )
 async def create_dataset(request: Request, response: Response, context: Ctx, caller: Writer) -> Dataset:
     """Stores a file, from a form or of a complete upload, and has it validated."""
@@ -38,7 +40,12 @@ async def create_dataset(request: Request, response: Response, context: Ctx, cal
     return dataset
 
 
-@router.get("", response_model=Listing[DatasetSummary], openapi_extra=query_parameters(DatasetQuery))
+@router.get(
+    "",
+    response_model=Listing[DatasetSummary],
+    openapi_extra=query_parameters(DatasetQuery),
+    responses=documented(InvalidCursorError, InvalidRequestError),
+)
 def list_datasets(
     context: Ctx, caller: Reader, page: Annotated[Page[DatasetQuery], Depends(page_of(DatasetQuery))]
 ) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def show_dataset(dataset_id: str, context: Ctx, caller: Reader) -> Dataset:
     return service.show(context, caller.owner_id, dataset_id)
 
 
-@router.delete("/{dataset_id}", status_code=204)
+@router.delete("/{dataset_id}", status_code=204, responses=documented(InUseError))
 def delete_dataset(dataset_id: str, context: Ctx, caller: Writer) -> None:
     """Deletes a dataset that no queued or running job reads."""
     service.delete(context, caller.owner_id, dataset_id)

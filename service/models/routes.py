@@ -8,7 +8,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.auth import Ctx, Reader, Writer
-from service.form_requests import form_request, receive
+from service.errors import (
+    InUseError,
+    InvalidCursorError,
+    InvalidRequestError,
+    UnsafeFormatError,
+    documented,
+)
+from service.form_requests import FILE_ERRORS, form_request, receive
 from service.json_body import read_json
 from service.models import service
 from service.models.file_format import refuse_name
@@ -21,7 +28,11 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.post(
-    "", status_code=201, response_model=ModelRead, openapi_extra=form_request(ModelForm, ModelFromUpload)
+    "",
+    status_code=201,
+    response_model=ModelRead,
+    openapi_extra=form_request(ModelForm, ModelFromUpload),
+    responses=documented(*FILE_ERRORS, UnsafeFormatError),
 )
 async def create_model(request: Request, response: Response, context: Ctx, caller: Writer) -> Model:
     """Stores weights or a bundle, from a form or of a complete upload, and has them validated."""
@@ -37,7 +48,12 @@ async def create_model(request: Request, response: Response, context: Ctx, calle
     return model
 
 
-@router.get("", response_model=Listing[ModelSummary], openapi_extra=query_parameters(ModelQuery))
+@router.get(
+    "",
+    response_model=Listing[ModelSummary],
+    openapi_extra=query_parameters(ModelQuery),
+    responses=documented(InvalidCursorError, InvalidRequestError),
+)
 def list_models(
     context: Ctx, caller: Reader, page: Annotated[Page[ModelQuery], Depends(page_of(ModelQuery))]
 ) -> dict[str, Any]:
@@ -52,7 +68,7 @@ def show_model(model_id: str, context: Ctx, caller: Reader) -> Model:
     return service.show(context, caller.owner_id, model_id)
 
 
-@router.delete("/{model_id}", status_code=204)
+@router.delete("/{model_id}", status_code=204, responses=documented(InUseError))
 def delete_model(model_id: str, context: Ctx, caller: Writer) -> None:
     """Deletes a model that no queued or running job takes as its teacher."""
     service.delete(context, caller.owner_id, model_id)

@@ -9,7 +9,14 @@ from starlette.concurrency import run_in_threadpool
 
 from service.auth import Ctx, Reader, Writer
 from service.bodies import answering, read_blocks, require_plain
-from service.errors import MalformedRequestError
+from service.errors import (
+    ExpiredError,
+    MalformedRequestError,
+    OffsetMismatchError,
+    QuotaExceededError,
+    TooLargeError,
+    documented,
+)
 from service.json_body import json_body, json_request
 from service.tables import Upload
 from service.uploads import service
@@ -20,7 +27,13 @@ MEDIA_TYPE = "application/offset+octet-stream"
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
 
-@router.post("", status_code=201, response_model=UploadRead, openapi_extra=json_request(UploadCreate))
+@router.post(
+    "",
+    status_code=201,
+    response_model=UploadRead,
+    openapi_extra=json_request(UploadCreate),
+    responses=documented(QuotaExceededError, TooLargeError),
+)
 def create_upload(
     body: Annotated[UploadCreate, Depends(json_body(UploadCreate))],
     context: Ctx,
@@ -33,7 +46,7 @@ def create_upload(
     return upload
 
 
-@router.get("/{upload_id}", response_model=UploadRead)
+@router.get("/{upload_id}", response_model=UploadRead, responses=documented(ExpiredError))
 def show_upload(upload_id: str, context: Ctx, caller: Reader) -> Upload:
     """Tells how much has arrived: after a lost connection, go on from `offset_bytes`."""
     return service.show(context, caller.owner_id, upload_id)
@@ -42,6 +55,7 @@ def show_upload(upload_id: str, context: Ctx, caller: Reader) -> Upload:
 @router.patch(
     "/{upload_id}",
     response_model=UploadRead,
+    responses=documented(OffsetMismatchError, ExpiredError),
     openapi_extra={
         "parameters": [
             {
