@@ -3,8 +3,8 @@
     python examples/demo.py [--out runs/demo]
 
 Makes the demo's data set, starts `fdkd serve` on a free port with a data folder of its own, uploads the data,
-has a teacher that sees digits teach a student that only hears them, downloads the student and lets it listen to
-recordings of voices it has never heard. Stops what it started, also on Ctrl-C. The data: `make_digits.py`.
+has a teacher that sees digits teach a student that only hears them, downloads the student and lets it listen
+to voices it has never heard. Stops what it started, also on Ctrl-C. The data: `make_digits.py`.
 """
 
 from __future__ import annotations
