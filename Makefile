@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo run-example test test-fast lint fmt types imports check schema bench-speed bench-service bench-accuracy openapi lifecycle clean
+.PHONY: help setup demo run-example test test-storm test-fast lint fmt types imports check schema bench-speed bench-service bench-accuracy openapi lifecycle clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,13 @@ run-example: setup ## Distil an image teacher into an audio student on data the 
 	$(BIN)/python -m fdkd_core examples/digits.yaml runs/digits runs/image-teaches-audio
 
 test: setup ## All tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not storm'
+
+test-storm: setup ## Whole deployments killed at every bad moment; FDKD_FAULT_RUNS=20 for more of each
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m storm
 
 test-fast: setup ## The tests that take seconds
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not storm'
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .

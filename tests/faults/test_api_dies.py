@@ -10,6 +10,7 @@ import pytest
 from cutting_proxy import CuttingProxy
 from deployment import Deployment
 
+pytestmark = pytest.mark.storm
 RUNS = int(os.environ.get("FDKD_FAULT_RUNS", "1"))
 
 

@@ -7,9 +7,11 @@ import random
 import time
 from pathlib import Path
 
+import pytest
 from deployment import Deployment
 from sqlalchemy import text
 
+pytestmark = pytest.mark.storm
 RUNS = int(os.environ.get("FDKD_FAULT_RUNS", "1"))
 SEED = int(os.environ.get("FDKD_FAULT_SEED", "20261125"))
 
