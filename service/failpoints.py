@@ -1,4 +1,4 @@
-"""Places where tests make a process die, to show that nothing is lost; off unless FDKD_FAILPOINT names one."""
+"""Places where tests make a process die, to show that nothing is lost; off without FDKD_FAILPOINT."""
 
 from __future__ import annotations
 
