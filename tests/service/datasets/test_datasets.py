@@ -30,7 +30,8 @@ from service import quota, validations
 from service.auth import LOCAL_OWNER
 from service.datasets import repository, service
 from service.db import Database
-from service.errors import InUseError, NotFoundError, ServiceError
+from service.errors import InUseError, NotFoundError, NotReadyError
+from service.jobs.inputs import hold_inputs
 from service.jobs.states import JobState
 from service.tables import Dataset, Job, Upload
 
@@ -291,21 +292,19 @@ def test_deleting_what_a_job_reads(served: ServiceUnderTest, state: JobState) ->
 
 
 def make_job_of(database: Database, dataset_id: str) -> bool:
-    """Creates a job as `service.jobs` does: the dataset is held until the job is there."""
+    """Creates a job over the inputs that a submitted job holds; without them there is none."""
     try:
         with database.write() as session:
-            statement = select(Dataset).where(Dataset.id == dataset_id, Dataset.deleted_at.is_(None))
-            if session.scalar(statement.with_for_update(read=True)) is None:
-                return False
+            hold_inputs(session, LOCAL_OWNER, dataset_id, None)
             session.add(
                 Job(
                     id=dataset_id.replace("ds_", "job_"), owner_id=LOCAL_OWNER, kind="train", name="job",
                     spec={}, dataset_id=dataset_id,
                 )
             )  # fmt: skip
-        return True
-    except ServiceError:
+    except NotReadyError:
         return False
+    return True
 
 
 def test_deleting_races_a_new_job(served: ServiceUnderTest) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -23,12 +24,16 @@ from file_requests import (
     zip_bytes,
 )
 from service_fixtures import ServiceUnderTest, make_app
+from sqlalchemy import select
 from stored_rows import insert_dataset, insert_job, insert_model
 
 from service import validations
 from service.auth import LOCAL_OWNER
+from service.errors import InUseError, NotReadyError
+from service.jobs.inputs import hold_inputs
 from service.jobs.states import JobState
-from service.models import repository
+from service.models import repository, service
+from service.tables import Job, Model
 
 WEIGHTS = safetensors_bytes()
 MLP = {"name": "mlp", "width": 8}
@@ -284,6 +289,45 @@ def test_deleting_the_teacher_of_a_job(served: ServiceUnderTest, state: JobState
     else:
         assert served.client.delete(f"{MODELS}/{model_id}").status_code == 204
         assert files_of(served.settings) == {}
+
+
+def test_deleting_races_a_new_student(served: ServiceUnderTest) -> None:
+    """F25: either the job is there and so is its teacher, or the teacher is gone and there is no job."""
+    dataset_id = insert_dataset(served.database, "digits")
+    for number in range(20):
+        model_id = insert_model(served.database, f"m{number}")
+        barrier = threading.Barrier(2)
+
+        def delete(model_id: str = model_id, barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait()
+            try:
+                service.delete(served.context, LOCAL_OWNER, model_id)
+            except InUseError:
+                return False
+            return True
+
+        def use(model_id: str = model_id, barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait()
+            try:
+                with served.database.write() as session:
+                    hold_inputs(session, LOCAL_OWNER, dataset_id, model_id)
+                    session.add(
+                        Job(
+                            id=model_id.replace("mdl_", "job_"), owner_id=LOCAL_OWNER, kind="distill",
+                            name="job", spec={}, dataset_id=dataset_id, teacher_model_id=model_id,
+                        )
+                    )  # fmt: skip
+            except NotReadyError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as threads:
+            deleting, using = threads.submit(delete), threads.submit(use)
+            assert (deleting.result(), using.result()) in {(True, False), (False, True)}
+        with served.database.read() as session:
+            job = session.scalar(select(Job).where(Job.teacher_model_id == model_id))
+            deleted_at = session.get_one(Model, model_id).deleted_at
+        assert (job is not None, deleted_at is not None) == (using.result(), deleting.result())
 
 
 def test_deleting_the_model_of_a_job_keeps_its_artifacts(served: ServiceUnderTest, tmp_path: Path) -> None:
