@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -144,6 +145,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         if operation is not None:
             _complete(operation, path, required_scopes(route))
     _hoist_definitions(document, schemas)
+    _name_problems(document)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
@@ -185,6 +187,19 @@ def _add(responses: dict[str, Any], *errors: type[ServiceError]) -> None:
 def _codes(response: dict[str, Any]) -> list[str]:
     parts = response["content"]["application/problem+json"]["schema"].get("allOf", [])
     return [code for part in parts for code in part.get("properties", {}).get("code", {}).get("enum", [])]
+
+
+def _name_problems(document: dict[str, Any]) -> None:
+    """Describes errors once, under their codes, instead of with every route that may meet them."""
+    named: dict[str, Any] = document["components"].setdefault("responses", {})
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                if "application/problem+json" not in response.get("content", {}):
+                    continue
+                name = ".".join([status, *sorted(re.findall(r"^`(.+?)`: ", response["description"], re.M))])
+                named.setdefault(name, response)
+                operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
 
 
 def _hoist_definitions(node: Any, schemas: dict[str, Any]) -> None:
