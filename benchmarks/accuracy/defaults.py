@@ -91,7 +91,7 @@ def variants() -> Iterator[tuple[str, str, TrainingSpec, MethodSpec]]:
         name = ", ".join(f"{field} {value}" for field, value in change.items())
         yield "fd_cmkd", name, plain, fd.model_copy(update=change)
     yield "logit_kd", "default", plain, LogitKDSpec()
-    for weight in (1.0, 2.0, 9.0):
+    for weight in (0.3, 2.0, 4.0):
         yield "logit_kd", f"weight {weight}", plain, LogitKDSpec(weight=weight)
     for temperature in (1.0, 2.0, 8.0):
         yield "logit_kd", f"temperature {temperature}", plain, LogitKDSpec(temperature=temperature)
@@ -126,7 +126,7 @@ def main() -> None:
         )
     with (options.out / "defaults.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["group", "variant", *USED, "mean", "minus_default", "standard_error"])
+        writer.writerow(["group", "variant", *USED, "mean", "minus_default", "standard_error", "seeds"])
         reference: dict[str, np.ndarray] = {}
         for group, name, training, method in variants():
             if options.group and group not in options.group:
@@ -158,7 +158,8 @@ def main() -> None:
                 difference.mean(),
                 difference.std(ddof=1) / len(difference) ** 0.5,
             ]
-            writer.writerow([group, name, *(f"{100 * value:.1f}" for value in row)])
+            seeds = f"{options.first_seed}-{options.first_seed + options.seeds - 1}"
+            writer.writerow([group, name, *(f"{100 * value:.1f}" for value in row), seeds])
             file.flush()
             print(group, name, [f"{100 * value:.1f}" for value in row], flush=True)
 
