@@ -18,6 +18,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
+from service import schema
 from service.app import create_app
 from service.auth import LOCAL_OWNER, create_key
 from service.context import Context
@@ -25,7 +26,6 @@ from service.db import Database
 from service.identifiers import new_id
 from service.server import Server
 from service.settings import Settings
-from service.tables import Table
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,9 @@ def make_settings(database_url: str, data_dir: Path, **settings: Any) -> Setting
 
 
 def prepare_database(settings: Settings) -> None:
-    """Creates the tables."""
+    """Creates folders and tables, as an installation does."""
     settings.make_folders()
-    database = Database(settings.resolved_database_url)
-    Table.metadata.create_all(database.engine.execution_options(fdkd_write=True))
-    database.close()
+    schema.migrate(settings.resolved_database_url)
 
 
 def make_key(database: Database, owner_id: str = LOCAL_OWNER, *scopes: str) -> str:
