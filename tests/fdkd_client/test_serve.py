@@ -78,6 +78,7 @@ def test_it_comes_and_goes(server: LocalServer, number: signal.Signals) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_of_a_job_it_goes_on_at_the_next_start(tmp_path: Path) -> None:
     """Within 10 seconds, with a checkpoint; and whoever watches sees the job through a restart."""
     first = LocalServer(tmp_path / "server")
