@@ -20,7 +20,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service import keys, openapi, schema
 from service.app import create_app
 from service.auth import LOCAL_OWNER, SCOPES
-from service.context import open_context
+from service.context import Context, open_context
 from service.db import Database
 from service.errors import NotFoundError
 from service.identifiers import is_id, new_id
@@ -71,17 +72,12 @@ def serve(options: argparse.Namespace, settings: Settings) -> NoReturn:
     if not settings.access_log:
         logging.getLogger("fdkd.access").setLevel(logging.WARNING)
     context = open_context(settings)
-    schema.require_current(context.database)
-    listener = _listen(options.host, options.port, options.fd)
-    host = listener.getsockname()[0] if listener.family in (socket.AF_INET, socket.AF_INET6) else None
-    if host is None or ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        keys.ensure_local_key(context)
-    elif not keys.has_active_key(context.database):
-        raise StartError(
-            f"refusing to listen on {host}, where others can connect, before there is a key: "
-            "make one with `python -m service keys create --name NAME`"
-        )
-    context.close()
+    try:
+        schema.require_current(context.database)
+        listener = _listen(options.host, options.port, options.fd)
+        _check_keys(context, listener)
+    finally:
+        context.close()
 
     def say_ready() -> None:
         _say(f"FDKD API listens on {_address(listener)}")
@@ -135,6 +131,18 @@ def print_openapi(options: argparse.Namespace, settings: Settings) -> None:
     sys.stdout.write(openapi.as_text(create_app(settings)))
 
 
+def _check_keys(context: Context, listener: socket.socket) -> None:
+    """Makes the local key, or refuses to listen where others can connect before anybody has one."""
+    host = listener.getsockname()[0] if listener.family in (socket.AF_INET, socket.AF_INET6) else None
+    if host is None or ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        keys.ensure_local_key(context)
+    elif not keys.has_active_key(context.database):
+        raise StartError(
+            f"refusing to listen on {host}, where others can connect, before there is a key: "
+            "make one with `python -m service keys create --name NAME`"
+        )
+
+
 def _listen(host: str, port: int, descriptor: int | None) -> socket.socket:
     if descriptor is not None:
         return socket.socket(fileno=descriptor)
@@ -155,19 +163,16 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _opened:  # noqa: N801 - reads as what it does
-    """The database, migrated, closed at the end."""
-
-    def __init__(self, settings: Settings) -> None:
-        settings.make_folders()
-        self._database = Database(settings.resolved_database_url)
-
-    def __enter__(self) -> Database:
-        schema.require_current(self._database)
-        return self._database
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Database]:
+    """The database, if its tables are those of this version."""
+    settings.make_folders()
+    database = Database(settings.resolved_database_url)
+    try:
+        schema.require_current(database)
+        yield database
+    finally:
+        database.close()
 
 
 def _say(text: str) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fdkd_core.errors import InputError, Problem, quote
@@ -89,7 +89,9 @@ class Page(Generic[L]):
     """Id of the last entry of the page before."""
     seal_key: bytes
 
-    def slice(self, statement: Select[Columns], column: InstrumentedAttribute[str]) -> Select[Columns]:
+    def slice(
+        self, statement: Select[Columns], column: InstrumentedAttribute[str] | ColumnElement[str]
+    ) -> Select[Columns]:
         """Narrows a statement to this page and one row more, which tells whether there is another."""
         if self.after is not None:
             statement = statement.where(column < self.after)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, bindparam, select
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
 from fdkd_core.errors import Problem
 from fdkd_core.spec import DistillSpec, TrainSpec
 from service.errors import NotFoundError, NotReadyError
-from service.identifiers import is_id
+from service.identifiers import Prefix, is_id
 from service.names import name_key
 from service.tables import Dataset, Model
 
 DATASET_POINTER = "/spec/dataset"
 TEACHER_POINTER = "/spec/teacher/model"
+
+What = Literal["dataset", "model"]
+_PREFIXES: dict[What, Prefix] = {"dataset": "ds", "model": "mdl"}
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,11 @@ def find_inputs(session: Session, owner_id: str, spec: DistillSpec | TrainSpec, 
         NotFoundError: There is no such dataset or model, or it is another owner's.
         NotReadyError: It is still being validated, was found invalid, or was deleted.
     """
+    dataset = _find(session, "dataset", owner_id, spec.dataset, hold=hold, pointer=DATASET_POINTER)
     teacher = spec.teacher.model if isinstance(spec, DistillSpec) else None
-    return Inputs(
-        _find(session, _datasets(owner_id, spec.dataset), hold, "dataset", DATASET_POINTER),
-        None
-        if teacher is None
-        else _find(session, _models(owner_id, teacher), hold, "model", TEACHER_POINTER),
-    )
+    if teacher is None:
+        return Inputs(dataset, None)
+    return Inputs(dataset, _find(session, "model", owner_id, teacher, hold=hold, pointer=TEACHER_POINTER))
 
 
 def hold_inputs(session: Session, owner_id: str, dataset_id: str, teacher_model_id: str | None) -> Inputs:
@@ -55,37 +57,40 @@ def hold_inputs(session: Session, owner_id: str, dataset_id: str, teacher_model_
     Raises:
         NotReadyError: One of them was deleted.
     """
-    return Inputs(
-        _find(session, _datasets(owner_id, dataset_id), True, "dataset", None),
-        None
-        if teacher_model_id is None
-        else _find(session, _models(owner_id, teacher_model_id), True, "model", None),
+    dataset = _find(session, "dataset", owner_id, dataset_id, hold=True)
+    if teacher_model_id is None:
+        return Inputs(dataset, None)
+    return Inputs(dataset, _find(session, "model", owner_id, teacher_model_id, hold=True))
+
+
+def _statement(table: SqlTable, is_named: bool, hold: bool) -> Select[Any]:
+    columns = table.c
+    statement = select(columns.id, columns.state, columns.deleted_at, columns.report).where(
+        columns.owner_id == bindparam("owner_id")
     )
+    if is_named:
+        statement = statement.where(columns.name_key == bindparam("reference"), columns.deleted_at.is_(None))
+    else:
+        statement = statement.where(columns.id == bindparam("reference"))
+    # Shared: jobs over one dataset do not wait for each other, only whoever deletes it waits for them.
+    return statement.with_for_update(read=True) if hold else statement
 
 
-def _datasets(owner_id: str, reference: str) -> Select[Any]:
-    statement = select(Dataset.id, Dataset.state, Dataset.deleted_at, Dataset.report).where(
-        Dataset.owner_id == owner_id
-    )
-    if is_id(reference, "ds"):
-        return statement.where(Dataset.id == reference)
-    return statement.where(Dataset.name_key == name_key(reference), Dataset.deleted_at.is_(None))
+# Made once: to build a statement anew takes longer than to run it.
+_STATEMENTS: dict[tuple[What, bool, bool], Select[Any]] = {
+    (what, is_named, hold): _statement(cast(SqlTable, table.__table__), is_named, hold)
+    for what, table in cast(dict[What, type[Dataset | Model]], {"dataset": Dataset, "model": Model}).items()
+    for is_named in (True, False)
+    for hold in (True, False)
+}
 
 
-def _models(owner_id: str, reference: str) -> Select[Any]:
-    statement = select(Model.id, Model.state, Model.deleted_at, Model.report).where(
-        Model.owner_id == owner_id
-    )
-    if is_id(reference, "mdl"):
-        return statement.where(Model.id == reference)
-    return statement.where(Model.name_key == name_key(reference), Model.deleted_at.is_(None))
-
-
-def _find(session: Session, statement: Select[Any], hold: bool, what: str, pointer: str | None) -> Row[Any]:
-    if hold:
-        # Shared: jobs over one dataset do not wait for each other, only whoever deletes it waits for them.
-        statement = statement.with_for_update(read=True)
-    row = session.execute(statement).one_or_none()
+def _find(
+    session: Session, what: What, owner_id: str, reference: str, *, hold: bool, pointer: str | None = None
+) -> Row[Any]:
+    is_named = not is_id(reference, _PREFIXES[what])
+    wanted = {"owner_id": owner_id, "reference": name_key(reference) if is_named else reference}
+    row = session.execute(_STATEMENTS[what, is_named, hold], wanted).one_or_none()
     if row is None:
         detail = f"There is no such {what}, or it is not yours."
         raise NotFoundError(detail, problems=[Problem("not_found", detail, pointer)])

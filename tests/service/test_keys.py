@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from service_fixtures import ServiceUnderTest, authorization, make_app
 from sqlalchemy import delete, func, select, update
 
 from service import keys
+from service.__main__ import main
 from service.auth import LOCAL_OWNER, create_key, hash_key
 from service.context import Context, open_context
 from service.db import Database, db_now
@@ -171,48 +171,62 @@ def test_two_folders_over_one_database_have_a_key_each(
     assert is_good(service, there)
 
 
-def run(database_url: str, data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"FDKD_DATABASE_URL": database_url, "FDKD_DATA_DIR": str(data_dir)}
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+@dataclass
+class Ran:
+    code: int
+    said: str
+    complaint: str
 
 
-def test_keys_on_the_command_line(database_url: str, tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    early = run(database_url, folder, "keys", "create", "--name", "early")
-    assert early.returncode == 1
-    assert "python -m service migrate" in early.stderr
-    assert run(database_url, folder, "migrate").returncode == 0
+@pytest.fixture
+def run(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ran]]:
+    """`python -m service` in this process, which is the same but for a second of imports each time."""
+    monkeypatch.setenv("FDKD_DATABASE_URL", database_url)
+    monkeypatch.setenv("FDKD_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("service.__main__.configure_logging", lambda: None)
+    mask = os.umask(0o077)
 
-    made = run(
-        database_url, folder, "keys", "create", "--name", "ci\x1b[2J", "--scope", "read", "--owner", "new"
-    )
-    assert made.returncode == 0
-    assert KEY.fullmatch(made.stdout.strip()), "standard output holds the key and nothing else"
-    key = made.stdout.strip()
-    assert key not in made.stderr
+    def command(*arguments: str) -> Ran:
+        try:
+            code = main(arguments)
+        except SystemExit as error:  # argparse
+            code = int(str(error.code))
+        return Ran(code, *capsys.readouterr())
 
-    listed = run(database_url, folder, "keys", "ls")
-    assert key not in listed.stdout
-    assert hash_key(key) not in listed.stdout
-    (row,) = listed.stdout.splitlines()
+    yield command
+    os.umask(mask)
+
+
+def test_keys_on_the_command_line(run: Callable[..., Ran]) -> None:
+    early = run("keys", "create", "--name", "early")
+    assert early.code == 1
+    assert "python -m service migrate" in early.complaint
+    assert run("migrate").code == 0
+
+    made = run("keys", "create", "--name", "ci\x1b[2J", "--scope", "read", "--owner", "new")
+    assert made.code == 0
+    key = made.said.strip()
+    assert KEY.fullmatch(key), "standard output holds the key and nothing else"
+    assert key not in made.complaint
+
+    listed = run("keys", "ls").said
+    assert key not in listed
+    assert hash_key(key) not in listed
+    (row,) = listed.splitlines()
     key_id, owner, scopes, _, state, name = row.split("\t")
     assert (scopes, state, name) == ("read", "active", "ci\\x1b[2J")
     assert owner.startswith("own_")
     assert owner != LOCAL_OWNER
 
-    assert run(database_url, folder, "keys", "revoke", key_id).returncode == 0
-    assert run(database_url, folder, "keys", "revoke", key_id).returncode == 0
-    assert run(database_url, folder, "keys", "ls").stdout.split("\t")[4] == "revoked"
-    unknown = run(database_url, folder, "keys", "revoke", "key_nothing")
-    assert (unknown.returncode, unknown.stdout) == (1, "")
-    assert run(database_url, folder, "keys", "create", "--name", "x", "--owner", "me").returncode == 1
-    assert run(database_url, folder, "keys", "create", "--name", "x", "--scope", "admin").returncode == 2
+    assert run("keys", "revoke", key_id).code == 0
+    assert run("keys", "revoke", key_id).code == 0
+    assert run("keys", "ls").said.split("\t")[4] == "revoked"
+    unknown = run("keys", "revoke", "key_nothing")
+    assert (unknown.code, unknown.said) == (1, "")
+    assert run("keys", "create", "--name", "x", "--owner", "me").code == 1
+    assert run("keys", "create", "--name", "x", "--scope", "admin").code == 2
 
 
 def test_a_later_revocation_does_not_move_the_first(database_url: str, tmp_path: Path) -> None:
