@@ -44,9 +44,8 @@ def dataset_view(dataset: Dataset) -> Group:
     if isinstance(report.get("classes"), list):
         facts.add_row("classes", _listed(report["classes"]))
     if isinstance(report.get("splits"), dict):
-        rows = (
-            f"{plain(name)} {split['rows']:,}" for name, split in report["splits"].items() if "rows" in split
-        )
+        splits = sorted(report["splits"].items(), key=lambda item: _SPLITS.get(item[0], len(_SPLITS)))
+        rows = (f"{plain(name)} {split['rows']:,}" for name, split in splits if "rows" in split)
         facts.add_row("rows", ", ".join(rows))
     parts: list[RenderableType] = [facts]
     if isinstance(report.get("modalities"), dict) and report["modalities"]:

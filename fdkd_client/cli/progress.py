@@ -83,7 +83,7 @@ class JobProgress(_Display):
 
     def _move(self, job: Job) -> None:
         if self._task is None:
-            self._task = self.progress.add_task("", total=None, figures="")
+            self._task = self.progress.add_task(styled_state(job.state), total=None, figures="")
         progress = job.progress
         if job.state != "running" or progress is None or progress.step is None or not progress.total_steps:
             self.progress.update(self._task, description=styled_state(job.state), total=None, figures="")

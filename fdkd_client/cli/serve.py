@@ -77,7 +77,7 @@ def create_key(
     ] = None,
     owner: Annotated[
         str | None,
-        typer.Option(help="Who owns what it creates; by default the local user.", show_default=False),
+        typer.Option(help="Who owns what it creates: an id, or `new`; by default you.", show_default=False),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
