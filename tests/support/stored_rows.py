@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from service.auth import LOCAL_OWNER
 from service.db import Database
-from service.identifiers import new_id
+from service.identifiers import Prefix, new_id
 from service.names import name_key
 from service.tables import Artifact, Dataset, Job, Model
 
 
+def later_id(prefix: Prefix) -> str:
+    """An id that sorts behind all that were made before; those of one millisecond come in any order."""
+    time.sleep(0.002)
+    return new_id(prefix)
+
+
 def insert_dataset(database: Database, name: str, owner_id: str = LOCAL_OWNER, **columns: Any) -> str:
-    dataset_id = new_id("ds")
+    dataset_id = later_id("ds")
     values: dict[str, Any] = {
         "id": dataset_id, "owner_id": owner_id, "name": name, "name_key": name_key(name), "format": "zip",
         "state": "ready", "size_bytes": 1, "sha256": "0" * 64,
@@ -24,7 +31,7 @@ def insert_dataset(database: Database, name: str, owner_id: str = LOCAL_OWNER, *
 
 
 def insert_model(database: Database, name: str, owner_id: str = LOCAL_OWNER, **columns: Any) -> str:
-    model_id = new_id("mdl")
+    model_id = later_id("mdl")
     values: dict[str, Any] = {
         "id": model_id, "owner_id": owner_id, "name": name, "name_key": name_key(name), "state": "ready",
         "source": "upload", "format": "bundle", "architecture": {"name": "mlp"}, "size_bytes": 1,
