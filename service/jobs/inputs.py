@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 from sqlalchemy import Row, Select, bindparam, select
@@ -13,6 +14,7 @@ from fdkd_core.errors import Problem
 from fdkd_core.spec import DistillSpec, TrainSpec
 from service.errors import NotFoundError, NotReadyError
 from service.identifiers import Prefix, is_id
+from service.jobs.waiting import NUM_WAITING
 from service.names import name_key
 from service.tables import Dataset, Model
 
@@ -30,50 +32,59 @@ class Inputs:
     dataset: Row[Any]
     teacher: Row[Any] | None
 
+    @property
+    def num_waiting(self) -> int:
+        """Jobs of the owner that wait already, up to the limit; it came with the dataset."""
+        count: int = self.dataset.num_waiting
+        return count
 
-def find_inputs(session: Session, owner_id: str, spec: DistillSpec | TrainSpec, *, hold: bool) -> Inputs:
+
+def find_inputs(
+    session: Session, owner_id: str, spec: DistillSpec | TrainSpec, *, max_waiting: int, hold: bool
+) -> Inputs:
     """Looks up what a spec names, by id or by name.
 
     Args:
         session: Of `Database.write()` when `hold`.
         owner_id: Whose they must be.
         spec: The job.
+        max_waiting: Where to stop counting jobs that wait.
         hold: Keep them from being deleted until the transaction ends.
 
     Raises:
         NotFoundError: There is no such dataset or model, or it is another owner's.
         NotReadyError: It is still being validated, was found invalid, or was deleted.
     """
-    dataset = _find(session, "dataset", owner_id, spec.dataset, hold=hold, pointer=DATASET_POINTER)
+    find = partial(_find, session, owner_id, max_waiting, hold)
+    dataset = find("dataset", spec.dataset, DATASET_POINTER)
     teacher = spec.teacher.model if isinstance(spec, DistillSpec) else None
-    if teacher is None:
-        return Inputs(dataset, None)
-    return Inputs(dataset, _find(session, "model", owner_id, teacher, hold=hold, pointer=TEACHER_POINTER))
+    return Inputs(dataset, None if teacher is None else find("model", teacher, TEACHER_POINTER))
 
 
-def hold_inputs(session: Session, owner_id: str, dataset_id: str, teacher_model_id: str | None) -> Inputs:
+def hold_inputs(
+    session: Session, owner_id: str, dataset_id: str, teacher_model_id: str | None, *, max_waiting: int
+) -> Inputs:
     """Holds the inputs of a job that is to be repeated.
 
     Raises:
         NotReadyError: One of them was deleted.
     """
-    dataset = _find(session, "dataset", owner_id, dataset_id, hold=True)
-    if teacher_model_id is None:
-        return Inputs(dataset, None)
-    return Inputs(dataset, _find(session, "model", owner_id, teacher_model_id, hold=True))
+    find = partial(_find, session, owner_id, max_waiting, True)
+    return Inputs(find("dataset", dataset_id), find("model", teacher_model_id) if teacher_model_id else None)
 
 
 def _statement(table: SqlTable, is_named: bool, hold: bool) -> Select[Any]:
     columns = table.c
-    statement = select(columns.id, columns.state, columns.deleted_at, columns.report).where(
-        columns.owner_id == bindparam("owner_id")
-    )
+    statement = select(columns.id, columns.state, columns.deleted_at, columns.report)
+    if table.name == "datasets":  # every job has one
+        statement = statement.add_columns(NUM_WAITING.label("num_waiting"))
+    statement = statement.where(columns.owner_id == bindparam("owner_id"))
     if is_named:
         statement = statement.where(columns.name_key == bindparam("reference"), columns.deleted_at.is_(None))
     else:
         statement = statement.where(columns.id == bindparam("reference"))
     # Shared: jobs over one dataset do not wait for each other, only whoever deletes it waits for them.
-    return statement.with_for_update(read=True) if hold else statement
+    return statement.with_for_update(read=True, of=table) if hold else statement
 
 
 # Made once: to build a statement anew takes longer than to run it.
@@ -86,10 +97,21 @@ _STATEMENTS: dict[tuple[What, bool, bool], Select[Any]] = {
 
 
 def _find(
-    session: Session, what: What, owner_id: str, reference: str, *, hold: bool, pointer: str | None = None
+    session: Session,
+    owner_id: str,
+    max_waiting: int,
+    hold: bool,
+    what: What,
+    reference: str,
+    pointer: str | None = None,
 ) -> Row[Any]:
     is_named = not is_id(reference, _PREFIXES[what])
-    wanted = {"owner_id": owner_id, "reference": name_key(reference) if is_named else reference}
+    wanted: dict[str, Any] = {
+        "owner_id": owner_id,
+        "reference": name_key(reference) if is_named else reference,
+    }
+    if what == "dataset":
+        wanted["at_most"] = max_waiting
     row = session.execute(_STATEMENTS[what, is_named, hold], wanted).one_or_none()
     if row is None:
         detail = f"There is no such {what}, or it is not yours."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Integer, Row, bindparam, func, insert, select
+from sqlalchemy import ColumnElement, Row, bindparam, insert, select
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
@@ -14,7 +14,6 @@ from service.identifiers import is_id
 from service.jobs.schemas import HistoryQuery, JobQuery, MetricQuery
 from service.jobs.states import JobState
 from service.jobs.transitions import record_event
-from service.locks import lock_number
 from service.pagination import Page
 from service.tables import Job, JobEvent, JobLog, JobMetric, Model
 
@@ -34,15 +33,6 @@ READ = tuple(
 
 _SHOW = select(*READ).where(_JOBS.c.id == bindparam("job_id"), _JOBS.c.owner_id == bindparam("owner_id"))
 _INSERT = insert(_JOBS).returning(*READ)
-_COUNT_QUEUED = select(func.count()).select_from(
-    select(_JOBS.c.id)
-    .where(_JOBS.c.owner_id == bindparam("owner_id"), _JOBS.c.state == JobState.QUEUED)
-    .limit(bindparam("up_to", type_=Integer))
-    .subquery()
-)
-
-COUNT_MARGIN = 200
-"""Below the limit of waiting jobs by so many, they are counted without keeping others from adding to them."""
 
 
 def show(session: Session, owner_id: str, job_id: str) -> Row[Any]:
@@ -124,21 +114,6 @@ def insert_job(session: Session, **values: Any) -> Row[Any]:
     job = session.execute(_INSERT, {"state": JobState.QUEUED, **values}).one()
     record_event(session, job.id, 0, "job.queued")
     return job
-
-
-def count_queued(session: Session, owner_id: str, limit: int) -> int:
-    """Counts the jobs of an owner that wait, up to `limit`; exact where the count is near it.
-
-    A count near the limit keeps other transactions of this owner from counting until this one ends, so that
-    of many that come at once no more pass than there is room for.
-    """
-    who = {"owner_id": owner_id, "up_to": limit}
-    count: int = session.execute(_COUNT_QUEUED, who).scalar_one()
-    if count + COUNT_MARGIN < limit or session.get_bind().dialect.name != "postgresql":
-        return count
-    session.execute(select(func.pg_advisory_xact_lock(lock_number("queued", owner_id))))
-    count = session.execute(_COUNT_QUEUED, who).scalar_one()
-    return count
 
 
 def events(session: Session, job_id: str, query: HistoryQuery) -> Sequence[Row[Any]]:

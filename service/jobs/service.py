@@ -12,7 +12,7 @@ from service import failpoints, idempotency
 from service.auth import Caller
 from service.context import Context
 from service.db import db_now
-from service.errors import NotTerminalError, QueueFullError, TerminalStateError
+from service.errors import NotTerminalError, TerminalStateError
 from service.idempotency import Intent, Made
 from service.identifiers import new_id
 from service.jobs import repository, transitions
@@ -21,13 +21,11 @@ from service.jobs.inputs import find_inputs, hold_inputs
 from service.jobs.schemas import HistoryQuery, JobBody, JobQuery
 from service.jobs.states import TERMINAL, JobEventType, JobState
 from service.jobs.submission import check_inputs, read_submission, student_parameters
+from service.jobs.waiting import check_room
 from service.pagination import Page
 from service.tables import Job
 
 H = TypeVar("H", bound=HistoryQuery)
-
-RETRY_AFTER_S = 30
-"""When the queue is full: about as long as a short job takes."""
 
 
 def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> Made:
@@ -41,13 +39,13 @@ def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> 
         ConflictError, InvalidRequestError: See `idempotency.recall`.
     """
     submission = read_submission(body)
-    job_id = new_id("job")
+    job_id, limit = new_id("job"), context.settings.max_queued_jobs
     intent = Intent.of(caller.owner_id, "POST /v1/jobs", key, body.model_dump()) if key is not None else None
 
     def make(session: Session) -> Row[Any]:
-        inputs = find_inputs(session, caller.owner_id, submission.spec, hold=True)
+        inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=True)
         check_inputs(submission, inputs)
-        _check_queue(context, session, caller)
+        check_room(session, caller.owner_id, inputs.num_waiting, limit)
         return repository.insert_job(
             session,
             id=job_id,
@@ -76,10 +74,11 @@ def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
         Exception: What `submit` would raise now.
     """
     submission = read_submission(body)
+    limit = context.settings.max_queued_jobs
     with context.database.read() as session:
-        inputs = find_inputs(session, caller.owner_id, submission.spec, hold=False)
+        inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=False)
         check_inputs(submission, inputs)
-        _check_queue(context, session, caller)
+        check_room(session, caller.owner_id, inputs.num_waiting, limit)
     return {
         "valid": True,
         "spec": submission.document,
@@ -102,14 +101,16 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         ConflictError, InvalidRequestError: See `idempotency.recall`.
     """
     repository.require_id(job_id)
-    new_job_id = new_id("job")
+    new_job_id, limit = new_id("job"), context.settings.max_queued_jobs
     intent = Intent.of(caller.owner_id, f"POST /v1/jobs/{job_id}/retry", key, {}) if key is not None else None
 
     def make(session: Session) -> Row[Any]:
         old = repository.lock(session, caller.owner_id, job_id)
         _check_ended_badly(old)
-        hold_inputs(session, caller.owner_id, old.dataset_id, old.teacher_model_id)
-        _check_queue(context, session, caller)
+        inputs = hold_inputs(
+            session, caller.owner_id, old.dataset_id, old.teacher_model_id, max_waiting=limit
+        )
+        check_room(session, caller.owner_id, inputs.num_waiting, limit)
         return repository.insert_job(
             session,
             id=new_job_id,
@@ -209,15 +210,6 @@ def _make_once(
         if intent is not None:
             idempotency.remember(session, intent, made, context.settings.idempotency_expiry_s)
     return made
-
-
-def _check_queue(context: Context, session: Session, caller: Caller) -> None:
-    limit = context.settings.max_queued_jobs
-    if repository.count_queued(session, caller.owner_id, limit) >= limit:
-        raise QueueFullError(
-            f"{limit} jobs are waiting already; come back when some have begun.",
-            headers={"Retry-After": str(RETRY_AFTER_S)},
-        )
 
 
 def _check_ended_badly(job: Job) -> None:

@@ -305,14 +305,14 @@ def test_a_dataset_that_a_job_is_about_to_use_cannot_be_changed(
 
     document = load_spec(spec(teacher={"modality": "image", "model": "teacher"}))
     with api.database.write() as session:
-        find_inputs(session, LOCAL_OWNER, document, hold=True)
+        find_inputs(session, LOCAL_OWNER, document, max_waiting=9, hold=True)
         for table, row_id in (("datasets", dataset_id), ("models", model_id)):
             with pytest.raises(OperationalError, match="lock timeout"):
                 delete(table, row_id)
         # Another job over the same inputs need not wait.
         with api.database.write() as other:
             other.execute(text("SET LOCAL lock_timeout = '100ms'"))
-            find_inputs(other, LOCAL_OWNER, document, hold=True)
+            find_inputs(other, LOCAL_OWNER, document, max_waiting=9, hold=True)
 
 
 def test_a_broker_that_is_down_holds_up_no_job(database_url: str, tmp_path: Path) -> None:
