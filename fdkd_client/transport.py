@@ -35,7 +35,8 @@ CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 10.0
-_LONGEST_RETRY_AFTER_S = 60.0
+LONGEST_PAUSE_S = 30.0
+"""Told to come back later than that, it is the caller who decides."""
 _REPEATABLE_METHODS = {"GET", "HEAD", "DELETE"}
 _PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
 
@@ -134,9 +135,10 @@ class Transport:
             if method == "DELETE" and attempt > 1 and response.status_code == 404:
                 return response  # an earlier try did it, and only its answer was lost
             error_ = api_error(response)
-            if attempt == tries or not _may_pass(error_, is_repeatable):
+            pause_s = _retry_after_s(response) or backoff_s(attempt)
+            if attempt == tries or pause_s > LONGEST_PAUSE_S or not _may_pass(error_, is_repeatable):
                 raise error_
-            time.sleep(_retry_after_s(response) or backoff_s(attempt))
+            time.sleep(pause_s)
         raise AssertionError("not reached")
 
     def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -244,7 +246,7 @@ def _may_pass(error: APIError, is_repeatable: bool) -> bool:
 
 
 def _retry_after_s(response: httpx2.Response) -> float | None:
-    """What `Retry-After` asks for in seconds, with a little jitter, within reason."""
+    """What `Retry-After` asks for in seconds, with a little jitter."""
     text = response.headers.get("retry-after", "")
     if text.isdigit():
         seconds = float(text[:6])
@@ -253,7 +255,7 @@ def _retry_after_s(response: httpx2.Response) -> float | None:
             seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
         except ValueError:
             return None
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S) + random.random() * 0.2  # noqa: S311 - jitter
+    return max(seconds, 0.0) + random.random() * 0.2  # noqa: S311 - jitter
 
 
 def _given(params: Params | None) -> dict[str, str | int]:

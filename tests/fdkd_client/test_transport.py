@@ -136,6 +136,15 @@ def test_a_date_to_come_back_at(scripted: ScriptedServer, client: Client) -> Non
     assert client.jobs.get("job_1").id == "job_1"
 
 
+def test_told_to_come_back_much_later_it_says_so(scripted: ScriptedServer, client: Client) -> None:
+    busy = problem(429, "queue_full")
+    busy.headers["Retry-After"] = "3600"
+    scripted.on("GET", "/v1/jobs/job_1", busy, Answer(200, JOB))
+    with pytest.raises(fdkd_client.BusyError):
+        client.jobs.get("job_1")
+    assert len(scripted.requests) == 1
+
+
 def test_it_gives_up_in_the_end(scripted: ScriptedServer, client: Client) -> None:
     scripted.on("GET", "/v1/jobs/job_1", problem(503, "unavailable"))
     with pytest.raises(fdkd_client.ServerError):
