@@ -16,10 +16,6 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from fdkd_core.atomic_files import sha256_file
-from fdkd_core.bundle import load_bundle
-from fdkd_core.bundle.config import Manifest
-from fdkd_core.bundle.folder import WEIGHTS
-from fdkd_core.bundle.report import bundle_report
 from fdkd_core.errors import StorageError
 from fdkd_core.spec.result import RunResult
 from service.db import db_now
@@ -161,6 +157,8 @@ def write_zip(folder: Path, target: Path) -> None:
 
 def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
     """Name, file and expected SHA-256 of each artifact; a bundle's are those that its maker wrote down."""
+    from fdkd_core.bundle.config import Manifest  # see _describe
+
     for name in _RUN_FILES:
         yield name, out / name, sha256_file(out / name)
     for role in _ROLES:
@@ -177,6 +175,11 @@ def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def _describe(folder: Path, storage_key: str) -> dict[str, Any]:
+    # Not above: numpy and the decoders are a third of a worker's start and memory; an idle one needs neither.
+    from fdkd_core.bundle import load_bundle
+    from fdkd_core.bundle.folder import WEIGHTS
+    from fdkd_core.bundle.report import bundle_report
+
     bundle = load_bundle(folder)
     assert bundle.manifest is not None  # read by _sources
     files = bundle.manifest.files
