@@ -76,6 +76,7 @@ class Run:
         self.out.mkdir(exist_ok=True)
         if (self.out / "result.json").exists():
             return 0
+        self.plan.reach("restore")
         self.say("run_started", phases=[{"name": "student", "total_steps": self.steps}])
         step, link = self.restore()
         self.say("phase_started", phase="student", step=step, total_steps=self.steps, resumed=step > 0)

@@ -6,7 +6,7 @@
     steps=30 step_s=0.05     for the scripted trainer: how many steps, and how long each takes
 
 Verbs: kill, segv, raise, oom (needs a limit below 16 GiB), hang, deaf (hangs and does not hear SIGTERM),
-exit4 (says that the disk is full).
+exit4 (says that the disk is full), foreign (says that the checkpoints are of another run, if there are any).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fdkd_core.errors import StorageError
+from fdkd_core.errors import CheckpointError, StorageError
 
-_VERB = re.compile(r"(kill|segv|raise|oom|hang|deaf|exit4)@([a-z]+(?::\d+)?)(?:#(\d+))?")
+_VERB = re.compile(r"(kill|segv|raise|oom|hang|deaf|exit4|foreign)@([a-z]+(?::\d+)?)(?:#(\d+))?")
 
 
 @dataclass
@@ -48,6 +48,8 @@ class Plan:
                 raise RuntimeError("planned by the test")
             case "oom":
                 bytearray(16 << 30)
+            case "foreign" if Path("out/work").exists():
+                raise CheckpointError("planned by the test")
             case "exit4":
                 raise StorageError("planned by the test")
             case "deaf":

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
+from own_redis import OwnRedis
 from scripted_trainer import chain
 from worker_rig import Rig, running
 
@@ -24,47 +21,11 @@ LONG_S = 600
 """An interval at which a worker does not look by itself during a test."""
 
 
-@dataclass
-class OwnRedis:
-    """A Redis that a test may kill."""
-
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no"],
-            stdout=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
-        with closing(redis.Redis(port=self.port)) as client:
-            deadline = time.monotonic() + 10
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.02)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
 @pytest.fixture
 def own_redis(redis_url: str) -> Iterator[OwnRedis]:
     """Skipped, or failed, where there is no Redis at all."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        server = OwnRedis(free.getsockname()[1])
-    server.start()
-    yield server
-    server.kill()
+    with OwnRedis.on_a_free_port() as server:
+        yield server
 
 
 def wait_until_ready(rig: Rig, count: int) -> None:

@@ -66,10 +66,10 @@ def test_a_job_that_still_loads_its_data_is_ended_at_once(rig: Rig, small_data: 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_job_whose_worker_is_gone_is_cancelled_with_its_lease(
-    both_rig: Rig, small_data: Path, number: signal.Signals
+    make_rig: Callable[..., Rig], postgresql_url: str, small_data: Path, number: signal.Signals
 ) -> None:
     """Frozen or killed: the sweep of another worker ends the job, its trainer ends by itself."""
-    rig = both_rig
+    rig = make_rig(postgresql_url)
     job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=1000 step_s=0.05")
     lost = rig.start_worker(stop_grace_s=0.5)
     wait_for_step(rig, job_id, 3)

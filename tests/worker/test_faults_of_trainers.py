@@ -125,6 +125,20 @@ def test_a_trainer_that_hangs_at_the_same_step_twice_fails_its_job(
     assert job.attempt == 2
 
 
+def test_checkpoints_of_another_run_are_left_behind(rig: Rig, small_data: Path) -> None:
+    """The attempt starts over instead of failing for what is not its user's fault (F21)."""
+    job_id = rig.add_job(rig.add_dataset(small_data), plan="kill@student:5#1 foreign@restore#2")
+    with running(rig.start_worker()):
+        job = rig.wait_for_end(job_id, "succeeded")
+    assert rig.fired(job_id) == ["kill@student:5", "foreign@restore", "foreign@restore"]
+    (warning,) = rig.events(job_id, "job.warning")
+    assert "starts over: planned by the test" in warning.data["message"]
+    assert (warning.attempt, job.attempt) == (2, 2)
+    began = [what for _, attempt, _, what in rig.trace() if attempt == 2 and "from" in what]
+    assert began == ["student from 0"]
+    assert link(rig, job_id) == chain(STEPS)
+
+
 def test_a_full_disk_is_said_and_can_be_retried(rig: Rig, small_data: Path) -> None:
     dataset_id = rig.add_dataset(small_data)
     job_id = rig.add_job(dataset_id, plan="exit4@student:5")

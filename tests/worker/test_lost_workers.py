@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from scripted_trainer import chain
-from worker_rig import MISBEHAVING, SCRIPTED, Rig, WorkerUnderTest, is_alive, running
+from worker_rig import Rig, WorkerUnderTest, is_alive, running
 
 from service.jobs.states import JobState
 
@@ -53,10 +51,18 @@ def test_a_killed_worker_takes_its_trainer_along_and_loses_no_job(both_rig: Rig,
     rig.require_clean_history([job_id])
 
 
-@pytest.mark.parametrize("with_trainer", [False, True])
-def test_a_frozen_worker_is_fenced_when_it_wakes(both_rig: Rig, small_data: Path, with_trainer: bool) -> None:
-    """Frozen for 2.5 leases, alone or with its trainer, which ends by itself when it hears no pulse."""
-    rig = both_rig
+def test_a_frozen_worker_is_fenced_when_it_wakes(both_rig: Rig, small_data: Path) -> None:
+    """Frozen for 2.5 leases; its trainer, which is not, ends by itself when it hears no pulse."""
+    freeze(both_rig, small_data, with_trainer=False)
+
+
+def test_a_worker_and_a_trainer_that_are_frozen_together_end_when_they_wake(
+    make_rig: Callable[..., Rig], postgresql_url: str, small_data: Path
+) -> None:
+    freeze(make_rig(postgresql_url), small_data, with_trainer=True)
+
+
+def freeze(rig: Rig, small_data: Path, *, with_trainer: bool) -> None:
     job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=60 step_s=0.05")
     frozen = rig.start_worker(stop_grace_s=0.5)
     wait_for_step(rig, job_id, 5)
@@ -108,14 +114,14 @@ def test_a_stopped_worker_gives_its_job_back(both_rig: Rig, small_data: Path) ->
 
 
 def test_a_deploy_at_any_moment(rig: Rig, small_data: Path) -> None:
-    """Twenty workers one after the other, each told to stop at a random moment of its life."""
+    """Six workers one after the other, each told to stop at a random moment of its life."""
     seed = random.randrange(2**32)
     print("seed", seed)
     moments = random.Random(seed)
     jobs = [rig.add_job(rig.add_dataset(small_data), plan="steps=40 step_s=0.02") for _ in range(3)]
-    for _ in range(20):
+    for _ in range(6):
         worker = rig.start_worker()
-        time.sleep(moments.uniform(0.3, 1.2))
+        time.sleep(moments.uniform(0.5, 2))
         assert worker.stop() in (0, -signal.SIGTERM), worker.log
     with running(rig.start_worker()):
         for job_id in jobs:
@@ -126,26 +132,6 @@ def test_a_deploy_at_any_moment(rig: Rig, small_data: Path) -> None:
     rig.require_clean_history(jobs)
 
 
-@pytest.mark.slow
-def test_a_real_job_survives_killed_and_stopped_workers(
-    rig: Rig, small_data: Path, undisturbed: Path
-) -> None:
-    job_id = rig.add_job(rig.add_dataset(small_data), plan="a long enough name")
-    for attempt, number, phase in ((1, signal.SIGKILL, "teacher"), (2, signal.SIGTERM, "student")):
-        worker = rig.start_worker(MISBEHAVING)
-        begun = f"{job_id} {attempt} \\d+ {phase} from"
-        rig.wait(lambda begun=begun: re.search(begun, rig.trace_text()), what=phase)
-        worker.send(number)
-        worker.process.wait(20)
-    with running(rig.start_worker(MISBEHAVING)):
-        job = rig.wait_for_end(job_id, "succeeded")
-    expected = json.loads((undisturbed / "result.json").read_text())
-    assert job.result is not None
-    assert job.result["student"]["weights_sha256"] == expected["student"]["weights_sha256"]
-    assert job.losses == 1
-    rig.require_clean_history([job_id])
-
-
 def test_a_storm_of_kills(make_rig: Callable[..., Rig], small_data: Path) -> None:
     """Workers killed at random while two are always there; every job ends with the right result."""
     seed = random.randrange(2**32)
@@ -153,23 +139,23 @@ def test_a_storm_of_kills(make_rig: Callable[..., Rig], small_data: Path) -> Non
     chance = random.Random(seed)
     rig = make_rig(max_attempts=50, lease_s=1.5)
     dataset_id = rig.add_dataset(small_data)
-    jobs = [rig.add_job(dataset_id, plan="steps=12 step_s=0.04") for _ in range(12)]
+    jobs = [rig.add_job(dataset_id, plan="steps=12 step_s=0.04") for _ in range(8)]
     alive: list[WorkerUnderTest] = []
     kills = 0
     deadline = time.monotonic() + 120
     while any(rig.job(job_id).state in ("queued", "running") for job_id in jobs):
         assert time.monotonic() < deadline, rig.report()
         while len(alive) < 2:
-            alive.append(rig.start_worker(SCRIPTED))
-        time.sleep(chance.uniform(0.3, 1.5))
-        if kills < 8:
+            alive.append(rig.start_worker())
+        time.sleep(chance.uniform(0.8, 2))
+        if kills < 4:
             victim = alive.pop(0)
             pids = [victim.process.pid, *(process.pid for process in victim.trainers())]
             os.kill(chance.choice(pids), signal.SIGKILL)
             kills += 1
             if victim.process.poll() is None:
                 alive.append(victim)
-    assert kills >= 3
+    assert kills == 4
     for job_id in jobs:
         assert rig.job(job_id).state == "succeeded"
         assert link(rig, job_id) == chain(12)

@@ -45,10 +45,7 @@ def add_weights(rig: Rig, undisturbed: Path, **changes: Any) -> str:
     )
 
 
-def test_good_uploads_become_ready(
-    both_rig: Rig, small_data: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    rig = both_rig
+def test_good_uploads_become_ready(rig: Rig, small_data: Path, undisturbed: Path, tmp_path: Path) -> None:
     archive = tmp_path / "bundle.zip"
     write_zip(undisturbed / "student", archive)
     dataset_id = rig.add_dataset(small_data, state="validating")
@@ -82,9 +79,9 @@ def test_good_uploads_become_ready(
 
 
 def test_bad_uploads_become_invalid_with_every_problem(
-    both_rig: Rig, small_data: Path, undisturbed: Path, tmp_path: Path
+    make_rig: Callable[..., Rig], postgresql_url: str, small_data: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    rig = both_rig
+    rig = make_rig(postgresql_url)
     unlabelled = tmp_path / "unlabelled.npz"
     np.savez(unlabelled, wave=np.zeros((4, 24, 2), np.float32))
     cut = tmp_path / "cut.zip"

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from small_job import STEPS_PER_PHASE, small_spec
+from sqlalchemy import update
 from worker_rig import REAL, Rig, running
 
 from fdkd_core.bundle import load_bundle
 from fdkd_core.spec.result import RunResult
+from service.tables import Model
+from worker.inputs import fetch_inputs, find_inputs
 
 
 def weights(folder: Path) -> str:
@@ -86,42 +89,47 @@ def test_a_job_becomes_a_student(both_rig: Rig, small_data: Path, undisturbed: P
     assert worker.trainers() == []
 
 
-def test_a_trained_teacher_teaches_the_next_job(rig: Rig, small_data: Path, undisturbed: Path) -> None:
-    """As a model of a job, which is a folder, and as bare weights, whose architecture the row knows."""
-    dataset_id = rig.add_dataset(small_data)
-    bundle_id = rig.add_model(undisturbed / "teacher" / "model.safetensors", format="bundle", state="ready")
-    for path in (undisturbed / "teacher").iterdir():
-        rig.context.storage.put(f"models/{bundle_id}/bundle/{path.name}", path)
-    set_storage_key(rig, bundle_id, f"models/{bundle_id}/bundle")
-    config = json.loads((undisturbed / "teacher" / "config.json").read_text())
-    weights_id = rig.add_model(
-        undisturbed / "teacher" / "model.safetensors",
-        format="safetensors", architecture=config["architecture"], state="ready",
-    )  # fmt: skip
-    training = {"epochs": 1, "batch_size": 16}
-    jobs = {}
-    for model_id in (bundle_id, weights_id):
-        spec = small_spec(
-            teacher={"modality": "clean", "model": model_id},
-            training=training,
-            controls={"no_teacher": False},
-        )
-        jobs[model_id] = rig.add_job(dataset_id, spec, teacher_model_id=model_id)
-    with running(rig.start_worker(REAL)):
-        ended = {model_id: rig.wait_for_end(job_id, "succeeded") for model_id, job_id in jobs.items()}
-    results = [job.result for job in ended.values() if job.result is not None]
-    assert [result["teacher"]["epochs"] for result in results] == [0, 0]
-    assert results[0]["student"]["weights_sha256"] == results[1]["student"]["weights_sha256"]
-    assert set(rig.models(jobs[bundle_id])) == {"student"}
-
-
-def set_storage_key(rig: Rig, model_id: str, key: str) -> None:
-    from sqlalchemy import update
-
-    from service.tables import Model
-
+def test_a_given_teacher_teaches(rig: Rig, small_data: Path, undisturbed: Path) -> None:
+    bundle = undisturbed / "teacher"
+    model_id = rig.add_model(bundle / "model.safetensors", format="bundle", state="ready")
+    for path in bundle.iterdir():
+        rig.context.storage.put(f"models/{model_id}/bundle/{path.name}", path)
     with rig.context.database.write() as session:
+        key = f"models/{model_id}/bundle"
         session.execute(update(Model).where(Model.id == model_id).values(storage_key=key))
+    spec = small_spec(
+        teacher={"modality": "clean", "model": "whatever-its-name"},
+        training={"epochs": 1, "batch_size": 16},
+        controls={"no_teacher": False},
+    )
+    job_id = rig.add_job(rig.add_dataset(small_data), spec, teacher_model_id=model_id)
+    with running(rig.start_worker(REAL)):
+        job = rig.wait_for_end(job_id, "succeeded")
+    assert job.result is not None
+    trained = json.loads((undisturbed / "result.json").read_text())["teacher"]
+    assert job.result["teacher"]["epochs"] == 0
+    assert job.result["teacher"]["weights_sha256"] == trained["weights_sha256"]
+    assert set(rig.models(job_id)) == {"student"}
+
+
+def test_bare_weights_are_given_the_architecture_of_their_row(
+    rig: Rig, small_data: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    architecture = json.loads((undisturbed / "teacher" / "config.json").read_text())["architecture"]
+    model_id = rig.add_model(
+        undisturbed / "teacher" / "model.safetensors",
+        format="safetensors", architecture=architecture, state="ready",
+    )  # fmt: skip
+    spec = small_spec(teacher={"modality": "clean", "model": "whatever-its-name"})
+    job = rig.job(rig.add_job(rig.add_dataset(small_data), spec, teacher_model_id=model_id))
+    with rig.context.database.read() as session:
+        stored = find_inputs(session, job)
+    local = fetch_inputs(rig.context.storage, job, stored, tmp_path)
+    document = json.loads((tmp_path / local.spec).read_text())
+    assert document["teacher"]["architecture"] == architecture
+    # The trainer looks for it beside the spec.
+    assert (tmp_path / local.spec).with_name(document["teacher"]["model"]).is_file()
+    assert (tmp_path / local.data).is_file()
 
 
 def test_with_a_broker_the_result_is_the_same(

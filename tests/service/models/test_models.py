@@ -310,7 +310,7 @@ def test_deleting_races_a_new_student(served: ServiceUnderTest) -> None:
             barrier.wait()
             try:
                 with served.database.write() as session:
-                    hold_inputs(session, LOCAL_OWNER, dataset_id, model_id)
+                    hold_inputs(session, LOCAL_OWNER, dataset_id, model_id, max_waiting=100)
                     session.add(
                         Job(
                             id=model_id.replace("mdl_", "job_"), owner_id=LOCAL_OWNER, kind="distill",
