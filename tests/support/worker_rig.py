@@ -175,8 +175,8 @@ class Rig:
     def freeze(self, worker: WorkerUnderTest) -> None:
         """Stops a worker outside of a write.
 
-        One that sleeps with SQLite's only lock keeps everybody from writing until it goes on, lease or no lease;
-        PostgreSQL ends such a transaction by itself.
+        One that sleeps with SQLite's only lock keeps everybody from writing until it goes on, lease or no
+        lease; PostgreSQL ends such a transaction by itself.
         """
         while True:
             worker.send(signal.SIGSTOP)
