@@ -321,7 +321,9 @@ def test_the_part_file_is_its_owners_alone(served: ServiceUnderTest) -> None:
     assert served.settings.uploads_dir.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("moment", ["service.datasets.service.identify", "service.storage.LocalStorage.adopt"])
+@pytest.mark.parametrize(
+    "moment", ["service.datasets.service.identify", "service.storage.LocalStorage.adopt"]
+)
 def test_an_upload_that_somebody_else_uses_up_in_this_moment(
     served: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
