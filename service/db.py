@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from pydantic_core import from_json, to_json
 from sqlalchemy import Double, Engine, create_engine, event, literal
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DisconnectionError
@@ -79,7 +80,7 @@ class Database:
         self.engine = _engine(url, pool_size)
         self._write_engine = self.engine.execution_options(fdkd_write=True)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        # PostgreSQL looks anew for each statement in a transaction too: without one, a look is one round trip.
+        # PostgreSQL looks anew for each statement of a transaction too; without one it is one round trip.
         self._read_engine = (
             self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         )
@@ -109,6 +110,8 @@ def _engine(url: str, pool_size: int) -> Engine:
             url,
             pool_size=pool_size,
             connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+            json_serializer=_json_text,
+            json_deserializer=from_json,
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -116,6 +119,8 @@ def _engine(url: str, pool_size: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=pool_size,
+        json_serializer=_json_text,
+        json_deserializer=from_json,
         connect_args={
             "connect_timeout": 5,
             "options": "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
@@ -125,6 +130,11 @@ def _engine(url: str, pool_size: int) -> Engine:
     event.listen(engine, "checkin", _note_return)
     event.listen(engine, "checkout", partial(_ping_after_idleness, engine.dialect))
     return engine
+
+
+def _json_text(value: Any) -> str:
+    # Several times as fast as the standard library, and a spec is written with every job.
+    return to_json(value).decode()
 
 
 def _note_return(connection: Any, record: Any) -> None:
