@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from fdkd_core.data.batches import TrainingBatches
+from fdkd_core.data.batches import TrainingBatches, clean_inputs
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.events import EventLog, StepAverages
 from fdkd_core.memory_layout import use_fast_layout
 from fdkd_core.methods import build_method
+from fdkd_core.methods.base import MethodContext
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import ArchitectureSpec, MethodSpec, NoneSpec, TrainingSpec
@@ -42,6 +46,10 @@ class Phase:
     method: MethodSpec = NO_DISTILLATION
     teacher_outputs: ModelOutput | None = None
     """Of the training rows; None without a teacher."""
+    paired: Tensor | None = None
+    """Which training rows have a view of the teacher; None when all have."""
+    teacher: Trained | None = None
+    """The teacher itself, for methods that train it further."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +114,19 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
         )
     model = make_model(phase, data)
     seed_torch(training.seed, "method")
-    teacher_dim = phase.teacher_outputs.features.shape[1] if phase.teacher_outputs else model.feature_dim
+    outputs = phase.teacher_outputs
+    context = MethodContext(
+        student_dim=model.feature_dim,
+        teacher_dim=outputs.features.shape[1] if outputs else model.feature_dim,
+        num_classes=len(data.classes),
+        teacher_outputs=outputs,
+        labels=torch.from_numpy(data.labels[rows]),
+        num_rows=len(rows),
+        teacher_model=phase.teacher.model if phase.teacher else None,
+        seed=training.seed,
+    )
     try:
-        method = build_method(
-            phase.method,
-            student_dim=model.feature_dim,
-            teacher_dim=teacher_dim,
-            num_classes=len(data.classes),
-        )
+        method = build_method(phase.method, context)
     except ValueError as error:
         raise IncompatibleError(Problem("incompatible", str(error), "/method")) from None
     model.to(device)
@@ -135,7 +148,15 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
         validate=lambda: evaluate_model(model, data, phase.modality, "val", device)[0],
         teacher_outputs=phase.teacher_outputs,
         device=device,
+        paired=phase.paired,
+        teacher_inputs=_teacher_inputs(phase, data) if method.needs_teacher_inputs else None,
     )
+
+
+def _teacher_inputs(phase: Phase, data: PairedDataset) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
+    assert phase.teacher is not None
+    modality, rows = data.modalities[phase.teacher.modality], data.splits["train"]
+    return lambda positions: clean_inputs(modality, rows[positions])
 
 
 def run_phase(

@@ -22,11 +22,13 @@ from fdkd_core.spec.job import (
 from fdkd_core.spec.loading import canonical_json, json_schema, load_spec, parse_spec, spec_sha256
 from fdkd_core.spec.methods import (
     PAPER_ABLATION,
+    DistillingSpec,
     FDCMKDSpec,
     FeatureMSESpec,
     LogitKDSpec,
     MethodSpec,
     NoneSpec,
+    WeightScheduleSpec,
 )
 from fdkd_core.spec.training import (
     AdamWSpec,
@@ -51,6 +53,7 @@ __all__ = [
     "Conv2dSpec",
     "CosineSpec",
     "DistillSpec",
+    "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
     "JobSpec",
@@ -69,6 +72,7 @@ __all__ = [
     "TextTransformerSpec",
     "TrainSpec",
     "TrainingSpec",
+    "WeightScheduleSpec",
     "canonical_json",
     "json_schema",
     "load_spec",

@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fdkd_core.data.batches import Batch, TrainingBatches
 from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
-from fdkd_core.methods.base import Method, StepViews
+from fdkd_core.methods.base import Method, StepViews, rows_of
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import TrainingSpec
 from fdkd_core.spec.result import SplitMetrics
@@ -86,6 +89,11 @@ class Trainee:
     """Of the training rows, [N, D] and [N, C]: computed once, because the teacher is frozen and its view of
     a sample is never augmented."""
     device: torch.device
+    paired: Tensor | None = None
+    """Of the training rows, [N]: which have a view of the teacher; None when all have. The others train the
+    task loss alone."""
+    teacher_inputs: Callable[[NDArray[np.int64]], NDArray[Any]] | None = None
+    """From positions to what the teacher's network takes, for methods that train it."""
 
     @property
     def total_steps(self) -> int:
@@ -142,15 +150,16 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=trainee.spec.precision == "bf16")
     with autocast:
         student = trainee.model(torch.from_numpy(batch.inputs).to(device))
-        views = StepViews(student, _teacher_rows(trainee, batch), labels)
-        terms = {"task": task_loss(student.logits, labels), **trainee.method.terms(views)}
-    means = {name: term.mean() for name, term in terms.items()}
+        task = task_loss(student.logits, labels)
+        terms = distillation_terms(trainee, batch, student, labels)
+    # A row without a teacher counts as one whose distillation terms are zero.
+    means = {"task": task.mean()} | {name: term.sum() / len(labels) for name, term in terms.items()}
     values = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))
     for name, value in values.items():
         if not math.isfinite(value):
             raise TrainingDivergedError(step, name, value)
 
-    weights = {"task": 1.0, **trainee.method.weights}
+    weights = {"task": 1.0, **term_weights(trainee, means, student.features, step / trainee.total_steps)}
     weighted = {name: weights[name] * mean for name, mean in means.items()}
     norms = _gradient_norms(trainee.model, weighted) if trainee.spec.log_gradient_norms else None
     trainee.optimizer.zero_grad(set_to_none=True)
@@ -197,10 +206,44 @@ def note_validation(state: LoopState, trainee: Trainee) -> None:
     state.stopped_early = patience is not None and epoch - state.best_epoch >= patience
 
 
-def _teacher_rows(trainee: Trainee, batch: Batch) -> ModelOutput | None:
+def distillation_terms(
+    trainee: Trainee, batch: Batch, student: ModelOutput, labels: Tensor
+) -> dict[str, Tensor]:
+    """The method's terms for the rows of the batch that have a teacher's view; none when no row has one."""
+    method, device = trainee.method, trainee.device
+    positions = torch.from_numpy(batch.positions)
+    views = StepViews(
+        student,
+        _teacher_rows(trainee, positions),
+        labels,
+        positions.to(device),
+        torch.from_numpy(trainee.teacher_inputs(batch.positions)).to(device)
+        if trainee.teacher_inputs is not None
+        else None,
+    )
+    if trainee.paired is None:
+        return method.terms(views)
+    chosen = trainee.paired[positions].nonzero().squeeze(1).to(device)
+    if len(chosen) == 0:
+        return {name: torch.zeros(1, device=device) for name in method.weights}
+    return method.terms(rows_of(views, chosen))
+
+
+def term_weights(
+    trainee: Trainee, means: dict[str, Tensor], features: Tensor, progress: float
+) -> dict[str, float]:
+    """Factors of the distillation terms in this step."""
+    method = trainee.method
+    weights = method.weights_at(progress)
+    if method.balance is None:
+        return weights
+    factors = method.balance.factors(means["task"], means, features)
+    return {name: weights[name] * factors[name] for name in weights}
+
+
+def _teacher_rows(trainee: Trainee, positions: Tensor) -> ModelOutput | None:
     if trainee.teacher_outputs is None:
         return None
-    positions = torch.from_numpy(batch.positions)
     features, logits = trainee.teacher_outputs
     return ModelOutput(features[positions].to(trainee.device), logits[positions].to(trainee.device))
 
@@ -209,6 +252,9 @@ def _gradient_norms(model: nn.Module, weighted: dict[str, Tensor]) -> dict[str, 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     norms = {}
     for name, term in weighted.items():
+        if not term.requires_grad:  # no row of the batch has a teacher
+            norms[name] = 0.0
+            continue
         gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         squares = [gradient.square().sum() for gradient in gradients if gradient is not None]
         norms[name] = math.sqrt(float(torch.stack(squares).sum())) if squares else 0.0
