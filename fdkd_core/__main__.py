@@ -21,7 +21,7 @@ from fdkd_core.console import TerminalProgress, show_problems, show_result
 from fdkd_core.errors import FDKDError, InputError, OutOfMemoryError, TrainingInterrupted
 from fdkd_core.events import Event
 from fdkd_core.options import RunOptions
-from fdkd_core.spec import DistillSpec, TrainSpec, parse_spec
+from fdkd_core.spec import AnyJobSpec, TeachingSpec, parse_spec
 from fdkd_core.spec.loading import MAX_SPEC_BYTES
 from fdkd_core.workspace import write_problem_report
 
@@ -51,12 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
 
 
-def _run(spec: DistillSpec | TrainSpec, options: argparse.Namespace, errors: Console) -> int:
+def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
     from fdkd_core.run import run  # torch takes seconds to import; a typo in the spec should not wait for it
 
     stop = StopRequest()
     stop.listen()
-    references = [spec.teacher.model] if isinstance(spec, DistillSpec) and spec.teacher.model else []
+    references = [spec.teacher.model] if isinstance(spec, TeachingSpec) and spec.teacher.model else []
     with TerminalProgress(errors) as progress:
         pipe = os.fdopen(options.events_fd, "w", buffering=1) if options.events_fd is not None else None
 

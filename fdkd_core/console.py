@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
-from fdkd_core.spec.result import ModelResult, RunResult
+from fdkd_core.spec.result import ModelResult, Result, RunResult
 
 PHASE_WORDS = {
     "teacher": "training the teacher",
@@ -84,8 +84,15 @@ class TerminalProgress:
             self._say(f"      [yellow]{warning}[/]")
 
 
-def show_result(console: Console, result: RunResult, out_dir: Path) -> None:
-    """Prints the table of results and what it means."""
+def show_result(console: Console, result: Result, out_dir: Path) -> None:
+    """Prints what a job of any kind found."""
+    match result:
+        case RunResult():
+            _show_run(console, result, out_dir)
+
+
+def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
+    """The table of teacher, student and control, and what it means."""
     # Narrow enough for 80 columns: what a terminal has unless told otherwise.
     table = Table(
         box=SIMPLE_HEAD,

@@ -37,7 +37,8 @@ NO_DISTILLATION = NoneSpec()
 class Phase:
     """What one phase trains, and how."""
 
-    name: ModelRole
+    name: str
+    """A role, or what else tells the phases of a job apart, at most 16 characters."""
     modality: str
     architecture: ArchitectureSpec
     pointer: str

@@ -14,13 +14,14 @@ from fdkd_core.errors import DatasetError, IncompatibleError, ModelFileError, Pr
 from fdkd_core.memory_limit import device_memory_bytes
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions
-from fdkd_core.phases import NO_DISTILLATION, ModelRole, Phase, make_trainee
+from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, make_trainee
 from fdkd_core.spec import (
+    AnyJobSpec,
     ArchitectureSpec,
-    DistillSpec,
     MethodSpec,
     StudentSpec,
     TeacherSpec,
+    TeachingSpec,
     TrainingSpec,
     TrainSpec,
 )
@@ -29,14 +30,14 @@ from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.teachers import GivenTeacher
 
 
-def given_teacher(spec: DistillSpec | TrainSpec, options: RunOptions) -> GivenTeacher | None:
+def given_teacher(spec: AnyJobSpec, options: RunOptions) -> GivenTeacher | None:
     """The teacher that the spec names, or None when the job trains one (or has none).
 
     Raises:
         ModelFileError: It is unknown or not usable.
         IncompatibleError: The spec contradicts it.
     """
-    if not isinstance(spec, DistillSpec) or spec.teacher.model is None:
+    if not isinstance(spec, TeachingSpec) or spec.teacher.model is None:
         return None
     reference = spec.teacher.model
     if reference not in options.models:
@@ -46,9 +47,7 @@ def given_teacher(spec: DistillSpec | TrainSpec, options: RunOptions) -> GivenTe
     return GivenTeacher(spec.teacher, options.models[reference])
 
 
-def load_data(
-    spec: DistillSpec | TrainSpec, path: Path, given: GivenTeacher | None, options: RunOptions
-) -> PairedDataset:
+def load_data(spec: AnyJobSpec, path: Path, given: GivenTeacher | None, options: RunOptions) -> PairedDataset:
     """The dataset with the job's modalities; a given teacher's goes through its own preprocessing.
 
     Raises:
@@ -57,7 +56,7 @@ def load_data(
     """
     modalities = [spec.student.modality]
     recipes = {}
-    if isinstance(spec, DistillSpec):
+    if isinstance(spec, TeachingSpec):
         if spec.teacher.modality != spec.student.modality:
             modalities.insert(0, spec.teacher.modality)
         if given is not None and given.recipe is not None:
@@ -80,9 +79,7 @@ def load_data(
         ) from None
 
 
-def _in_spec(
-    problems: Sequence[Problem], spec: DistillSpec | TrainSpec, modalities: list[str]
-) -> Iterator[Problem]:
+def _in_spec(problems: Sequence[Problem], spec: AnyJobSpec, modalities: list[str]) -> Iterator[Problem]:
     """The problems of the data; of a column that the job names in vain, where it does so."""
     for problem in problems:
         if problem.code == "missing_column" and problem.pointer in modalities:
@@ -93,9 +90,7 @@ def _in_spec(
             yield problem
 
 
-def resolve_spec(
-    spec: DistillSpec | TrainSpec, data: PairedDataset, given: GivenTeacher | None
-) -> DistillSpec | TrainSpec:
+def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: GivenTeacher | None) -> AnyJobSpec:
     """The spec with the architectures that were left open filled in: equal runs give equal text."""
 
     def default_for(modality: str) -> ArchitectureSpec:
@@ -119,26 +114,29 @@ def resolve_spec(
     return spec.model_copy(update={"student": student, "teacher": teacher})
 
 
-def teacher_training(spec: DistillSpec) -> TrainingSpec:
+def teacher_training(spec: TeachingSpec) -> TrainingSpec:
     """How the teacher is trained: as stated, or with every default."""
     return spec.teacher.train or TrainingSpec()
 
 
 def make_phase(
-    name: ModelRole,
+    name: str,
     part: StudentSpec | TeacherSpec,
     training: TrainingSpec,
     method: MethodSpec = NO_DISTILLATION,
     teacher_outputs: ModelOutput | None = None,
+    teacher: Trained | None = None,
 ) -> Phase:
     """A phase for one part of the resolved spec."""
     assert part.architecture is not None  # filled in by resolve_spec
     pointer = "/teacher/architecture" if name == "teacher" else "/student/architecture"
-    return Phase(name, part.modality, part.architecture, pointer, training, method, teacher_outputs)
+    return Phase(
+        name, part.modality, part.architecture, pointer, training, method, teacher_outputs, teacher=teacher
+    )
 
 
 def check_fit(
-    spec: DistillSpec | TrainSpec, data: PairedDataset, given: GivenTeacher | None, device: torch.device
+    spec: AnyJobSpec, data: PairedDataset, given: GivenTeacher | None, device: torch.device
 ) -> None:
     """Refuses a job whose parts do not fit together, by the rules that the service applies too.
 
@@ -151,20 +149,23 @@ def check_fit(
         raise IncompatibleError(problems)
 
 
-def check_phases(
-    spec: DistillSpec | TrainSpec, data: PairedDataset, given: Backbone | None, device: torch.device
-) -> None:
+def check_phases(spec: AnyJobSpec, data: PairedDataset, given: Backbone | None, device: torch.device) -> None:
     """Builds every model once, before anything is trained or written.
 
     Raises:
         IncompatibleError: A phase cannot start.
     """
     student = make_phase("student", spec.student, spec.training)
-    if isinstance(spec, DistillSpec):
+    if isinstance(spec, TeachingSpec):
         teacher = given
         if teacher is None:
             phase = make_phase("teacher", spec.teacher, teacher_training(spec))
             teacher = make_trainee(phase, data, device).model
         outputs = ModelOutput(torch.empty(0, teacher.feature_dim), torch.empty(0, len(data.classes)))
-        student = make_phase("student", spec.student, spec.training, spec.method, outputs)
+        assert spec.teacher.architecture is not None  # filled in by resolve_spec
+        untrained = Trained(spec.teacher.modality, spec.teacher.architecture, teacher, 0, 0, 0.0)
+        for method in spec.methods_used:
+            student = make_phase("student", spec.student, spec.training, method, outputs, untrained)
+            make_trainee(student, data, device)
+        return
     make_trainee(student, data, device)

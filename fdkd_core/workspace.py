@@ -6,6 +6,7 @@ events.jsonl       everything the run said
 work/PHASE/        checkpoints, removed at the end
 teacher/           bundle of the teacher this run trained, which may teach the next
 student/           the bundle that is handed over
+report/            tables and plots, where the kind of job has some
 result.json        written last: its existence means that all else is complete
 report.json        only after bad input: the problems found
 """
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 
 from fdkd_core.atomic_files import storage_errors, write_json_atomic
 from fdkd_core.errors import InputError, Problem, SpecError
-from fdkd_core.spec.result import RunResult
+from fdkd_core.spec.result import Result, parse_result
 
 _OURS = {"job.json", "data_report.json", "events.jsonl", "report.json", ".lock"}
 
@@ -40,6 +41,7 @@ class Workspace:
         self.events_path = folder / "events.jsonl"
         self.student_path = folder / "student"
         self.teacher_path = folder / "teacher"
+        self.report_path = folder / "report"
         self._result_path = folder / "result.json"
         self._lock: int | None = None
 
@@ -88,10 +90,10 @@ class Workspace:
         """Folder of a phase's checkpoints."""
         return self.folder / "work" / phase
 
-    def finished_result(self) -> RunResult | None:
+    def finished_result(self) -> Result | None:
         """The result, when an earlier attempt completed the run."""
         try:
-            return RunResult.model_validate_json(self._result_path.read_bytes())
+            return parse_result(self._result_path.read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError:
@@ -101,7 +103,7 @@ class Workspace:
         """Keeps what was found in the data."""
         write_json_atomic(self.folder / "data_report.json", report)
 
-    def finish(self, result: RunResult) -> None:
+    def finish(self, result: Result) -> None:
         """Publishes the result."""
         write_json_atomic(self._result_path, result.model_dump(mode="json"))
 

@@ -8,17 +8,20 @@ from fdkd_core.spec.architectures import (
     ResNet18Spec,
     TextTransformerSpec,
 )
+from fdkd_core.spec.compare import CompareSpec
+from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.job import (
     SCHEMA_VERSION,
     ClassificationSpec,
     ControlsSpec,
     DistillSpec,
-    JobSpec,
     StudentSpec,
     TaskSpec,
     TeacherSpec,
+    TeachingSpec,
     TrainSpec,
 )
+from fdkd_core.spec.kinds import AnyJobSpec, JobKind, JobSpec
 from fdkd_core.spec.loading import canonical_json, json_schema, load_spec, parse_spec, spec_sha256
 from fdkd_core.spec.methods import (
     PAPER_ABLATION,
@@ -30,6 +33,7 @@ from fdkd_core.spec.methods import (
     NoneSpec,
     WeightScheduleSpec,
 )
+from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.training import (
     AdamWSpec,
     ConstantSpec,
@@ -40,22 +44,27 @@ from fdkd_core.spec.training import (
     SGDSpec,
     TrainingSpec,
 )
+from fdkd_core.spec.tuning import TuningSpec
 
 __all__ = [
     "PAPER_ABLATION",
     "SCHEMA_VERSION",
     "AdamWSpec",
+    "AnyJobSpec",
     "ArchitectureSpec",
     "ClassificationSpec",
+    "CompareSpec",
     "ConstantSpec",
     "ControlsSpec",
     "Conv1dSpec",
     "Conv2dSpec",
     "CosineSpec",
+    "DiagnoseSpec",
     "DistillSpec",
     "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
+    "JobKind",
     "JobSpec",
     "LogitKDSpec",
     "MLPSpec",
@@ -67,11 +76,14 @@ __all__ = [
     "SGDSpec",
     "ScheduleSpec",
     "StudentSpec",
+    "StudySpec",
     "TaskSpec",
     "TeacherSpec",
+    "TeachingSpec",
     "TextTransformerSpec",
     "TrainSpec",
     "TrainingSpec",
+    "TuningSpec",
     "WeightScheduleSpec",
     "canonical_json",
     "json_schema",

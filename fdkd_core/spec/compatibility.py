@@ -19,8 +19,11 @@ from fdkd_core.spec.catalogue import (
     feature_dim,
     method_problems,
 )
+from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
-from fdkd_core.spec.job import DistillSpec, TeacherSpec, TrainSpec
+from fdkd_core.spec.job import TeacherSpec, TeachingSpec
+from fdkd_core.spec.kinds import AnyJobSpec
+from fdkd_core.spec.methods import MethodSpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
@@ -30,7 +33,7 @@ _ARCHITECTURE: TypeAdapter[ArchitectureSpec] = TypeAdapter(ArchitectureSpec)
 
 
 def check(
-    spec: DistillSpec | TrainSpec,
+    spec: AnyJobSpec,
     dataset_report: Report,
     teacher_report: Report | None = None,
     *,
@@ -51,7 +54,7 @@ def check(
     Raises:
         ValueError: The spec names a teacher model, and there is no report on it.
     """
-    given = isinstance(spec, DistillSpec) and spec.teacher.model is not None
+    given = isinstance(spec, TeachingSpec) and spec.teacher.model is not None
     if given and teacher_report is None:
         raise ValueError("the report on the model that teacher.model names is missing")
     memory = machine_memory_bytes() if memory_bytes is None else memory_bytes
@@ -62,7 +65,7 @@ def check(
         problems.append(Problem("dataset_too_small", detail, "/dataset"))
     columns = dict(dataset_report["modalities"])
     teacher_dim = None
-    if isinstance(spec, DistillSpec) and spec.teacher.modality in columns:
+    if isinstance(spec, TeachingSpec) and spec.teacher.modality in columns:
         column = columns[spec.teacher.modality]
         if given:
             assert teacher_report is not None
@@ -83,15 +86,16 @@ def check(
         problems += _check_trained(
             architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
-    if isinstance(spec, DistillSpec) and teacher_dim is not None:
-        problems += method_problems(spec.method, teacher_dim)
+    if isinstance(spec, TeachingSpec) and teacher_dim is not None:
+        for pointer, method in method_pointers(spec):
+            problems += method_problems(method, teacher_dim, pointer)
     return problems
 
 
-def missing_columns(spec: DistillSpec | TrainSpec, columns: list[str]) -> list[Problem]:
+def missing_columns(spec: AnyJobSpec, columns: list[str]) -> list[Problem]:
     """A problem `missing_column` for each modality of the job that is not among `columns`."""
     wanted = {"/student/modality": spec.student.modality}
-    if isinstance(spec, DistillSpec):
+    if isinstance(spec, TeachingSpec):
         wanted = {"/teacher/modality": spec.teacher.modality, **wanted}
     there = ", ".join(quote(name, 64) for name in columns[:20])
     return [
@@ -99,6 +103,13 @@ def missing_columns(spec: DistillSpec | TrainSpec, columns: list[str]) -> list[P
         for pointer, name in wanted.items()
         if name not in columns
     ]
+
+
+def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
+    """The methods of a job, each with its place in the spec."""
+    if isinstance(spec, CompareSpec):
+        return [(f"/methods/{index}", method) for index, method in enumerate(spec.methods)]
+    return [("/method", method) for method in spec.methods_used]
 
 
 def input_mismatch(column: Report, model: Report) -> str | None:

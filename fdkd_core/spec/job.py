@@ -1,10 +1,10 @@
-"""The job: what a user asks for. `DistillSpec` and `TrainSpec` are the two kinds."""
+"""What jobs are made of, and the two kinds that make one model: `DistillSpec` and `TrainSpec`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
@@ -65,22 +65,37 @@ class ControlsSpec(StrictModel):
     second training: without it nobody knows whether the teacher helped."""
 
 
-class DistillSpec(StrictModel):
-    """Train a student of one modality with a teacher of another."""
+class TeachingSpec(StrictModel):
+    """Base of every job in which a model of one modality teaches a model of another."""
 
     schema_version: Literal[1] = 1
-    kind: Literal["distill"]
     name: Name = "distillation"
     dataset: Name
     """What the data is called; the data itself is given beside the spec."""
     task: TaskSpec
     teacher: TeacherSpec
     student: StudentSpec
-    method: MethodSpec = FDCMKDSpec()
-    """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
     training: TrainingSpec = TrainingSpec()
     """How the student, and its control, are trained."""
+
+    @property
+    def methods_used(self) -> tuple[MethodSpec, ...]:
+        """Every method that the job may run, in the order of the spec."""
+        return ()
+
+
+class DistillSpec(TeachingSpec):
+    """Train a student of one modality with a teacher of another."""
+
+    kind: Literal["distill"]
+    method: MethodSpec = FDCMKDSpec()
+    """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
     controls: ControlsSpec = ControlsSpec()
+
+    @property
+    def methods_used(self) -> tuple[MethodSpec, ...]:
+        """The one method."""
+        return (self.method,)
 
 
 class TrainSpec(StrictModel):
@@ -95,6 +110,3 @@ class TrainSpec(StrictModel):
     student: StudentSpec
     training: TrainingSpec = TrainingSpec()
     """How it is trained."""
-
-
-JobSpec = Annotated[DistillSpec | TrainSpec, Field(discriminator="kind")]

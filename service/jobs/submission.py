@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.errors import InputError, Problem, SpecError, quote
-from fdkd_core.spec import DistillSpec, TrainSpec, load_spec
+from fdkd_core.spec import AnyJobSpec, load_spec
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.cost import parameters
@@ -22,7 +22,7 @@ from service.jobs.schemas import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, Job
 class Submission:
     """A body whose content is valid by itself."""
 
-    spec: DistillSpec | TrainSpec
+    spec: AnyJobSpec
     labels: dict[str, str]
 
     @property

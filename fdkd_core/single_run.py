@@ -1,0 +1,72 @@
+"""The kinds `distill` and `train`: one model is handed over.
+
+teacher (trained or given) -> student -> control -> test, once -> bundles -> result
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fdkd_core.data.batches import steps_per_epoch
+from fdkd_core.finalisation import Finalisation
+from fdkd_core.job_run import JobRun
+from fdkd_core.models.base import ModelOutput
+from fdkd_core.phases import ModelRole, Trained
+from fdkd_core.preparation import make_phase, teacher_training
+from fdkd_core.spec import AnyJobSpec, DistillSpec, NoneSpec, TrainSpec
+from fdkd_core.spec.result import RunResult
+from fdkd_core.training.evaluation import predict_rows
+
+
+def run_single(job: JobRun) -> RunResult:
+    """Trains the models of the job, reads the test split, and writes bundles and result."""
+    assert isinstance(job.spec, DistillSpec | TrainSpec)
+    trained = _train(job)
+    job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
+    final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
+    return final.finish(trained, threads=job.threads, started=job.started)
+
+
+def plan_single(spec: AnyJobSpec, *, is_teacher_given: bool, num_rows: int) -> list[dict[str, Any]]:
+    """Name and number of steps of each training phase, by which progress is counted."""
+    assert isinstance(spec, DistillSpec | TrainSpec)
+    planned = [("student", spec.training)]
+    if isinstance(spec, DistillSpec):
+        if not is_teacher_given:
+            planned.insert(0, ("teacher", teacher_training(spec)))
+        if _has_control(spec):
+            planned.append(("control", spec.training))
+    return [
+        {"name": name, "total_steps": training.epochs * steps_per_epoch(num_rows, training.batch_size)}
+        for name, training in planned
+    ]
+
+
+def _train(job: JobRun) -> dict[ModelRole, Trained]:
+    """All models of the job by role: `student`, and `teacher` and `control` where the job has them."""
+    spec = job.spec
+    if isinstance(spec, TrainSpec):
+        return {"student": job.run_phase(make_phase("student", spec.student, spec.training), 0)[0]}
+    assert isinstance(spec, DistillSpec)
+    teacher, steps = job.teacher()
+    trained: dict[ModelRole, Trained] = {"teacher": teacher}
+    distilled = make_phase(
+        "student", spec.student, spec.training, spec.method, _teacher_outputs(job, teacher, spec), teacher
+    )
+    trained["student"], student_steps = job.run_phase(distilled, steps)
+    if _has_control(spec):
+        control = make_phase("control", spec.student, spec.training)
+        trained["control"], _ = job.run_phase(control, steps + student_steps)
+    return trained
+
+
+def _teacher_outputs(job: JobRun, teacher: Trained, spec: DistillSpec) -> ModelOutput | None:
+    if isinstance(spec.method, NoneSpec):
+        return None
+    modality = job.data.modalities[teacher.modality]
+    return predict_rows(teacher.model, modality, job.data.splits["train"], job.device)
+
+
+def _has_control(spec: DistillSpec) -> bool:
+    # Without distillation the student is its own control.
+    return spec.controls.no_teacher and not isinstance(spec.method, NoneSpec)
