@@ -84,7 +84,7 @@ def class_means(
         # In float64, as the mean of equal rows must be that row, and chosen rather than multiplied: a value
         # that is not finite in a row that does not count must not count either.
         values = part.double().masked_fill(~paired[:, None], 0.0)
-        return ((members.T @ values) / counts[:, None])[labels].to(part.dtype)
+        return ((members.T @ values) / counts[:, None]).to(part.dtype)[labels]
 
     return ModelOutput(means(outputs.features), means(outputs.logits))
 
@@ -106,7 +106,7 @@ def paired_rows(labels: Int[Tensor, " n"], fraction: float, seed: int) -> Bool[T
         raise ValueError(f"the paired fraction must lie in (0, 1], found {fraction}")
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     order = torch.from_numpy(_generator(seed, "paired").permutation(len(labels)))
-    for label in labels.unique():
+    for label in torch.unique(labels):
         members = order[labels[order] == label]
         chosen[members[: max(1, int(fraction * len(members) + 0.5))]] = True
     return chosen

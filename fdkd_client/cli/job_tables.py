@@ -150,9 +150,17 @@ def _what(job: Job) -> str:
     data = plain(spec.get("dataset", job.dataset_id or "?"))
     if job.kind != "distill":
         return f"trains {student} on {data}"
-    method = spec.get("method")
-    name = plain(method["name"]) if isinstance(method, dict) and "name" in method else "fd_cmkd"
-    return f"{_part(spec.get('teacher'))} teaches {student} on {data}, by {name}"
+    return f"{_part(spec.get('teacher'))} teaches {student} on {data}, by {_method(spec.get('method'))}"
+
+
+def _method(method: object) -> str:
+    """The name of a method; of a combination those of its parts."""
+    if not isinstance(method, dict) or "name" not in method:
+        return "fd_cmkd"
+    parts = method.get("parts")
+    if not isinstance(parts, list):
+        return plain(method["name"])
+    return " + ".join(_method(part.get("method")) for part in parts if isinstance(part, dict))
 
 
 def _part(part: object) -> str:

@@ -193,7 +193,7 @@ def _details(card: ModelCard, role: Role, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
     if card.spec.get("kind") == "distill":
-        lines.append(f"- Method: {escape(_fields(card.spec.get('method', {})))}")
+        lines += [f"- Method: {escape(_fields(method))}" for method in _methods(card)]
     training = card.spec.get("training") if role == "student" else card.spec.get("teacher", {}).get("train")
     lines.append(f"- Training: {escape(_fields(training or {}))}")
     for name, result in _in_order(card):
@@ -250,7 +250,14 @@ def _counts(card: ModelCard) -> str:
 
 
 def _method(card: ModelCard) -> str:
-    return str(card.spec.get("method", {}).get("name", "no method"))
+    return " + ".join(str(method.get("name", "no method")) for method in _methods(card))
+
+
+def _methods(card: ModelCard) -> Sequence[Mapping[str, Any]]:
+    """The method; of a combination its parts, each with its factor."""
+    method = card.spec.get("method", {})
+    parts = [{**part["method"], "times": part.get("weight", 1.0)} for part in method.get("parts", ())]
+    return parts or [method]
 
 
 def _architecture(fields: Mapping[str, Any]) -> str:

@@ -60,8 +60,13 @@ class Method(nn.Module):
     """Whether the batch must carry the teacher's inputs: its cached outputs are not enough."""
     weight_schedule: WeightScheduleSpec = WeightScheduleSpec()
     """Set by `build_method` from the spec."""
-    balance: GradientBalance | None = None
+    balance: GradientBalance | None
     """Where weights are ratios of gradient norms; set by `build_method` too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Of the instance: as an attribute of the class, None would hide the module that is set later.
+        self.balance = None
 
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:
         """Unweighted loss terms, each of shape [B]; the keys are those of `weights`.

@@ -24,10 +24,14 @@ from fdkd_core.spec.job import (
 from fdkd_core.spec.kinds import AnyJobSpec, JobKind, JobSpec
 from fdkd_core.spec.loading import canonical_json, json_schema, load_spec, parse_spec, spec_sha256
 from fdkd_core.spec.methods import (
+    FD_CMKD_WITH_LOGITS,
     PAPER_ABLATION,
+    CombinedPart,
+    CombineSpec,
     DistillingSpec,
     FDCMKDSpec,
     FeatureMSESpec,
+    LeafMethodSpec,
     LogitKDSpec,
     MethodSpec,
     NoneSpec,
@@ -47,12 +51,15 @@ from fdkd_core.spec.training import (
 from fdkd_core.spec.tuning import TuningSpec
 
 __all__ = [
+    "FD_CMKD_WITH_LOGITS",
     "PAPER_ABLATION",
     "SCHEMA_VERSION",
     "AdamWSpec",
     "AnyJobSpec",
     "ArchitectureSpec",
     "ClassificationSpec",
+    "CombineSpec",
+    "CombinedPart",
     "CompareSpec",
     "ConstantSpec",
     "ControlsSpec",
@@ -66,6 +73,7 @@ __all__ = [
     "FeatureMSESpec",
     "JobKind",
     "JobSpec",
+    "LeafMethodSpec",
     "LogitKDSpec",
     "MLPSpec",
     "MethodSpec",

@@ -238,7 +238,7 @@ def term_weights(
     if method.balance is None:
         return weights
     factors = method.balance.factors(means["task"], means, features)
-    return {name: weights[name] * factors[name] for name in weights}
+    return {name: weight * factors.get(name, 1.0) for name, weight in weights.items()}
 
 
 def _teacher_rows(trainee: Trainee, positions: Tensor) -> ModelOutput | None:

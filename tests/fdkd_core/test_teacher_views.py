@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -68,7 +70,7 @@ def test_the_share_is_that_of_every_class(fraction: float) -> None:
 def test_the_choice_is_seeded_and_grows() -> None:
     _, labels = rows(200)
     shares = [paired_rows(labels, fraction, seed=5) for fraction in (0.1, 0.3, 0.7, 1.0)]
-    for smaller, larger in zip(shares, shares[1:], strict=False):
+    for smaller, larger in itertools.pairwise(shares):
         assert (larger | ~smaller).all()
         assert larger.sum() > smaller.sum()
     assert torch.equal(shares[1], paired_rows(labels, 0.3, seed=5))
@@ -122,9 +124,7 @@ def test_a_fraction_is_of_the_rows_that_have_a_teacher() -> None:
     view = view_rows(outputs, labels, CLASSES, paired_fraction=0.5, seed=2, present=present)
     assert not view.paired[200:].any()
     assert abs(int(view.paired.sum()) - 100) <= CLASSES
-    means = view_rows(
-        outputs, labels, CLASSES, pairing="class", paired_fraction=0.5, seed=2, present=present
-    )
+    means = view_rows(outputs, labels, CLASSES, pairing="class", paired_fraction=0.5, seed=2, present=present)
     assert means.paired is None
     expected = class_means(outputs, labels, CLASSES, view.paired)
     assert torch.equal(means.outputs.features, expected.features)
