@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from fdkd_core.errors import GateFailedError
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
 from fdkd_core.memory_limit import memory_errors
@@ -14,7 +15,8 @@ from fdkd_core.options import RunOptions, prepare_torch
 from fdkd_core.preparation import check_fit, check_phases, given_teacher, load_data, resolve_spec
 from fdkd_core.single_run import plan_single, run_single
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TeachingSpec, TrainSpec, spec_sha256
-from fdkd_core.spec.result import Result
+from fdkd_core.spec.result import Result, RunResult
+from fdkd_core.uplift import failure_of
 from fdkd_core.workspace import Workspace
 
 DEFAULT_OPTIONS = RunOptions()
@@ -72,6 +74,8 @@ def run(
         CheckpointError: The folder's checkpoints are not this run's.
         StorageError: The disk is full or refuses to write.
         OutOfMemoryError: The machine or the GPU has no memory left.
+        GateFailedError: The student did not pass a gate of the spec that it had to. So does every further
+            run in the same folder, without training.
     """
     started = time.monotonic()
     runner = RUNNERS[type(spec)]
@@ -99,6 +103,11 @@ def run(
             workspace.remove_checkpoints()
             on_event({"event": "run_finished", "result": finished.model_dump(mode="json")})
             return finished
+        refused = workspace.refused_result()
+        failure = failure_of(refused.gates) if isinstance(refused, RunResult) else None
+        if failure is not None:
+            workspace.remove_checkpoints()
+            raise failure
         workspace.write_data_report(data.report)
         log = EventLog(workspace.events_path, on_event)
         log.emit(
@@ -115,7 +124,12 @@ def run(
         job = JobRun(
             spec, data, given_model, workspace, log, should_stop, device, threads, options, identity, started
         )
-        result = runner.run(job)
+        try:
+            result = runner.run(job)
+        except GateFailedError:
+            if not options.keep_checkpoints:
+                workspace.remove_checkpoints()
+            raise
         if not options.keep_checkpoints:
             workspace.remove_checkpoints()
         log.emit("run_finished", result=result.model_dump(mode="json"))

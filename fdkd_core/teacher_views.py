@@ -24,6 +24,8 @@ class TeacherRows(NamedTuple):
     """[N, D] and [N, C]; zeros where there is none, so that nothing leaks from rows that are not paired."""
     paired: Bool[Tensor, " n"] | None
     """Which rows have one; None when all have."""
+    num_pairs: int
+    """Rows with a view of their own, which made the means where the pairing is by class."""
 
 
 def view_rows(
@@ -56,11 +58,11 @@ def view_rows(
         everyone = torch.ones(len(labels), dtype=torch.bool) if paired is None else paired
         taught = torch.isin(labels, labels[everyone])  # a class without a single pair has no mean
         means = class_means(outputs, labels, num_classes, everyone)
-        return TeacherRows(means, None if bool(taught.all()) else taught)
+        return TeacherRows(means, None if bool(taught.all()) else taught, int(everyone.sum()))
     if paired is None or bool(paired.all()):
-        return TeacherRows(outputs, None)
+        return TeacherRows(outputs, None, len(labels))
     hidden = ModelOutput(*(part.masked_fill(~paired[:, None], 0.0) for part in outputs))
-    return TeacherRows(hidden, paired)
+    return TeacherRows(hidden, paired, int(paired.sum()))
 
 
 def class_means(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from fdkd_core.methods.balance import GradientBalance
@@ -48,6 +48,9 @@ class MethodContext:
     """The trained teacher, for methods that train it further. They must copy it."""
     seed: int = 0
     """Of the training, for what a method draws at random once."""
+    paired: Bool[Tensor, " n"] | None = None
+    """Which training rows have a view of the teacher; None when all have. The outputs of the others are
+    zeros, and they never come in a `StepViews`."""
 
 
 class Method(nn.Module):

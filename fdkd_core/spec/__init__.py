@@ -10,11 +10,13 @@ from fdkd_core.spec.architectures import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.diagnose import DiagnoseSpec
+from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.job import (
     SCHEMA_VERSION,
     ClassificationSpec,
     ControlsSpec,
     DistillSpec,
+    MethodJobSpec,
     StudentSpec,
     TaskSpec,
     TeacherSpec,
@@ -71,11 +73,13 @@ __all__ = [
     "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
+    "GateSpec",
     "JobKind",
     "JobSpec",
     "LeafMethodSpec",
     "LogitKDSpec",
     "MLPSpec",
+    "MethodJobSpec",
     "MethodSpec",
     "NoneSpec",
     "OptimizerSpec",
