@@ -16,7 +16,7 @@ from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
 from fdkd_core.preparation import make_phase, teacher_training
 from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec
-from fdkd_core.teacher_views import TeacherRows, view_rows
+from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
 from fdkd_core.training.evaluation import predict_rows
 from fdkd_core.workspace import Workspace
 
@@ -81,12 +81,15 @@ class JobRun:
         """
         spec, rows = self.spec, self.data.splits["train"]
         assert isinstance(spec, MethodJobSpec)
-        outputs = predict_rows(teacher.model, self.data.modalities[teacher.modality], rows, self.device)
+        modality = self.data.modalities[teacher.modality]
+        present = torch.from_numpy(modality.has(rows))
+        outputs = predict_rows(teacher.model, modality, rows[modality.has(rows)], self.device)
         return view_rows(
-            outputs if fake is None else fake(outputs),
+            scattered(outputs if fake is None else fake(outputs), present),
             torch.from_numpy(self.data.labels[rows]),
             len(self.data.classes),
             pairing=spec.pairing,
             paired_fraction=spec.paired_fraction,
             seed=spec.training.seed,
+            present=None if bool(present.all()) else present,
         )

@@ -101,7 +101,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
     Raises:
         IncompatibleError: Architecture, method, batch size and data do not fit together.
     """
-    training, rows = phase.training, data.splits["train"]
+    training, rows = phase.training, data.training_rows(phase.modality)
     if len(rows) < training.batch_size:
         raise IncompatibleError(
             Problem(

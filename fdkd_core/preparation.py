@@ -69,6 +69,7 @@ def load_data(spec: AnyJobSpec, path: Path, given: GivenTeacher | None, options:
             manifest=options.manifest,
             seed=spec.training.seed,
             recipes=recipes,
+            may_lack=[name for name in modalities if name != spec.student.modality],
             cache_dir=options.cache_dir,
             workers=options.decode_workers,
         )

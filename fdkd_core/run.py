@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import GateFailedError
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
@@ -25,7 +26,9 @@ DEFAULT_OPTIONS = RunOptions()
 class Plan(Protocol):
     """Name and `total_steps` of each phase that a job will train, by which progress is counted."""
 
-    def __call__(self, spec: AnyJobSpec, *, is_teacher_given: bool, num_rows: int) -> list[dict[str, Any]]:
+    def __call__(
+        self, spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool
+    ) -> list[dict[str, Any]]:
         """See `single_run.plan_single`."""
 
 
@@ -118,7 +121,7 @@ def run(
             data_sha256=data.sha256,
             device=str(device),
             threads=threads,
-            phases=runner.plan(spec, is_teacher_given=given is not None, num_rows=len(data.splits["train"])),
+            phases=runner.plan(spec, data, is_teacher_given=given is not None),
         )
         log.emit("data_loaded", report=data.report)
         job = JobRun(

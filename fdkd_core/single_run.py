@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fdkd_core.data.batches import steps_per_epoch
+from fdkd_core.data.table import PairedDataset
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import Trained
@@ -34,18 +35,22 @@ def run_single(job: JobRun) -> RunResult:
     return result
 
 
-def plan_single(spec: AnyJobSpec, *, is_teacher_given: bool, num_rows: int) -> list[dict[str, Any]]:
+def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
     """Name and number of steps of each training phase, by which progress is counted."""
     assert isinstance(spec, DistillSpec | TrainSpec)
-    planned = [("student", spec.training)]
+    planned = [("student", spec.student.modality, spec.training)]
     if isinstance(spec, DistillSpec):
         if not is_teacher_given:
-            planned.insert(0, ("teacher", teacher_training(spec)))
+            planned.insert(0, ("teacher", spec.teacher.modality, teacher_training(spec)))
         if _has_control(spec):
-            planned.append(("control", spec.training))
+            planned.append(("control", spec.student.modality, spec.training))
     return [
-        {"name": name, "total_steps": training.epochs * steps_per_epoch(num_rows, training.batch_size)}
-        for name, training in planned
+        {
+            "name": name,
+            "total_steps": training.epochs
+            * steps_per_epoch(len(data.training_rows(modality)), training.batch_size),
+        }
+        for name, modality, training in planned
     ]
 
 

@@ -65,6 +65,16 @@ def view_rows(
     return TeacherRows(hidden, paired, int(paired.sum()))
 
 
+def scattered(outputs: ModelOutput, present: Bool[Tensor, " n"]) -> ModelOutput:
+    """Outputs of the rows that are present, in their places among all rows; zeros elsewhere."""
+    if bool(present.all()):
+        return outputs
+    places = present.nonzero().squeeze(1)
+    return ModelOutput(
+        *(part.new_zeros(len(present), part.shape[1]).index_copy_(0, places, part) for part in outputs)
+    )
+
+
 def class_means(
     outputs: ModelOutput, labels: Int[Tensor, " n"], num_classes: int, paired: Bool[Tensor, " n"]
 ) -> ModelOutput:

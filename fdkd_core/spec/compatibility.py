@@ -217,7 +217,7 @@ def _check_trained(
 ) -> list[Problem]:
     """Problems of a model that the job trains."""
     problems = []
-    rows = _most_training_rows(dataset)
+    rows = _most_training_rows(dataset, column)
     if rows < training.batch_size:
         detail = f"batches of {training.batch_size} need at least as many training rows; found {rows}"
         problems.append(Problem("dataset_too_small", detail, f"{training_pointer}/batch_size"))
@@ -231,9 +231,12 @@ def _check_trained(
     return problems + memory_problems(needed, memory_bytes, training.batch_size, pointer)
 
 
-def _most_training_rows(dataset: Report) -> int:
-    """Training rows, whatever the seed: how many a cut by groups leaves depends on which groups it takes."""
-    rows: int = dataset["splits"]["train"]["rows"]
+def _most_training_rows(dataset: Report, column: Report) -> int:
+    """Training rows that have a modality, whatever the seed.
+
+    How many a cut by groups leaves depends on which groups it takes.
+    """
+    rows: int = dataset["splits"]["train"]["rows"] - column.get("training_rows_without", 0)
     if dataset.get("validation_cut_by") == "group":
         rows += dataset["splits"]["val"]["rows"] - 1
     return rows

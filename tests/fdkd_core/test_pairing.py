@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from planted import Planted, make_planted
 from small_job import STEPS_PER_PHASE, small_spec, write_small_data
 
-from fdkd_core.errors import TrainingInterrupted
+from fdkd_core.data.dataset import load_dataset
+from fdkd_core.errors import IncompatibleError, TrainingInterrupted
 from fdkd_core.losses.logits import tempered_kl
 from fdkd_core.methods import METHODS, build_method
 from fdkd_core.methods.base import MethodContext
@@ -21,6 +24,7 @@ from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, make_trainee
 from fdkd_core.run import run
 from fdkd_core.spec import CombineSpec, DistillingSpec, LogitKDSpec, MLPSpec, TrainingSpec
+from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.methods.combine import CombinedPart
 from fdkd_core.spec.result import RunResult
 from fdkd_core.teacher_views import paired_rows, view_rows
@@ -191,3 +195,72 @@ def test_a_stop_resumes_to_the_same_bits(
 def test_all_pairs_are_the_default(plain: RunResult) -> None:
     (taught,) = plain.taught
     assert (taught.pairing, taught.paired_rows, taught.training_rows) == ("instance", 96, 96)
+
+
+@pytest.fixture(scope="module")
+def partly(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same data, in which 30 training rows have nothing for the teacher to see."""
+    arrays = np.load(data)
+    clean: list[Any] = arrays["clean"].tolist()
+    clean[:30] = [None] * 30
+    columns = {name: arrays[name].tolist() for name in ("id", "split", "wave")}
+    path = tmp_path_factory.mktemp("partly") / "partly.parquet"
+    labels = [str(label) for label in arrays["label"]]
+    pq.write_table(
+        pa.table(
+            {
+                **columns,
+                "label": labels,
+                "clean": pa.array(clean, pa.list_(pa.float32())),
+                "wave": pa.array(columns["wave"], pa.list_(pa.list_(pa.float32()))),
+            }
+        ),
+        path,
+    )
+    return path
+
+
+@pytest.mark.parametrize("pairing", ["instance", "class"])
+def test_rows_without_a_teachers_sample_are_trained_on(
+    pairing: str, partly: Path, plain: RunResult, tmp_path: Path
+) -> None:
+    spec, events = small_spec(pairing=pairing, method=COMBINED), []
+    found = run(spec, partly, tmp_path / "whole", options=OPTIONS, on_event=events.append)
+    assert isinstance(found, RunResult)
+    (taught,) = found.taught
+    assert (taught.paired_rows, taught.training_rows) == (66, 96)
+    planned = {phase["name"]: phase["total_steps"] for phase in events[0]["phases"]}
+    assert planned == {"teacher": 3 * 5, "student": STEPS_PER_PHASE, "control": STEPS_PER_PHASE}
+    steps = [event for event in events if event["event"] == "step"]
+    assert steps[-1]["job_step"] == sum(planned.values())
+    # The student and its control see every row.
+    assert found.control is not None
+    assert plain.control is not None
+    assert found.control.weights_sha256 == plain.control.weights_sha256
+    asked = iter([False] * (15 + 10) + [True] * 99)
+    with pytest.raises(TrainingInterrupted):
+        run(spec, partly, tmp_path / "out", options=OPTIONS, should_stop=lambda: next(asked))
+    again = run(spec, partly, tmp_path / "out", options=OPTIONS)
+    assert isinstance(again, RunResult)
+    assert again.student.weights_sha256 == found.student.weights_sha256
+
+
+def test_too_few_rows_for_a_teacher_are_refused_early(partly: Path, tmp_path: Path) -> None:
+    teacher = {"modality": "clean", "train": {"epochs": 1, "batch_size": 67}}
+    spec = small_spec(teacher=teacher)
+    report = load_dataset(partly, None).report
+    (problem,) = check(spec, report)
+    assert (problem.code, problem.pointer) == ("dataset_too_small", "/teacher/train/batch_size")
+    assert "found 66" in problem.detail
+    with pytest.raises(IncompatibleError) as caught:
+        run(spec, partly, tmp_path / "out", options=OPTIONS)
+    assert caught.value.problems == (problem,)
+
+
+def test_the_other_way_round_rows_are_left_out(partly: Path, tmp_path: Path) -> None:
+    """Where the student lacks them, there is nothing to train on."""
+    spec = small_spec(teacher={"modality": "wave"}, student={"modality": "clean"}, training={"epochs": 1})
+    found = run(spec, partly, tmp_path / "out", options=OPTIONS)
+    assert isinstance(found, RunResult)
+    (taught,) = found.taught
+    assert (taught.paired_rows, taught.training_rows) == (66, 66)
