@@ -163,12 +163,14 @@ class RunFigures(Answer):
     data_sha256: str
     classes: int
     teacher: ModelFigures | None = None
+    more_teachers: list[ModelFigures] = Field(default_factory=list)
     student: ModelFigures
     control: ModelFigures | None = None
     uplift: UpliftFigures | None = None
     gates: list[GateFigures] = Field(default_factory=list)
     bundle: str
     teacher_bundle: str | None = None
+    more_teacher_bundles: list[str | None] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     device: str
     threads: int

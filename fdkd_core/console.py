@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
+from fdkd_core.spec.job import teacher_name
 from fdkd_core.spec.result import ModelResult, Result, RunResult
 
 PHASE_WORDS = {
@@ -21,6 +22,11 @@ PHASE_WORDS = {
     "control": "training the control, the same student without a teacher",
     "finalise": "testing and writing the student",
 }
+
+
+def phase_words(phase: str) -> str:
+    """What is done in a phase."""
+    return PHASE_WORDS.get(phase, f"training {phase}")
 
 
 class TerminalProgress:
@@ -59,7 +65,7 @@ class TerminalProgress:
                 self._show_data(event["report"])
             case "phase_started":
                 resumed = f", resumed at step {event['step']}" if event["resumed"] else ""
-                self._say(f"[bold]{PHASE_WORDS[event['phase']]}[/]{resumed}")
+                self._say(f"[bold]{phase_words(event['phase'])}[/]{resumed}")
                 self._update(description=event["phase"], figures="")
             case "step":
                 self._update(completed=event["job_step"])
@@ -106,8 +112,10 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
         table.add_column(heading)
     for heading in ("params", "size", "val acc", "test acc", "F1", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
+    teachers = [(teacher_name(index), found) for index, found in enumerate(result.more_teachers, start=1)]
     for role, model in (
         ("teacher", result.teacher),
+        *teachers,
         ("student", result.student),
         ("control", result.control),
     ):

@@ -167,7 +167,9 @@ def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
     report = out / "report"
     for path in sorted(report.iterdir()) if report.is_dir() else []:
         yield f"report/{path.name}", path, sha256_file(path)
-    for role in _ROLES:
+    # Further teachers are files to download; only student and teacher are listed as models of the job.
+    further = sorted(path.name for path in out.glob("teacher[2-9]"))
+    for role in (*_ROLES, *further):
         folder = out / role
         if not folder.is_dir():
             continue

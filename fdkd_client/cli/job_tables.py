@@ -63,8 +63,9 @@ def result_view(result: RunFigures) -> Group:
         "", "sees", "network", "params", "size", "val acc", "test acc", "F1", "time",
         right=("params", "size", "val acc", "test acc", "F1", "time"), wide=("sees", "network"),
     )  # fmt: skip
-    for role in ("teacher", "student", "control"):
-        model: ModelFigures | None = getattr(result, role)
+    models: list[tuple[str, ModelFigures | None]] = [("teacher", result.teacher)]
+    models += [(f"teacher{index}", model) for index, model in enumerate(result.more_teachers, start=2)]
+    for role, model in (*models, ("student", result.student), ("control", result.control)):
         if model is not None:
             table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
     lines: list[RenderableType] = [table, ""]
@@ -153,7 +154,11 @@ def _what(job: Job) -> str:
     data = plain(spec.get("dataset", job.dataset_id or "?"))
     if job.kind != "distill":
         return f"trains {student} on {data}"
-    return f"{_part(spec.get('teacher'))} teaches {student} on {data}, by {_method(spec.get('method'))}"
+    others = spec.get("more_teachers")
+    teachers = [spec.get("teacher"), *(others if isinstance(others, list) else ())]
+    verb = "teaches" if len(teachers) == 1 else "teach"
+    names = " and ".join(map(_part, teachers))
+    return f"{names} {verb} {student} on {data}, by {_method(spec.get('method'))}"
 
 
 def _method(method: object) -> str:

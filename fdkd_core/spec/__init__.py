@@ -16,12 +16,15 @@ from fdkd_core.spec.job import (
     ClassificationSpec,
     ControlsSpec,
     DistillSpec,
+    FurtherTeacherSpec,
     MethodJobSpec,
     StudentSpec,
     TaskSpec,
     TeacherSpec,
     TeachingSpec,
     TrainSpec,
+    teacher_name,
+    teacher_pointer,
 )
 from fdkd_core.spec.kinds import AnyJobSpec, JobKind, JobSpec
 from fdkd_core.spec.loading import canonical_json, json_schema, load_spec, parse_spec, spec_sha256
@@ -73,6 +76,7 @@ __all__ = [
     "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
+    "FurtherTeacherSpec",
     "GateSpec",
     "JobKind",
     "JobSpec",
@@ -102,4 +106,6 @@ __all__ = [
     "load_spec",
     "parse_spec",
     "spec_sha256",
+    "teacher_name",
+    "teacher_pointer",
 ]

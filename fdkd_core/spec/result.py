@@ -51,7 +51,7 @@ class Uplift(StrictModel):
     test_macro_f1: float
     teacher_gap_closed: float | None
     """Share of the teacher-control gap in test accuracy that the student closed; null when the teacher is
-    not ahead of the control by at least one point."""
+    not ahead of the control by at least one point. Of several teachers, the best on validation counts."""
     standard_error: float
     """Of `test_accuracy`, from the test samples on which the two disagree (paired); it does not cover
     the spread over seeds."""
@@ -81,7 +81,7 @@ class TaughtRows(StrictModel):
     """How many training rows a teacher spoke about."""
 
     teacher: str
-    """Its phase: `teacher`."""
+    """Its phase: `teacher`, `teacher2`, ..."""
     pairing: Literal["instance", "class"]
     paired_rows: int
     """Training rows with a teacher's view of their own; with `class` they made the means."""
@@ -111,6 +111,8 @@ class RunResult(StrictModel):
     data_sha256: str
     classes: int
     teacher: ModelResult | None
+    more_teachers: list[ModelResult] = Field(default_factory=list)
+    """Those beside the first, in the order of the spec."""
     student: ModelResult
     control: ModelResult | None
     uplift: Uplift | None
@@ -122,6 +124,8 @@ class RunResult(StrictModel):
     """Folder of the student bundle, relative to the output folder; null when a gate withheld the student."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
+    more_teacher_bundles: list[str | None] = Field(default_factory=list)
+    """The same for each of `more_teachers`."""
     versions: dict[str, str]
     """Python and library versions that made this result."""
     device: str
