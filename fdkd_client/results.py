@@ -137,6 +137,21 @@ class UpliftFigures(Answer):
     teacher_gap_closed: float | None = None
     standard_error: float
     """Of `test_accuracy`, over the test samples; not over seeds."""
+    macro_f1_standard_error: float | None = None
+
+
+class GateFigures(Answer):
+    """What became of one gate: what the student had to show against its control."""
+
+    metric: str
+    passed: bool
+    value: float
+    """Student minus control, a fraction."""
+    standard_error: float
+    threshold: float
+    on_fail: str = "warn"
+    sentence: str
+    """All this for people."""
 
 
 class RunFigures(Answer):
@@ -148,11 +163,14 @@ class RunFigures(Answer):
     data_sha256: str
     classes: int
     teacher: ModelFigures | None = None
+    more_teachers: list[ModelFigures] = Field(default_factory=list)
     student: ModelFigures
     control: ModelFigures | None = None
     uplift: UpliftFigures | None = None
+    gates: list[GateFigures] = Field(default_factory=list)
     bundle: str
     teacher_bundle: str | None = None
+    more_teacher_bundles: list[str | None] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     device: str
     threads: int

@@ -1,7 +1,8 @@
 """`python -m fdkd_core SPEC.yaml DATA OUT_DIR`: the product without the service.
 
 Exit codes: 0 done; 1 unexpected failure; 2 bad input, explained in OUT_DIR/report.json; 3 training diverged;
-4 the disk is full or a checkpoint cannot be used; 5 out of memory; 75 stopped by SIGTERM or SIGINT after a
+4 the disk is full or a checkpoint cannot be used; 5 out of memory; 6 the student did not pass a gate of its
+job, and OUT_DIR/refused.json has the figures; 75 stopped by SIGTERM or SIGINT after a
 checkpoint, and the same command resumes.
 """
 
@@ -18,10 +19,10 @@ from types import FrameType
 from rich.console import Console
 
 from fdkd_core.console import TerminalProgress, show_problems, show_result
-from fdkd_core.errors import FDKDError, InputError, OutOfMemoryError, TrainingInterrupted
+from fdkd_core.errors import FDKDError, GateFailedError, InputError, OutOfMemoryError, TrainingInterrupted
 from fdkd_core.events import Event
 from fdkd_core.options import RunOptions
-from fdkd_core.spec import DistillSpec, TrainSpec, parse_spec
+from fdkd_core.spec import AnyJobSpec, TeachingSpec, parse_spec
 from fdkd_core.spec.loading import MAX_SPEC_BYTES
 from fdkd_core.workspace import write_problem_report
 
@@ -51,12 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
 
 
-def _run(spec: DistillSpec | TrainSpec, options: argparse.Namespace, errors: Console) -> int:
+def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
     from fdkd_core.run import run  # torch takes seconds to import; a typo in the spec should not wait for it
 
     stop = StopRequest()
     stop.listen()
-    references = [spec.teacher.model] if isinstance(spec, DistillSpec) and spec.teacher.model else []
+    teachers = spec.teachers if isinstance(spec, TeachingSpec) else ()
+    references = [teacher.model for teacher in teachers if teacher.model]
     with TerminalProgress(errors) as progress:
         pipe = os.fdopen(options.events_fd, "w", buffering=1) if options.events_fd is not None else None
 
@@ -86,7 +88,7 @@ def _run(spec: DistillSpec | TrainSpec, options: argparse.Namespace, errors: Con
             )
         except FDKDError as error:
             failed: Event = {"event": "run_failed", "code": error.code, "message": str(error)}
-            if isinstance(error, InputError):
+            if isinstance(error, InputError | GateFailedError):
                 failed["problems"] = [problem.as_dict() for problem in error.problems]
             on_event(failed)
             raise
@@ -143,8 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fdkd_core",
         description="Distil a student of one modality from a teacher of another; train its matched control.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 diverged, 4 storage, 5 out of memory, "
-        "75 stopped (run again to resume).",
+        epilog="Exit codes: 0 done, 2 bad input, 3 diverged, 4 storage, 5 out of memory, 6 gate "
+        "not passed, 75 stopped (run again to resume).",
     )
     parser.add_argument("spec", type=Path, metavar="SPEC.yaml", help="the job, as YAML or JSON")
     parser.add_argument("data", type=Path, metavar="DATA", help="folder, .zip, .tar, .npz or .parquet")

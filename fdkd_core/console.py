@@ -13,7 +13,8 @@ from rich.table import Table
 
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
-from fdkd_core.spec.result import ModelResult, RunResult
+from fdkd_core.spec.job import teacher_name
+from fdkd_core.spec.result import ModelResult, Result, RunResult
 
 PHASE_WORDS = {
     "teacher": "training the teacher",
@@ -21,6 +22,11 @@ PHASE_WORDS = {
     "control": "training the control, the same student without a teacher",
     "finalise": "testing and writing the student",
 }
+
+
+def phase_words(phase: str) -> str:
+    """What is done in a phase."""
+    return PHASE_WORDS.get(phase, f"training {phase}")
 
 
 class TerminalProgress:
@@ -59,7 +65,7 @@ class TerminalProgress:
                 self._show_data(event["report"])
             case "phase_started":
                 resumed = f", resumed at step {event['step']}" if event["resumed"] else ""
-                self._say(f"[bold]{PHASE_WORDS[event['phase']]}[/]{resumed}")
+                self._say(f"[bold]{phase_words(event['phase'])}[/]{resumed}")
                 self._update(description=event["phase"], figures="")
             case "step":
                 self._update(completed=event["job_step"])
@@ -84,8 +90,15 @@ class TerminalProgress:
             self._say(f"      [yellow]{warning}[/]")
 
 
-def show_result(console: Console, result: RunResult, out_dir: Path) -> None:
-    """Prints the table of results and what it means."""
+def show_result(console: Console, result: Result, out_dir: Path) -> None:
+    """Prints what a job of any kind found."""
+    match result:
+        case RunResult():
+            _show_run(console, result, out_dir)
+
+
+def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
+    """The table of teacher, student and control, and what it means."""
     # Narrow enough for 80 columns: what a terminal has unless told otherwise.
     table = Table(
         box=SIMPLE_HEAD,
@@ -99,8 +112,10 @@ def show_result(console: Console, result: RunResult, out_dir: Path) -> None:
         table.add_column(heading)
     for heading in ("params", "size", "val acc", "test acc", "F1", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
+    teachers = [(teacher_name(index), found) for index, found in enumerate(result.more_teachers, start=1)]
     for role, model in (
         ("teacher", result.teacher),
+        *teachers,
         ("student", result.student),
         ("control", result.control),
     ):
@@ -120,6 +135,12 @@ def show_result(console: Console, result: RunResult, out_dir: Path) -> None:
             f"{verdict} (±{100 * noise:.1f}; one seed)",
             highlight=False,
         )
+    for gate in result.gates:
+        console.print(f"gate: {gate.sentence}", style=None if gate.passed else "yellow", highlight=False)
+    for rows in result.taught:
+        if rows.paired_rows < rows.training_rows or rows.pairing == "class":
+            console.print(rows.sentence, highlight=False)
+    assert result.bundle is not None  # a refused student is an error
     console.print(f"student bundle: [bold]{out_dir / result.bundle}[/]", highlight=False, soft_wrap=True)
 
 

@@ -1,60 +1,62 @@
-"""The single entry point: from a spec and data to a student bundle, resumable at any moment.
-
-data -> teacher (trained or given) -> student -> control -> test, once -> bundle -> result.json
-"""
+"""The single entry point: from a spec and data to a result, resumable at any moment."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-import torch
-
-from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import GateFailedError
 from fdkd_core.events import EventLog, EventSink
-from fdkd_core.finalisation import Finalisation
+from fdkd_core.job_run import JobRun
 from fdkd_core.memory_limit import memory_errors
-from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions, prepare_torch
-from fdkd_core.phases import ModelRole, Phase, Trained, run_phase
-from fdkd_core.preparation import (
-    check_fit,
-    check_phases,
-    given_teacher,
-    load_data,
-    make_phase,
-    resolve_spec,
-    teacher_training,
-)
-from fdkd_core.spec import (
-    DistillSpec,
-    NoneSpec,
-    TrainSpec,
-    spec_sha256,
-)
-from fdkd_core.spec.result import RunResult
-from fdkd_core.teachers import GivenTeacher
-from fdkd_core.training.evaluation import predict_rows
+from fdkd_core.preparation import check_fit, check_phases, given_teachers, load_data, resolve_spec
+from fdkd_core.single_run import plan_single, run_single
+from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec, spec_sha256, teacher_name
+from fdkd_core.spec.result import Result, RunResult
+from fdkd_core.uplift import failure_of
 from fdkd_core.workspace import Workspace
 
 DEFAULT_OPTIONS = RunOptions()
 
 
+class Plan(Protocol):
+    """Name and `total_steps` of each phase that a job will train, by which progress is counted."""
+
+    def __call__(
+        self, spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool
+    ) -> list[dict[str, Any]]:
+        """See `single_run.plan_single`."""
+
+
+class Runner(NamedTuple):
+    """How one kind of job is run."""
+
+    run: Callable[[JobRun], Result]
+    """Returns what it has written to result.json."""
+    plan: Plan
+
+
+RUNNERS: dict[type, Runner] = {
+    DistillSpec: Runner(run_single, plan_single),
+    TrainSpec: Runner(run_single, plan_single),
+}
+"""The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
+
+
 @memory_errors()
 def run(
-    spec: DistillSpec | TrainSpec,
+    spec: AnyJobSpec,
     data_path: Path,
     out_dir: Path,
     *,
     options: RunOptions = DEFAULT_OPTIONS,
     on_event: EventSink = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> RunResult:
+) -> Result:
     """Runs a job, or continues it where an earlier attempt in the same folder stopped.
 
     Args:
@@ -75,22 +77,27 @@ def run(
         CheckpointError: The folder's checkpoints are not this run's.
         StorageError: The disk is full or refuses to write.
         OutOfMemoryError: The machine or the GPU has no memory left.
+        GateFailedError: The student did not pass a gate of the spec that it had to. So does every further
+            run in the same folder, without training.
     """
     started = time.monotonic()
+    runner = RUNNERS[type(spec)]
     device, threads = prepare_torch(options)
-    given = given_teacher(spec, options)
+    given = given_teachers(spec, options)
     data = load_data(spec, data_path, given, options)
     spec = resolve_spec(spec, data, given)
     check_fit(spec, data, given, device)
-    given_model = given.load(data, spec.teacher.modality) if given and isinstance(spec, DistillSpec) else None
-    check_phases(spec, data, given_model, device)
+    models = [None if teacher is None else teacher.load(data) for teacher in given]
+    check_phases(spec, data, models, device)
 
     workspace = Workspace(out_dir)
     identity = {
         "spec": spec_sha256(spec),
         "data": data.sha256,
-        "teacher": given.sha256 if given else None,
+        "teacher": None,
     }
+    for index, teacher in enumerate(given):
+        identity[teacher_name(index)] = teacher.sha256 if teacher else None
     workspace.claim(identity, spec.model_dump(mode="json"))
     try:
         finished = workspace.finished_result()
@@ -98,6 +105,11 @@ def run(
             workspace.remove_checkpoints()
             on_event({"event": "run_finished", "result": finished.model_dump(mode="json")})
             return finished
+        refused = workspace.refused_result()
+        failure = failure_of(refused.gates) if isinstance(refused, RunResult) else None
+        if failure is not None:
+            workspace.remove_checkpoints()
+            raise failure
         workspace.write_data_report(data.report)
         log = EventLog(workspace.events_path, on_event)
         log.emit(
@@ -108,92 +120,23 @@ def run(
             data_sha256=data.sha256,
             device=str(device),
             threads=threads,
-            phases=_planned_phases(spec, given, len(data.splits["train"])),
+            phases=runner.plan(spec, data, is_teacher_given=bool(models) and models[0] is not None),
         )
         log.emit("data_loaded", report=data.report)
-        job = _Job(spec, data, workspace, log, should_stop, device, options.checkpoint_secret, identity)
-        trained = job.train(given_model)
-        log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
-        final = Finalisation(spec, data, workspace, device, identity)
-        result = final.finish(trained, threads=threads, started=started)
+        first, *others = models or [None]
+        job = JobRun(
+            spec, data, first, workspace, log, should_stop, device, threads, options, identity, started,
+            more_given=tuple(others),
+        )  # fmt: skip
+        try:
+            result = runner.run(job)
+        except GateFailedError:
+            if not options.keep_checkpoints:
+                workspace.remove_checkpoints()
+            raise
         if not options.keep_checkpoints:
             workspace.remove_checkpoints()
         log.emit("run_finished", result=result.model_dump(mode="json"))
         return result
     finally:
         workspace.close()
-
-
-@dataclass(frozen=True)
-class _Job:
-    spec: DistillSpec | TrainSpec
-    data: PairedDataset
-    workspace: Workspace
-    log: EventLog
-    should_stop: Callable[[], bool]
-    device: torch.device
-    secret: bytes | None
-    identity: dict[str, Any]
-
-    def train(self, given: Backbone | None) -> dict[ModelRole, Trained]:
-        """All models of the job by role: `student`, and `teacher` and `control` where the job has them."""
-        spec = self.spec
-        if isinstance(spec, TrainSpec):
-            return {"student": self._run(make_phase("student", spec.student, spec.training), 0)[0]}
-        steps = 0
-        if given is None:
-            teacher, steps = self._run(make_phase("teacher", spec.teacher, teacher_training(spec)), steps)
-        else:
-            given.to(self.device).eval()
-            assert spec.teacher.architecture is not None  # filled in by resolve_spec
-            teacher = Trained(spec.teacher.modality, spec.teacher.architecture, given, 0, 0, 0.0)
-        teacher.model.requires_grad_(False)
-        distilled = make_phase(
-            "student", spec.student, spec.training, spec.method, self._teacher_outputs(teacher, spec)
-        )
-        trained: dict[ModelRole, Trained] = {"teacher": teacher}
-        trained["student"], student_steps = self._run(distilled, steps)
-        if _has_control(spec):
-            control = make_phase("control", spec.student, spec.training)
-            trained["control"], _ = self._run(control, steps + student_steps)
-        return trained
-
-    def _run(self, phase: Phase, steps_before: int) -> tuple[Trained, int]:
-        return run_phase(
-            phase,
-            self.data,
-            checkpoints=self.workspace.checkpoints(phase.name),
-            key=hashlib.sha256(repr(sorted(self.identity.items())).encode()).hexdigest(),
-            log=self.log,
-            should_stop=self.should_stop,
-            device=self.device,
-            steps_before=steps_before,
-            secret=self.secret,
-        )
-
-    def _teacher_outputs(self, teacher: Trained, spec: DistillSpec) -> ModelOutput | None:
-        if isinstance(spec.method, NoneSpec):
-            return None
-        modality = self.data.modalities[teacher.modality]
-        return predict_rows(teacher.model, modality, self.data.splits["train"], self.device)
-
-
-def _planned_phases(
-    spec: DistillSpec | TrainSpec, given: GivenTeacher | None, num_rows: int
-) -> list[dict[str, Any]]:
-    """Name and number of steps of each training phase, by which progress is counted."""
-    planned = [("student", spec.training)]
-    if isinstance(spec, DistillSpec):
-        if given is None:
-            planned.insert(0, ("teacher", teacher_training(spec)))
-        if _has_control(spec):
-            planned.append(("control", spec.training))
-    return [
-        {"name": name, "total_steps": training.epochs * steps_per_epoch(num_rows, training.batch_size)}
-        for name, training in planned
-    ]
-
-
-def _has_control(spec: DistillSpec) -> bool:
-    # Without distillation the student is its own control.
-    return spec.controls.no_teacher and not isinstance(spec.method, NoneSpec)

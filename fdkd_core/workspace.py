@@ -4,9 +4,11 @@ job.json           which run owns the folder (hashes of spec, data and given mod
 data_report.json   what was found in the data
 events.jsonl       everything the run said
 work/PHASE/        checkpoints, removed at the end
-teacher/           bundle of the teacher this run trained, which may teach the next
+teacher/           bundle of the teacher this run trained, which may teach the next; teacher2/ and so on
 student/           the bundle that is handed over
+report/            tables and plots, where the kind of job has some
 result.json        written last: its existence means that all else is complete
+refused.json       in its place when the student did not pass a gate that it had to: the same figures
 report.json        only after bad input: the problems found
 """
 
@@ -23,7 +25,7 @@ from pydantic import ValidationError
 
 from fdkd_core.atomic_files import storage_errors, write_json_atomic
 from fdkd_core.errors import InputError, Problem, SpecError
-from fdkd_core.spec.result import RunResult
+from fdkd_core.spec.result import Result, parse_result
 
 _OURS = {"job.json", "data_report.json", "events.jsonl", "report.json", ".lock"}
 
@@ -40,7 +42,9 @@ class Workspace:
         self.events_path = folder / "events.jsonl"
         self.student_path = folder / "student"
         self.teacher_path = folder / "teacher"
+        self.report_path = folder / "report"
         self._result_path = folder / "result.json"
+        self._refused_path = folder / "refused.json"
         self._lock: int | None = None
 
     def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
@@ -88,22 +92,25 @@ class Workspace:
         """Folder of a phase's checkpoints."""
         return self.folder / "work" / phase
 
-    def finished_result(self) -> RunResult | None:
+    def finished_result(self) -> Result | None:
         """The result, when an earlier attempt completed the run."""
-        try:
-            return RunResult.model_validate_json(self._result_path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError:
-            return None
+        return _read_result(self._result_path)
+
+    def refused_result(self) -> Result | None:
+        """What an earlier attempt found that ended with a `GateFailedError`."""
+        return _read_result(self._refused_path)
 
     def write_data_report(self, report: dict[str, Any]) -> None:
         """Keeps what was found in the data."""
         write_json_atomic(self.folder / "data_report.json", report)
 
-    def finish(self, result: RunResult) -> None:
+    def finish(self, result: Result) -> None:
         """Publishes the result."""
         write_json_atomic(self._result_path, result.model_dump(mode="json"))
+
+    def refuse(self, result: Result) -> None:
+        """Keeps the figures of a student that is not handed over."""
+        write_json_atomic(self._refused_path, result.model_dump(mode="json"))
 
     def remove_checkpoints(self) -> None:
         """Frees the space that only an unfinished run needs."""
@@ -114,6 +121,13 @@ class Workspace:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _read_result(path: Path) -> Result | None:
+    try:
+        return parse_result(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def write_problem_report(folder: Path, error: InputError) -> None:

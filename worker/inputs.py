@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from fdkd_core.errors import FDKDError
-from fdkd_core.spec import DistillSpec, load_spec
+from fdkd_core.spec import TeachingSpec, load_spec
 from fdkd_core.spec.architectures import ArchitectureSpec
 from service.storage import Storage
 from service.tables import Dataset, Job, Model
@@ -79,7 +79,7 @@ def fetch_inputs(storage: Storage, job: Job, stored: StoredInputs, folder: Path)
             storage.fetch(teacher.storage_key, inputs / reference)
     except FileNotFoundError:
         raise MissingInputError from None
-    if teacher is not None and isinstance(spec, DistillSpec):
+    if teacher is not None and isinstance(spec, TeachingSpec):
         given = spec.teacher.model_copy(update={"model": reference})
         if given.architecture is None and teacher.format == "safetensors":
             architecture = _ARCHITECTURE.validate_json(json.dumps(teacher.architecture))

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from fdkd_core.atomic_files import sha256_file
 from fdkd_core.errors import StorageError
-from fdkd_core.spec.result import RunResult
+from fdkd_core.spec.result import Result, parse_result
 from service.db import db_now
 from service.failpoints import reach
 from service.identifiers import new_id
@@ -32,6 +32,9 @@ MEDIA_TYPES = {
     ".jsonl": "application/x-ndjson",
     ".md": "text/markdown; charset=utf-8",
     ".zip": "application/zip",
+    ".csv": "text/csv; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
 }
 _RUN_FILES = ("result.json", "data_report.json", "events.jsonl")
 _ROLES = ("student", "teacher")
@@ -44,7 +47,7 @@ MAX_NAME_CHARACTERS = 128
 class Publication:
     """What a run leaves behind, all of it stored."""
 
-    result: RunResult
+    result: Result
     artifacts: dict[str, Stored]
     """By name."""
     models: dict[str, dict[str, Any]]
@@ -67,7 +70,7 @@ def store_artifacts(
         FileNotFoundError: The folder is not that of a finished run.
         ValueError: Its files are not what the core writes.
     """
-    result = RunResult.model_validate_json((out / "result.json").read_bytes())
+    result = parse_result((out / "result.json").read_bytes())
     artifacts: dict[str, Stored] = {}
     models: dict[str, dict[str, Any]] = {}
     prefix = artifact_prefix(job)
@@ -161,7 +164,12 @@ def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
 
     for name in _RUN_FILES:
         yield name, out / name, sha256_file(out / name)
-    for role in _ROLES:
+    report = out / "report"
+    for path in sorted(report.iterdir()) if report.is_dir() else []:
+        yield f"report/{path.name}", path, sha256_file(path)
+    # Further teachers are files to download; only student and teacher are listed as models of the job.
+    further = sorted(path.name for path in out.glob("teacher[2-9]"))
+    for role in (*_ROLES, *further):
         folder = out / role
         if not folder.is_dir():
             continue

@@ -13,7 +13,7 @@ from report import Row
 from torch import Tensor
 
 from fdkd_core.methods import build_method
-from fdkd_core.methods.base import Method, StepViews
+from fdkd_core.methods.base import Method, MethodContext, StepViews
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec
 
@@ -33,7 +33,9 @@ def check_losses(batch_size: int, device: torch.device) -> list[Row]:
     rows = []
     for name, spec in SPECS.items():
         torch.manual_seed(0)
-        method = build_method(spec, student_dim=DIM, teacher_dim=DIM, num_classes=CLASSES).double()
+        method = build_method(
+            spec, MethodContext(student_dim=DIM, teacher_dim=DIM, num_classes=CLASSES)
+        ).double()
         # Features are post-ReLU averages, so not negative.
         student, teacher = torch.rand(2, batch_size, DIM)
         tensors = [student, torch.randn(batch_size, CLASSES), teacher, torch.randn(batch_size, CLASSES)]

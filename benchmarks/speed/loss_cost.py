@@ -12,7 +12,7 @@ from torch import Tensor
 from fdkd_core.frequency import split_bands
 from fdkd_core.losses.logits import cross_entropy
 from fdkd_core.methods import build_method
-from fdkd_core.methods.base import StepViews
+from fdkd_core.methods.base import MethodContext, StepViews
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import FDCMKDSpec, FeatureMSESpec, MethodSpec
 
@@ -35,7 +35,9 @@ def loss_actions(batch_size: int, device: torch.device) -> dict[str, Action]:
     heads = Heads(DIM, CLASSES).to(device)
 
     def method(spec: MethodSpec) -> Callable[[], Tensor]:
-        built = build_method(spec, student_dim=DIM, teacher_dim=DIM, num_classes=CLASSES).to(device)
+        built = build_method(spec, MethodContext(student_dim=DIM, teacher_dim=DIM, num_classes=CLASSES)).to(
+            device
+        )
         parameters.extend(built.parameters())
         return lambda: torch.stack([term.mean() for term in built.terms(views).values()]).sum()
 

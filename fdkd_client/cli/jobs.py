@@ -28,7 +28,7 @@ from fdkd_client.cli.terminal import (
 if TYPE_CHECKING:
     from fdkd_client.client import Client
     from fdkd_client.results import Job
-    from fdkd_core.spec import DistillSpec, TrainSpec
+    from fdkd_core.spec import AnyJobSpec
 
 app = typer.Typer(no_args_is_help=True, help="Distil: start, follow, stop.")
 
@@ -164,7 +164,7 @@ def _missing_parts_reject() -> Iterator[None]:
         raise typer.Exit(exit_codes.REJECTED) from None
 
 
-def _parse(path: Path) -> DistillSpec | TrainSpec:
+def _parse(path: Path) -> AnyJobSpec:
     """The spec, checked before anything is sent."""
     from fdkd_client.errors import LocalFileError
     from fdkd_core.errors import SpecError
@@ -191,7 +191,7 @@ def _notes(pairs: list[str]) -> dict[str, str]:
     return notes
 
 
-def _validate(client: Client, spec: DistillSpec | TrainSpec, notes: dict[str, str], output: Output) -> None:
+def _validate(client: Client, spec: AnyJobSpec, notes: dict[str, str], output: Output) -> None:
     found = client.jobs.validate(spec, metadata=notes)
     if output is Output.JSON:
         show_json(found)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
+
+from pydantic import Field
 
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
-from fdkd_core.spec.result import ModelResult, Uplift
+from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows, Uplift
 from fdkd_core.spec.strict import StrictModel
 
-Role = Literal["student", "teacher"]
-_ROLES: tuple[Literal["teacher", "student", "control"], ...] = ("teacher", "student", "control")
+_LAST_ROLES = ("student", "control")
+"""Shown after the teachers, of which there may be several."""
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#!|~$@:])")
 _MAX_CHARACTERS = 300
@@ -26,9 +28,11 @@ class ModelCard(StrictModel):
 
     spec: dict[str, Any]
     """The resolved job specification as JSON."""
-    results: dict[Literal["teacher", "student", "control"], ModelResult]
-    """By role: `student`, and the others where the job has them."""
+    results: dict[str, ModelResult]
+    """By role: `student`, and `control`, `teacher`, `teacher2` and so on where the job has them."""
     uplift: Uplift | None = None
+    gates: list[GateResult] = Field(default_factory=list)
+    taught: list[TaughtRows] = Field(default_factory=list)
     data_report: dict[str, Any]
     """The data report; its `splits` are shown."""
     identity: dict[str, Any]
@@ -39,7 +43,7 @@ class ModelCard(StrictModel):
 def render_card(
     card: ModelCard,
     *,
-    role: Role,
+    role: str,
     folder: str,
     config: BundleConfig,
     kind: str,
@@ -79,20 +83,21 @@ def escape(text: object) -> str:
     return re.sub(r"(?i)www\.", lambda match: match.group()[:-1] + r"\.", shown)
 
 
-def _title(card: ModelCard, role: Role, config: BundleConfig, kind: str, classes: Sequence[str]) -> str:
+def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes: Sequence[str]) -> str:
     result = card.results[role]
     task = card.spec.get("task", {}).get("kind", "classification")
     named = ", ".join(escape(label) for label in classes[:_MAX_CLASSES])
     more = f" and {len(classes) - _MAX_CLASSES} more" if len(classes) > _MAX_CLASSES else ""
     if card.spec.get("kind") == "train":
         origin = "Trained on labels alone, without a teacher."
-    elif role == "teacher":
+    elif role != "student":
         origin = "Trained on labels to teach another modality's student."
     else:
+        taught_by = [escape(card.results[teacher].modality) for teacher in _teachers(card)]
+        one_or_more = "a teacher of the modality" if len(taught_by) == 1 else "teachers of the modalities"
         origin = (
-            f"Distilled from a teacher of the modality {escape(card.results['teacher'].modality)} "
-            f"with {escape(_method(card))}."
-            if "teacher" in card.results
+            f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}."
+            if taught_by
             else ""
         )
     return (
@@ -129,7 +134,11 @@ def _scores(card: ModelCard) -> str:
 
 
 def _in_order(card: ModelCard) -> list[tuple[str, ModelResult]]:
-    return [(role, card.results[role]) for role in _ROLES if role in card.results]
+    return [(role, card.results[role]) for role in (*_teachers(card), *_LAST_ROLES) if role in card.results]
+
+
+def _teachers(card: ModelCard) -> list[str]:
+    return sorted(role for role in card.results if role not in _LAST_ROLES)
 
 
 def _uplift_words(card: ModelCard) -> str:
@@ -163,6 +172,9 @@ def _uplift_words(card: ModelCard) -> str:
     if uplift.teacher_gap_closed is not None and points > 0:
         share = f"{100 * uplift.teacher_gap_closed:.0f} %"
         text += f" The student closed {share} of the control's gap to the teacher."
+    if card.gates:
+        text += "\n\nWhat its job asked of it:\n"
+        text += "".join(f"\n- {escape(gate.sentence)}" for gate in card.gates)
     return text
 
 
@@ -189,12 +201,16 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
     return text
 
 
-def _details(card: ModelCard, role: Role, onnx: OnnxRecord | None) -> str:
+def _details(card: ModelCard, role: str, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
     if card.spec.get("kind") == "distill":
-        lines.append(f"- Method: {escape(_fields(card.spec.get('method', {})))}")
-    training = card.spec.get("training") if role == "student" else card.spec.get("teacher", {}).get("train")
+        lines += [f"- Method: {escape(_fields(method))}" for method in _methods(card)]
+        lines += [f"- {escape(rows.sentence)}" for rows in card.taught]
+    training = card.spec.get("training")
+    if role != "student":
+        parts = [card.spec.get("teacher", {}), *card.spec.get("more_teachers", ())]
+        training = parts[_teachers(card).index(role)].get("train")
     lines.append(f"- Training: {escape(_fields(training or {}))}")
     for name, result in _in_order(card):
         how = (
@@ -250,7 +266,14 @@ def _counts(card: ModelCard) -> str:
 
 
 def _method(card: ModelCard) -> str:
-    return str(card.spec.get("method", {}).get("name", "no method"))
+    return " + ".join(str(method.get("name", "no method")) for method in _methods(card))
+
+
+def _methods(card: ModelCard) -> Sequence[Mapping[str, Any]]:
+    """The method; of a combination its parts, each with its factor."""
+    method = card.spec.get("method", {})
+    parts = [{**part["method"], "times": part.get("weight", 1.0)} for part in method.get("parts", ())]
+    return parts or [method]
 
 
 def _architecture(fields: Mapping[str, Any]) -> str:

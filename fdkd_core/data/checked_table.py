@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fdkd_core.data.annotations import Annotations
 from fdkd_core.data.description import Description
 from fdkd_core.data.labels import index_labels, read_class_names
 from fdkd_core.data.limits import Limits
+from fdkd_core.data.missing_values import note_missing
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.splits import check_splits, shared_groups
 from fdkd_core.data.table import Table
@@ -26,6 +30,7 @@ def checked_table(
     sha256: str,
     warnings: Iterable[str],
     class_names: list[object] | None = None,
+    missing: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Table:
     """Raises everything noted, then what shows only on the whole: sizes, splits, classes.
 
@@ -38,6 +43,7 @@ def checked_table(
         sha256: Identity of what was read.
         warnings: Lines for the report.
         class_names: Those of the data file; dataset.yaml has the last word.
+        missing: Rows without a value by column; only training rows may lack one.
 
     Raises:
         DatasetError: With every problem found.
@@ -53,6 +59,8 @@ def checked_table(
             )
     if not columns:
         log.add("missing_column", "there is no column that could be a modality")
+    lacking = {name: rows for name, rows in (missing or {}).items() if rows.any()}
+    note_missing(lacking, annotations.splits, log)
     log.raise_if_any()
     check_splits(annotations.splits, limits)
     labels = index_labels(annotations.labels, annotations.splits, accepted, limits)
@@ -68,6 +76,7 @@ def checked_table(
         class_names=accepted,
         kinds=description.kinds(),
         options=description.options(),
+        missing=lacking,
         sha256=sha256,
         warnings=lines,
     )

@@ -17,7 +17,7 @@ from torch.nn import functional
 from fdkd_core.frequency import cutoff_bin, split_bands
 from fdkd_core.losses.features import l2_normalize, log_squared_error, squared_error
 from fdkd_core.losses.logits import cross_entropy
-from fdkd_core.methods.base import Method, StepViews, make_projector
+from fdkd_core.methods.base import Method, MethodContext, StepViews, make_projector
 from fdkd_core.spec import FDCMKDSpec
 
 
@@ -50,28 +50,36 @@ class FDCMKD(Method):
         scaling inside logMSE (`log_scale`), no gradient through all-zero bands.
     """
 
-    def __init__(self, spec: FDCMKDSpec, *, student_dim: int, teacher_dim: int, num_classes: int) -> None:
+    def __init__(self, spec: FDCMKDSpec, context: MethodContext) -> None:
         super().__init__()
         if spec.split:
-            cutoff_bin(teacher_dim, spec.cutoff)  # refuses one channel before training starts
+            cutoff_bin(context.teacher_dim, spec.cutoff)  # refuses one channel before training starts
         self.cutoff = spec.cutoff if spec.split else None
         self.scale = spec.scale
         self.high_distance = spec.high_distance
-        self.log_scale = math.sqrt(teacher_dim) if spec.log_scale == "sqrt_dim" else spec.log_scale
+        self.log_scale = math.sqrt(context.teacher_dim) if spec.log_scale == "sqrt_dim" else spec.log_scale
         self.reduction = spec.reduction
-        self.projector = make_projector(spec.projector, student_dim, teacher_dim)
+        self.projector = make_projector(spec.projector, context.student_dim, context.teacher_dim)
         self.bands = ("low", "high") if spec.split else ("whole",)
 
         self.weights = {"low": spec.low_weight, "high": spec.high_weight} if spec.split else {}
         if not spec.split:
             self.weights["whole"] = spec.low_weight
+
+        def classifiers() -> dict[str, nn.Module]:
+            return {band: BandClassifier(context.teacher_dim, context.num_classes) for band in self.bands}
+
         self.shared = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         if spec.shared_classifier:
-            self.shared.update({band: BandClassifier(teacher_dim, num_classes) for band in self.bands})
+            self.shared.update(
+                {band: BandClassifier(context.teacher_dim, context.num_classes) for band in self.bands}
+            )
             self.weights["align"] = spec.align_weight
         if spec.band_heads:
-            self.heads.update({band: BandClassifier(teacher_dim, num_classes) for band in self.bands})
+            self.heads.update(
+                {band: BandClassifier(context.teacher_dim, context.num_classes) for band in self.bands}
+            )
             self.weights["heads"] = spec.band_head_weight
 
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:

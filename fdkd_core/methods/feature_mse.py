@@ -6,19 +6,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fdkd_core.losses.features import l2_normalize, squared_error
-from fdkd_core.methods.base import Method, StepViews, make_projector
+from fdkd_core.methods.base import Method, MethodContext, StepViews, make_projector
 from fdkd_core.spec import FeatureMSESpec
 
 
 class FeatureMSE(Method):
     """CE + weight * ||r(F_s) - F_t||^2, on raw or on L2-normalised features (after Romero et al. 2015)."""
 
-    def __init__(self, spec: FeatureMSESpec, *, student_dim: int, teacher_dim: int, num_classes: int) -> None:
+    def __init__(self, spec: FeatureMSESpec, context: MethodContext) -> None:
         super().__init__()
         self.weights = {"feature": spec.weight}
         self.normalize = spec.normalize
         self.reduction = spec.reduction
-        self.projector = make_projector(spec.projector, student_dim, teacher_dim)
+        self.projector = make_projector(spec.projector, context.student_dim, context.teacher_dim)
 
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:
         """`feature`: the squared distance."""

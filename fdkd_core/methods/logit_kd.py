@@ -6,14 +6,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fdkd_core.losses.logits import tempered_kl
-from fdkd_core.methods.base import Method, StepViews
+from fdkd_core.methods.base import Method, MethodContext, StepViews
 from fdkd_core.spec import LogitKDSpec
 
 
 class LogitKD(Method):
     """CE + weight * T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015)."""
 
-    def __init__(self, spec: LogitKDSpec, *, student_dim: int, teacher_dim: int, num_classes: int) -> None:
+    def __init__(self, spec: LogitKDSpec, context: MethodContext) -> None:
         super().__init__()
         self.weights = {"logit": spec.weight}
         self.temperature = spec.temperature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from fdkd_core.methods.base import Method, StepViews
+from fdkd_core.methods.base import Method, MethodContext, StepViews
 from fdkd_core.spec import NoneSpec
 
 
@@ -14,7 +14,7 @@ class NoDistillation(Method):
 
     needs_teacher = False
 
-    def __init__(self, spec: NoneSpec, *, student_dim: int, teacher_dim: int, num_classes: int) -> None:
+    def __init__(self, spec: NoneSpec, context: MethodContext) -> None:
         super().__init__()
         self.weights = {}
 

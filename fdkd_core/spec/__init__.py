@@ -8,26 +8,41 @@ from fdkd_core.spec.architectures import (
     ResNet18Spec,
     TextTransformerSpec,
 )
+from fdkd_core.spec.compare import CompareSpec
+from fdkd_core.spec.diagnose import DiagnoseSpec
+from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.job import (
     SCHEMA_VERSION,
     ClassificationSpec,
     ControlsSpec,
     DistillSpec,
-    JobSpec,
+    FurtherTeacherSpec,
+    MethodJobSpec,
     StudentSpec,
     TaskSpec,
     TeacherSpec,
+    TeachingSpec,
     TrainSpec,
+    teacher_name,
+    teacher_pointer,
 )
+from fdkd_core.spec.kinds import AnyJobSpec, JobKind, JobSpec
 from fdkd_core.spec.loading import canonical_json, json_schema, load_spec, parse_spec, spec_sha256
 from fdkd_core.spec.methods import (
+    FD_CMKD_WITH_LOGITS,
     PAPER_ABLATION,
+    CombinedPart,
+    CombineSpec,
+    DistillingSpec,
     FDCMKDSpec,
     FeatureMSESpec,
+    LeafMethodSpec,
     LogitKDSpec,
     MethodSpec,
     NoneSpec,
+    WeightScheduleSpec,
 )
+from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.training import (
     AdamWSpec,
     ConstantSpec,
@@ -38,24 +53,37 @@ from fdkd_core.spec.training import (
     SGDSpec,
     TrainingSpec,
 )
+from fdkd_core.spec.tuning import TuningSpec
 
 __all__ = [
+    "FD_CMKD_WITH_LOGITS",
     "PAPER_ABLATION",
     "SCHEMA_VERSION",
     "AdamWSpec",
+    "AnyJobSpec",
     "ArchitectureSpec",
     "ClassificationSpec",
+    "CombineSpec",
+    "CombinedPart",
+    "CompareSpec",
     "ConstantSpec",
     "ControlsSpec",
     "Conv1dSpec",
     "Conv2dSpec",
     "CosineSpec",
+    "DiagnoseSpec",
     "DistillSpec",
+    "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
+    "FurtherTeacherSpec",
+    "GateSpec",
+    "JobKind",
     "JobSpec",
+    "LeafMethodSpec",
     "LogitKDSpec",
     "MLPSpec",
+    "MethodJobSpec",
     "MethodSpec",
     "NoneSpec",
     "OptimizerSpec",
@@ -64,14 +92,20 @@ __all__ = [
     "SGDSpec",
     "ScheduleSpec",
     "StudentSpec",
+    "StudySpec",
     "TaskSpec",
     "TeacherSpec",
+    "TeachingSpec",
     "TextTransformerSpec",
     "TrainSpec",
     "TrainingSpec",
+    "TuningSpec",
+    "WeightScheduleSpec",
     "canonical_json",
     "json_schema",
     "load_spec",
     "parse_spec",
     "spec_sha256",
+    "teacher_name",
+    "teacher_pointer",
 ]

@@ -1,14 +1,16 @@
-"""The job: what a user asks for. `DistillSpec` and `TrainSpec` are the two kinds."""
+"""What jobs are made of, and the two kinds that make one model: `DistillSpec` and `TrainSpec`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
-from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+from fdkd_core.spec.gates import GateSpec
+from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec.methods.base import Weight
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.training import TrainingSpec
 
@@ -48,6 +50,23 @@ class TeacherSpec(StrictModel):
         return self
 
 
+class FurtherTeacherSpec(TeacherSpec):
+    """A teacher beside the first, of the same or of another modality."""
+
+    weight: Weight = 1.0
+    """Factor of all it teaches, where the first teacher's is 1."""
+
+
+def teacher_pointer(index: int) -> str:
+    """Where a teacher stands in a spec, by its place among all of them."""
+    return f"/more_teachers/{index - 1}" if index else "/teacher"
+
+
+def teacher_name(index: int) -> str:
+    """What phase, bundle and terms of a teacher are called: `teacher`, `teacher2`, ..."""
+    return f"teacher{index + 1}" if index else "teacher"
+
+
 class StudentSpec(StrictModel):
     """The model that learns and is handed over."""
 
@@ -65,22 +84,93 @@ class ControlsSpec(StrictModel):
     second training: without it nobody knows whether the teacher helped."""
 
 
-class DistillSpec(StrictModel):
-    """Train a student of one modality with a teacher of another."""
+class TeachingSpec(StrictModel):
+    """Base of every job in which a model of one modality teaches a model of another."""
 
     schema_version: Literal[1] = 1
-    kind: Literal["distill"]
     name: Name = "distillation"
     dataset: Name
     """What the data is called; the data itself is given beside the spec."""
     task: TaskSpec
     teacher: TeacherSpec
     student: StudentSpec
-    method: MethodSpec = FDCMKDSpec()
-    """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
     training: TrainingSpec = TrainingSpec()
     """How the student, and its control, are trained."""
+
+    @property
+    def methods_used(self) -> tuple[MethodSpec, ...]:
+        """Every method that the job may run, in the order of the spec."""
+        return ()
+
+    @property
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """All of them, the first one first."""
+        return (self.teacher,)
+
+
+class MethodJobSpec(TeachingSpec):
+    """Base of the jobs that train students by a method."""
+
+    pairing: Literal["instance", "class"] = "instance"
+    """What a training row is taught with. `instance`: the teacher's outputs for the same sample, for data
+    recorded together. `class`: their means over the paired rows of its class, for data that is paired by its
+    labels only, where the outputs for one sample say nothing about another."""
+    paired_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the training rows that keep their teacher's view, the same of every class and at least one of
+    each, chosen by `training.seed`; all that have one by default. The others train the task loss alone with
+    `instance`; with `class` they are taught the means too, which come from the paired rows only."""
+
+
+class DistillSpec(MethodJobSpec):
+    """Train a student of one modality with a teacher of another."""
+
+    kind: Literal["distill"]
+    method: MethodSpec = FDCMKDSpec()
+    """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
+    more_teachers: Annotated[tuple[FurtherTeacherSpec, ...], Field(max_length=3)] = ()
+    """Teachers beside `teacher`; each is taught from by the same method, with parameters of its own."""
+    teacher_weighting: Literal["fixed", "confidence"] = "fixed"
+    """How several teachers share a sample. `fixed`: by their weights alone. `confidence`: those are
+    multiplied by the softmax over teachers of minus their cross-entropy on the sample's label, scaled to a
+    mean of 1, so that the student listens to whoever is right about it (after CA-MKD, Zhang et al. 2022).
+    Fixed, because teachers are often surest of the rows they were trained on."""
     controls: ControlsSpec = ControlsSpec()
+    gates: Annotated[tuple[GateSpec, ...], Field(max_length=8)] = ()
+    """What the student must show against its control to be handed over, or without a warning. None by
+    default: the control is reported either way."""
+
+    @field_validator("gates")
+    @classmethod
+    def _have_a_control(cls, gates: tuple[GateSpec, ...], info: ValidationInfo) -> tuple[GateSpec, ...]:
+        controls, method = info.data.get("controls"), info.data.get("method")
+        if gates and controls is not None and not controls.no_teacher:
+            raise PydanticCustomError(
+                "conflicting_fields", "need the control that `controls.no_teacher` switches off", {}
+            )
+        if gates and isinstance(method, NoneSpec):
+            raise PydanticCustomError(
+                "conflicting_fields", "need a method: without one the student is its own control", {}
+            )
+        return gates
+
+    @field_validator("more_teachers")
+    @classmethod
+    def _have_a_method(
+        cls, teachers: tuple[FurtherTeacherSpec, ...], info: ValidationInfo
+    ) -> tuple[FurtherTeacherSpec, ...]:
+        if teachers and isinstance(info.data.get("method"), NoneSpec):
+            raise PydanticCustomError("conflicting_fields", "need a method to be taught by", {})
+        return teachers
+
+    @property
+    def methods_used(self) -> tuple[MethodSpec, ...]:
+        """The one method."""
+        return (self.method,)
+
+    @property
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """All of them, the first one first."""
+        return (self.teacher, *self.more_teachers)
 
 
 class TrainSpec(StrictModel):
@@ -95,6 +185,3 @@ class TrainSpec(StrictModel):
     student: StudentSpec
     training: TrainingSpec = TrainingSpec()
     """How it is trained."""
-
-
-JobSpec = Annotated[DistillSpec | TrainSpec, Field(discriminator="kind")]

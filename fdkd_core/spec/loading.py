@@ -15,12 +15,13 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
 from fdkd_core.errors import Problem, SpecError, quote
-from fdkd_core.spec.job import SCHEMA_VERSION, DistillSpec, JobSpec, TrainSpec
+from fdkd_core.spec.job import SCHEMA_VERSION
+from fdkd_core.spec.kinds import AnyJobSpec, JobSpec
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_DEPTH = 32
 
-_ADAPTER: TypeAdapter[DistillSpec | TrainSpec] = TypeAdapter(JobSpec)
+_ADAPTER: TypeAdapter[AnyJobSpec] = TypeAdapter(JobSpec)
 
 _CODES = {
     "missing": "missing_field",
@@ -71,7 +72,7 @@ _UniqueKeyLoader.add_implicit_resolver(
 )
 
 
-def parse_spec(text: str | bytes) -> DistillSpec | TrainSpec:
+def parse_spec(text: str | bytes) -> AnyJobSpec:
     """Reads a job spec from YAML (of which JSON is a subset).
 
     Args:
@@ -107,7 +108,7 @@ def parse_spec(text: str | bytes) -> DistillSpec | TrainSpec:
     return load_spec(document)
 
 
-def load_spec(document: object) -> DistillSpec | TrainSpec:
+def load_spec(document: object) -> AnyJobSpec:
     """Validates a parsed spec; see `parse_spec`.
 
     This is also the one place where specs of older schema versions are brought up to date.
@@ -137,15 +138,16 @@ def load_spec(document: object) -> DistillSpec | TrainSpec:
 
 def problems_of(error: ValidationError, document: dict[str, Any]) -> list[Problem]:
     """What pydantic found wrong with a document, as problems that point into it."""
-    return [_as_problem(detail, document) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    return [_as_problem(detail, document) for detail in details if not _is_consequence(detail, details)]
 
 
-def canonical_json(spec: DistillSpec | TrainSpec) -> str:
+def canonical_json(spec: AnyJobSpec) -> str:
     """The spec with every default, as JSON with sorted keys: equal specs give equal text."""
     return json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def spec_sha256(spec: DistillSpec | TrainSpec) -> str:
+def spec_sha256(spec: AnyJobSpec) -> str:
     """Identity of a spec, as hexadecimal SHA-256 of its canonical JSON."""
     return hashlib.sha256(canonical_json(spec).encode()).hexdigest()
 
@@ -194,6 +196,14 @@ def _unusable_values(value: object, pointer: str) -> list[Problem]:
 def code_of(kind: str) -> str:
     """Our code for a kind of pydantic error."""
     return _CODES.get(kind, "wrong_type" if kind in _PYDANTIC_KINDS else kind)
+
+
+def _is_consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Whether a list only seems too short because some of its items could not be read."""
+    place = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and other is not detail for other in details
+    )
 
 
 def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:

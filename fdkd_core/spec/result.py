@@ -1,8 +1,10 @@
-"""What a run hands back: `result.json`."""
+"""What a run hands back: `result.json`, by kind of job."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
 
 from fdkd_core.spec.strict import StrictModel
 
@@ -49,10 +51,54 @@ class Uplift(StrictModel):
     test_macro_f1: float
     teacher_gap_closed: float | None
     """Share of the teacher-control gap in test accuracy that the student closed; null when the teacher is
-    not ahead of the control by at least one point."""
+    not ahead of the control by at least one point. Of several teachers, the best on validation counts."""
     standard_error: float
     """Of `test_accuracy`, from the test samples on which the two disagree (paired); it does not cover
     the spread over seeds."""
+    macro_f1_standard_error: float | None = None
+    """The same of `test_macro_f1`; null in results of releases that did not measure it."""
+
+
+class GateResult(StrictModel):
+    """What became of one gate of the spec."""
+
+    metric: Literal["accuracy", "macro_f1"]
+    passed: bool
+    value: float
+    """Student minus control on the test split, a fraction."""
+    standard_error: float
+    """Of `value`; see `Uplift`."""
+    threshold: float
+    """The margin that was asked for."""
+    significant: bool
+    """Whether the margin had to be exceeded by two standard errors."""
+    on_fail: Literal["warn", "fail"]
+    sentence: str
+    """All this for people."""
+
+
+class TaughtRows(StrictModel):
+    """How many training rows a teacher spoke about."""
+
+    teacher: str
+    """Its phase: `teacher`, `teacher2`, ..."""
+    pairing: Literal["instance", "class"]
+    paired_rows: int
+    """Training rows with a teacher's view of their own; with `class` they made the means."""
+    training_rows: int
+    """All that the student was trained on."""
+
+    @property
+    def sentence(self) -> str:
+        """How the data were paired, for people."""
+        share = (
+            f"{self.paired_rows:,} of {self.training_rows:,} training rows have a view of the {self.teacher}"
+        )
+        if self.pairing == "class":
+            return f"{share}; their means taught each class"
+        if self.paired_rows == self.training_rows:
+            return share
+        return f"{share}; from the others the student learnt the labels alone"
 
 
 class RunResult(StrictModel):
@@ -65,16 +111,164 @@ class RunResult(StrictModel):
     data_sha256: str
     classes: int
     teacher: ModelResult | None
+    more_teachers: list[ModelResult] = Field(default_factory=list)
+    """Those beside the first, in the order of the spec."""
     student: ModelResult
     control: ModelResult | None
     uplift: Uplift | None
-    bundle: str
-    """Folder of the student bundle, relative to the output folder."""
+    gates: list[GateResult] = Field(default_factory=list)
+    """As many as the spec has, in its order."""
+    taught: list[TaughtRows] = Field(default_factory=list)
+    """One for each teacher; empty without distillation."""
+    bundle: str | None
+    """Folder of the student bundle, relative to the output folder; null when a gate withheld the student."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
+    more_teacher_bundles: list[str | None] = Field(default_factory=list)
+    """The same for each of `more_teachers`."""
     versions: dict[str, str]
     """Python and library versions that made this result."""
     device: str
     threads: int
     seconds: float
     """Wall time of the whole run, over all attempts."""
+
+
+class Trial(StrictModel):
+    """One training of a search."""
+
+    number: int
+    """From 0."""
+    lr: float
+    parameters: dict[str, float | str]
+    """What was tried of the method, by the names of its fields."""
+    val: SplitMetrics | None
+    """Null when training diverged."""
+    seconds: float
+
+
+class FinalRun(StrictModel):
+    """One training with the tuned parameters and a fresh seed."""
+
+    seed: int
+    val: SplitMetrics
+    test: SplitMetrics
+    seconds: float
+    epochs: int
+    best_epoch: int
+
+
+class StudyResult(StrictModel):
+    """`result.json` of a study: one method, tuned and repeated."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["study"]
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    classes: int
+    method: dict[str, Any]
+    """As tuned, with every default filled in."""
+    lr: float
+    """As tuned."""
+    teacher_view: str
+    select_by: Literal["accuracy", "macro_f1", "loss"]
+    """The validation figure that decided."""
+    trials: list[Trial]
+    runs: list[FinalRun]
+    teacher: ModelResult | None
+    student: ModelResult
+    """Of the final run that was best on validation: the one handed over."""
+    bundle: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+    seconds: float
+
+
+class Estimate(StrictModel):
+    """A mean over seeds with its 95 % interval (Student's t); equal to the mean for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Arm(StrictModel):
+    """One method, or one control, of a comparison."""
+
+    label: str
+    method: str
+    is_control: bool
+    teacher_view: str
+    error: str | None
+    """Why there are no figures; null when there are."""
+    lr: float | None
+    parameters: dict[str, float | str]
+    """The method's, as tuned."""
+    trials: int
+    runs: list[FinalRun]
+    val: Estimate | None
+    test: Estimate | None
+    """Of `CompareResult.metric`."""
+    difference: Estimate | None
+    """To the control `no_teacher`, paired by seed; null for that control itself."""
+    p_value: float | None
+    """Two-sided, of the paired t-test; null with one seed."""
+    teacher_gap_closed: float | None
+    """Share of the gap between control and teacher; null when the teacher is not ahead by a point."""
+    verdict: Literal["helps", "no evidence", "hurts"] | None
+    """By the interval of the difference: above 0, around it, below it."""
+    seconds: float
+    """Wall time of all its trainings."""
+
+
+class CompareResult(StrictModel):
+    """`result.json` of a comparison."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["compare"]
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    metric: Literal["accuracy", "macro_f1"]
+    """What the estimates are of, 0..1."""
+    teacher: ModelResult | None
+    arms: list[Arm]
+    """The control `no_teacher` first, then methods and controls in the order of the spec."""
+    best: str
+    """Label of the method, or `no_teacher`, that is best on validation."""
+    summary: list[str]
+    """What it means, in sentences."""
+    versions: dict[str, str]
+    seconds: float
+
+
+class DiagnosisResult(StrictModel):
+    """`result.json` of a diagnosis."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["diagnose"]
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    findings: dict[str, Any]
+    """Figures by section."""
+    verdict: Literal["promising", "uncertain", "unpromising"]
+    reasons: list[str]
+    """Why, in sentences."""
+    versions: dict[str, str]
+    seconds: float
+
+
+Result = RunResult | StudyResult | CompareResult | DiagnosisResult
+_ADAPTER: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="kind")])
+
+
+def parse_result(text: bytes) -> Result:
+    """Reads `result.json`.
+
+    Raises:
+        ValidationError: It is not one.
+    """
+    return _ADAPTER.validate_json(text)

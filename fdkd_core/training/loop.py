@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fdkd_core.data.batches import Batch, TrainingBatches
 from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
-from fdkd_core.methods.base import Method, StepViews
+from fdkd_core.methods.base import Method, StepViews, rows_of
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import TrainingSpec
 from fdkd_core.spec.result import SplitMetrics
@@ -72,6 +75,19 @@ class Hooks:
     """Asked to save after every step; the flag says that it must (the end, or a stop), not only may."""
 
 
+TeacherInputs = Callable[[NDArray[np.int64]], NDArray[Any]]
+"""From places among the training rows to what the teacher's network takes."""
+
+
+class Lesson(NamedTuple):
+    """What one teacher says about the training rows; see the fields of `Trainee`."""
+
+    outputs: ModelOutput | None
+    paired: Tensor | None = None
+    inputs: TeacherInputs | None = None
+    row_weights: Tensor | None = None
+
+
 @dataclass
 class Trainee:
     """A student (or teacher) in training, and what trains it."""
@@ -86,6 +102,21 @@ class Trainee:
     """Of the training rows, [N, D] and [N, C]: computed once, because the teacher is frozen and its view of
     a sample is never augmented."""
     device: torch.device
+    paired: Tensor | None = None
+    """Of the training rows, [N]: which have a view of the teacher; None when all have. The others train the
+    task loss alone."""
+    teacher_inputs: TeacherInputs | None = None
+    """For methods that train the teacher."""
+    row_weights: Tensor | None = None
+    """Of the training rows, [N]: how much each counts with this teacher; None for 1."""
+    more_lessons: tuple[Lesson, ...] = ()
+    """Of the teachers beside the first."""
+
+    @property
+    def lessons(self) -> list[Lesson]:
+        """Of all teachers, the first one first."""
+        first = Lesson(self.teacher_outputs, self.paired, self.teacher_inputs, self.row_weights)
+        return [first, *self.more_lessons]
 
     @property
     def total_steps(self) -> int:
@@ -142,15 +173,16 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=trainee.spec.precision == "bf16")
     with autocast:
         student = trainee.model(torch.from_numpy(batch.inputs).to(device))
-        views = StepViews(student, _teacher_rows(trainee, batch), labels)
-        terms = {"task": task_loss(student.logits, labels), **trainee.method.terms(views)}
-    means = {name: term.mean() for name, term in terms.items()}
+        task = task_loss(student.logits, labels)
+        terms = distillation_terms(trainee, batch, student, labels)
+    # A row without a teacher counts as one whose distillation terms are zero.
+    means = {"task": task.mean()} | {name: term.sum() / len(labels) for name, term in terms.items()}
     values = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))
     for name, value in values.items():
         if not math.isfinite(value):
             raise TrainingDivergedError(step, name, value)
 
-    weights = {"task": 1.0, **trainee.method.weights}
+    weights = {"task": 1.0, **term_weights(trainee, means, student.features, step / trainee.total_steps)}
     weighted = {name: weights[name] * mean for name, mean in means.items()}
     norms = _gradient_norms(trainee.model, weighted) if trainee.spec.log_gradient_norms else None
     trainee.optimizer.zero_grad(set_to_none=True)
@@ -197,18 +229,53 @@ def note_validation(state: LoopState, trainee: Trainee) -> None:
     state.stopped_early = patience is not None and epoch - state.best_epoch >= patience
 
 
-def _teacher_rows(trainee: Trainee, batch: Batch) -> ModelOutput | None:
-    if trainee.teacher_outputs is None:
-        return None
-    positions = torch.from_numpy(batch.positions)
-    features, logits = trainee.teacher_outputs
-    return ModelOutput(features[positions].to(trainee.device), logits[positions].to(trainee.device))
+def distillation_terms(
+    trainee: Trainee, batch: Batch, student: ModelOutput, labels: Tensor
+) -> dict[str, Tensor]:
+    """The method's terms for the rows of the batch that have a teacher's view; zero where no row has one."""
+    views = [_views(lesson, batch, student, labels) for lesson in trainee.lessons]
+    terms = trainee.method.teach(views)
+    zero = torch.zeros(1, device=trainee.device)
+    return terms | {name: zero for name in trainee.method.weights if name not in terms}
+
+
+def term_weights(
+    trainee: Trainee, means: dict[str, Tensor], features: Tensor, progress: float
+) -> dict[str, float]:
+    """Factors of the distillation terms in this step."""
+    method = trainee.method
+    weights = method.weights_at(progress)
+    if method.balance is None:
+        return weights
+    factors = method.balance.factors(means["task"], means, features)
+    return {name: weight * factors.get(name, 1.0) for name, weight in weights.items()}
+
+
+def _views(lesson: Lesson, batch: Batch, student: ModelOutput, labels: Tensor) -> StepViews | None:
+    """What a method sees of one teacher; None when no row of the batch has a view of it."""
+    device, positions = labels.device, torch.from_numpy(batch.positions)
+    taught = None
+    if lesson.outputs is not None:
+        taught = ModelOutput(*(part[positions].to(device) for part in lesson.outputs))
+    weights = None if lesson.row_weights is None else lesson.row_weights[positions].to(device)
+    views = StepViews(student, taught, labels, positions.to(device), row_weights=weights)
+    if lesson.paired is not None:
+        chosen = lesson.paired[positions].nonzero().squeeze(1)
+        if len(chosen) == 0:
+            return None
+        views, positions = rows_of(views, chosen.to(device)), positions[chosen]
+    if lesson.inputs is not None:  # of the rows that have them
+        views = views._replace(teacher_inputs=torch.from_numpy(lesson.inputs(positions.numpy())).to(device))
+    return views
 
 
 def _gradient_norms(model: nn.Module, weighted: dict[str, Tensor]) -> dict[str, float]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     norms = {}
     for name, term in weighted.items():
+        if not term.requires_grad:  # no row of the batch has a teacher
+            norms[name] = 0.0
+            continue
         gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
         squares = [gradient.square().sum() for gradient in gradients if gradient is not None]
         norms[name] = math.sqrt(float(torch.stack(squares).sum())) if squares else 0.0

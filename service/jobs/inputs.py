@@ -11,7 +11,7 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
 from fdkd_core.errors import Problem
-from fdkd_core.spec import DistillSpec, TrainSpec
+from fdkd_core.spec import AnyJobSpec, TeachingSpec
 from service.errors import NotFoundError, NotReadyError
 from service.identifiers import Prefix, is_id
 from service.jobs.waiting import NUM_WAITING
@@ -39,9 +39,7 @@ class Inputs:
         return count
 
 
-def find_inputs(
-    session: Session, owner_id: str, spec: DistillSpec | TrainSpec, *, max_waiting: int, hold: bool
-) -> Inputs:
+def find_inputs(session: Session, owner_id: str, spec: AnyJobSpec, *, max_waiting: int, hold: bool) -> Inputs:
     """Looks up what a spec names, by id or by name.
 
     Args:
@@ -57,7 +55,7 @@ def find_inputs(
     """
     find = partial(_find, session, owner_id, max_waiting, hold)
     dataset = find("dataset", spec.dataset, DATASET_POINTER)
-    teacher = spec.teacher.model if isinstance(spec, DistillSpec) else None
+    teacher = spec.teacher.model if isinstance(spec, TeachingSpec) else None
     return Inputs(dataset, None if teacher is None else find("model", teacher, TEACHER_POINTER))
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fdkd_core.spec import JobSpec
-from fdkd_core.spec.result import RunResult
+from fdkd_core.spec import JobKind, JobSpec
+from fdkd_core.spec.result import Result
 from fdkd_core.spec.strict import Name
 from service.jobs.states import JobState
 from service.pagination import ListQuery, Query
@@ -90,7 +90,7 @@ class JobRead(Schema):
     """A job."""
 
     id: str
-    kind: Literal["distill", "train"]
+    kind: JobKind
     name: str
     state: JobState
     cancel_requested: bool
@@ -103,7 +103,7 @@ class JobRead(Schema):
     retry_of: str | None
     """The job that this one repeats and goes on from."""
     progress: Progress | None
-    result: RunResult | None
+    result: Result | None
     error: JobError | None
     attempt: int
     """Counts the times a worker began it."""
@@ -167,7 +167,7 @@ class JobQuery(ListQuery):
 
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None
     """Only jobs in this state."""
-    kind: Literal["distill", "train"] | None = None
+    kind: JobKind | None = None
     """Only jobs of this kind."""
     name: Name | None = None
     """Only jobs of exactly this name."""

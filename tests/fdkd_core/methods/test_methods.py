@@ -8,9 +8,17 @@ import torch
 from torch.nn import functional
 
 from fdkd_core.methods import METHODS, build_method
-from fdkd_core.methods.base import StepViews
+from fdkd_core.methods.base import MethodContext, StepViews
 from fdkd_core.models.base import ModelOutput
-from fdkd_core.spec import PAPER_ABLATION, FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec import (
+    FD_CMKD_WITH_LOGITS,
+    PAPER_ABLATION,
+    FDCMKDSpec,
+    FeatureMSESpec,
+    LogitKDSpec,
+    MethodSpec,
+    NoneSpec,
+)
 
 CLASSES = 3
 SPECS: list[MethodSpec] = [
@@ -18,6 +26,7 @@ SPECS: list[MethodSpec] = [
     LogitKDSpec(),
     FeatureMSESpec(),
     FDCMKDSpec(),
+    FD_CMKD_WITH_LOGITS,
     *PAPER_ABLATION.values(),
 ]
 
@@ -39,7 +48,9 @@ def views(batch: int = 4, student_dim: int = 16, teacher_dim: int = 16, seed: in
 
 def build(spec: MethodSpec, student_dim: int = 16, teacher_dim: int = 16) -> torch.nn.Module:
     torch.manual_seed(0)
-    return build_method(spec, student_dim=student_dim, teacher_dim=teacher_dim, num_classes=CLASSES)
+    return build_method(
+        spec, MethodContext(student_dim=student_dim, teacher_dim=teacher_dim, num_classes=CLASSES)
+    )
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=repr)

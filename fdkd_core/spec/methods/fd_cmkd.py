@@ -1,4 +1,4 @@
-"""Which distillation methods a job may name: a union tagged by `name`, built by `fdkd_core.methods`."""
+"""Frequency-decoupled cross-modal distillation, and the paper's ablations of it."""
 
 from __future__ import annotations
 
@@ -6,49 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fdkd_core.spec.strict import StrictModel
-
-Weight = Annotated[float, Field(ge=0.0, le=1e6)]
-Projector = Literal["auto", "linear"]
+from fdkd_core.spec.methods.base import DistillingSpec, Projector, Weight
 
 
-class NoneSpec(StrictModel):
-    """No teacher: the student learns from the labels alone. This is also what the control runs."""
-
-    name: Literal["none"] = "none"
-
-
-class LogitKDSpec(StrictModel):
-    """Logit distillation (Hinton, Vinyals and Dean 2015): CE + weight * T^2 * KL(teacher || student)."""
-
-    name: Literal["logit_kd"] = "logit_kd"
-    weight: Weight = 1.0
-    """Factor of the KL term; the task loss keeps factor 1. At the default learning rate 1 was 11 points
-    better on validation than 4, which raises the step too much (docs/decisions/0008)."""
-    temperature: Annotated[float, Field(gt=0.0, le=100.0)] = 4.0
-    """Softens both distributions; 4 is the common setting of the literature. T^2 multiplies the weight,
-    so that the two are tuned together."""
-
-
-class FeatureMSESpec(StrictModel):
-    """Regression of the pooled feature: CE + weight * ||r(F_s) - F_t||^2 (after Romero et al. 2015)."""
-
-    name: Literal["feature_mse"] = "feature_mse"
-    weight: Weight = 1.0
-    """Factor of the distance. 0.3 and 3 were the same within noise on validation, 10 and 30 no better
-    (docs/decisions/0008)."""
-    normalize: bool = True
-    """Divide each feature by its L2 norm first, so that the distance is 2 - 2 cos: then one weight
-    means the same for every network."""
-    reduction: Literal["sum", "mean"] = "sum"
-    """Over the D channels, per sample; `sum` does not depend on the width (docs/decisions/0001). `mean`
-    is the common library default, D times weaker."""
-    projector: Projector = "auto"
-    """`auto`: a Linear on the student side only where widths differ, since an unneeded one may hide
-    what the student did not learn; `linear`: always."""
-
-
-class FDCMKDSpec(StrictModel):
+class FDCMKDSpec(DistillingSpec):
     """Frequency-decoupled cross-modal distillation (Liu et al., AAAI 2026). Each piece can be switched."""
 
     name: Literal["fd_cmkd"] = "fd_cmkd"
@@ -91,11 +52,6 @@ class FDCMKDSpec(StrictModel):
     """`auto`: a Linear on the student side only where widths differ, the least that is needed;
     `linear`: always. Not exported."""
 
-
-MethodSpec = Annotated[
-    NoneSpec | LogitKDSpec | FeatureMSESpec | FDCMKDSpec,
-    Field(discriminator="name"),
-]
 
 _PLAIN = FDCMKDSpec(
     split=False,

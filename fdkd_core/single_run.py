@@ -1,0 +1,128 @@
+"""The kinds `distill` and `train`: one model is handed over.
+
+teachers (trained or given) -> student -> control -> test, once -> bundles -> result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fdkd_core.data.batches import steps_per_epoch
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.finalisation import Finalisation
+from fdkd_core.job_run import JobRun
+from fdkd_core.phases import FurtherTeacher, Phase, Trained
+from fdkd_core.preparation import make_phase, training_of
+from fdkd_core.spec import AnyJobSpec, DistillSpec, NoneSpec, TrainSpec, teacher_name
+from fdkd_core.spec.result import RunResult, TaughtRows
+from fdkd_core.teacher_views import TeacherRows, confidence_weights
+
+
+def run_single(job: JobRun) -> RunResult:
+    """Trains the models of the job, reads the test split, and writes bundles and result.
+
+    Raises:
+        GateFailedError: See `Finalisation.finish`.
+    """
+    assert isinstance(job.spec, DistillSpec | TrainSpec)
+    trained, taught = _train(job)
+    job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
+    final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
+    result = final.finish(trained, taught, threads=job.threads, started=job.started)
+    for gate in result.gates:
+        if not gate.passed:
+            job.log.emit("warning", message=gate.sentence)
+    return result
+
+
+def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
+    """Name and number of steps of each training phase, by which progress is counted."""
+    assert isinstance(spec, DistillSpec | TrainSpec)
+    planned = [("student", spec.student.modality, spec.training)]
+    if isinstance(spec, DistillSpec):
+        planned[:0] = [
+            (teacher_name(index), teacher.modality, training_of(teacher))
+            for index, teacher in enumerate(spec.teachers)
+            if teacher.model is None
+        ]
+        if _has_control(spec):
+            planned.append(("control", spec.student.modality, spec.training))
+    return [
+        {
+            "name": name,
+            "total_steps": training.epochs
+            * steps_per_epoch(len(data.training_rows(modality)), training.batch_size),
+        }
+        for name, modality, training in planned
+    ]
+
+
+def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
+    """All models of the job by role, and which rows were taught.
+
+    The roles are `student`, and `teacher` and `control` where the job has them.
+    """
+    spec = job.spec
+    if isinstance(spec, TrainSpec):
+        return {"student": job.run_phase(make_phase("student", spec.student, spec.training), 0)[0]}, []
+    assert isinstance(spec, DistillSpec)
+    trained: dict[str, Trained] = {}
+    steps = 0
+    for index in range(len(spec.teachers)):
+        trained[teacher_name(index)], own_steps = job.teacher(index, steps_before=steps)
+        steps += own_steps
+    student = make_phase("student", spec.student, spec.training, spec.method)
+    rows = {}
+    if not isinstance(spec.method, NoneSpec):
+        rows = {name: job.teacher_rows(teacher) for name, teacher in trained.items()}
+        student = _taught(student, job, spec, trained, rows)
+    trained["student"], student_steps = job.run_phase(student, steps)
+    if _has_control(spec):
+        control = make_phase("control", spec.student, spec.training)
+        trained["control"], _ = job.run_phase(control, steps + student_steps)
+    return trained, [_taught_rows(name, found, job) for name, found in rows.items()]
+
+
+def _taught(
+    student: Phase,
+    job: JobRun,
+    spec: DistillSpec,
+    teachers: Mapping[str, Trained],
+    rows: Mapping[str, TeacherRows],
+) -> Phase:
+    """The student's phase with all its teachers, by name."""
+    (first, teacher), *others = teachers.items()
+    weights = None
+    if others and spec.teacher_weighting == "confidence":
+        labels = torch.from_numpy(job.data.labels[job.data.splits["train"]])
+        weights = confidence_weights(list(rows.values()), labels)
+    return replace(
+        student,
+        teacher_outputs=rows[first].outputs,
+        paired=rows[first].paired,
+        teacher=teacher,
+        more_teachers=tuple(
+            FurtherTeacher(name, found, rows[name], further.weight)
+            for (name, found), further in zip(others, spec.more_teachers, strict=True)
+        ),
+        row_weights=weights,
+    )
+
+
+def _taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
+    assert isinstance(job.spec, DistillSpec)
+    return TaughtRows(
+        teacher=teacher,
+        pairing=job.spec.pairing,
+        paired_rows=rows.num_pairs,
+        training_rows=len(job.data.splits["train"]),
+    )
+
+
+def _has_control(spec: DistillSpec) -> bool:
+    # Without distillation the student is its own control.
+    return spec.controls.no_teacher and not isinstance(spec.method, NoneSpec)

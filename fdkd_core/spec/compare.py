@@ -1,0 +1,98 @@
+"""The kind `compare`: several methods and their controls, each tuned with the same budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fdkd_core.spec.job import MethodJobSpec, StudentSpec, TeacherSpec, TrainSpec
+from fdkd_core.spec.methods import FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec.strict import Name
+from fdkd_core.spec.study import Seeds, StudySpec, TeacherView
+from fdkd_core.spec.training import TrainingSpec
+from fdkd_core.spec.tuning import TuningSpec
+
+NO_TEACHER = "no_teacher"
+"""Label of the control that everything is compared with."""
+FakeTeacher = Literal["shuffled_pairs", "permuted_channels", "untrained_teacher"]
+
+
+class CompareSpec(MethodJobSpec):
+    """Compare methods with each other and with matched controls: does distillation help here, and which?
+
+    The teacher is trained once. Each method, and each control, is a `study` with the same tuning and the same
+    seeds; the same student without a teacher is always among them.
+    """
+
+    kind: Literal["compare"]
+    name: Name = "comparison"
+    methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1, max_length=20)] = (
+        LogitKDSpec(),
+        FeatureMSESpec(),
+        FDCMKDSpec(),
+    )
+    """The method of this project beside one baseline on logits and one on features."""
+    fake_teachers: tuple[FakeTeacher, ...] = ("shuffled_pairs", "permuted_channels", "untrained_teacher")
+    """Further controls, run with the first method of the list that is FD-CMKD, else with the first: what
+    still "helps" with them does not come from what the teacher knows."""
+    tuning: TuningSpec = TuningSpec()
+    seeds: Seeds = 3
+    """Final runs of each."""
+
+    @property
+    def methods_used(self) -> tuple[MethodSpec, ...]:
+        """All of the list."""
+        return self.methods
+
+
+def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
+    """The studies of a comparison by label, the control `no_teacher` first.
+
+    Args:
+        spec: The comparison.
+        teacher_model: Reference of the trained teacher, which all of them share; None leaves `teacher` as
+            it is.
+    """
+    teacher = spec.teacher
+    if teacher_model is not None:
+        teacher = TeacherSpec(
+            modality=teacher.modality, architecture=teacher.architecture, model=teacher_model
+        )
+
+    def study(label: str, method: MethodSpec, view: TeacherView = "paired") -> StudySpec:
+        return StudySpec(
+            kind="study", name=label, dataset=spec.dataset, task=spec.task, teacher=teacher,
+            student=spec.student, training=spec.training, method=method, teacher_view=view,
+            tuning=spec.tuning, seeds=spec.seeds, pairing=spec.pairing, paired_fraction=spec.paired_fraction,
+        )  # fmt: skip
+
+    found = {NO_TEACHER: study(NO_TEACHER, NoneSpec())}
+    times: Counter[str] = Counter()
+    for method in spec.methods:
+        if isinstance(method, NoneSpec):
+            continue  # it is there already
+        times[method.name] += 1
+        label = method.name if times[method.name] == 1 else f"{method.name}#{times[method.name]}"
+        found[label] = study(label, method)
+    faked = next((m for m in spec.methods if isinstance(m, FDCMKDSpec)), spec.methods[0])
+    if not isinstance(faked, NoneSpec):
+        for view in dict.fromkeys(spec.fake_teachers):
+            label = f"{faked.name} {view}"
+            found[label] = study(label, faked, view)
+    return found
+
+
+def teacher_job(spec: CompareSpec) -> TrainSpec | None:
+    """The job that trains the teacher of a comparison; None when it is given."""
+    if spec.teacher.model is not None:
+        return None
+    return TrainSpec(
+        kind="train",
+        name="teacher",
+        dataset=spec.dataset,
+        task=spec.task,
+        student=StudentSpec(modality=spec.teacher.modality, architecture=spec.teacher.architecture),
+        training=spec.teacher.train or TrainingSpec(),
+    )

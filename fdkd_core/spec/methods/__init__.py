@@ -1,0 +1,32 @@
+"""Which distillation methods a job may name: a union tagged by `name`, built by `fdkd_core.methods`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fdkd_core.spec.methods.base import DistillingSpec, WeightScheduleSpec
+from fdkd_core.spec.methods.combine import FD_CMKD_WITH_LOGITS, CombinedPart, CombineSpec
+from fdkd_core.spec.methods.fd_cmkd import PAPER_ABLATION, FDCMKDSpec
+from fdkd_core.spec.methods.feature_mse import FeatureMSESpec
+from fdkd_core.spec.methods.leaf import LeafMethodSpec
+from fdkd_core.spec.methods.logit_kd import LogitKDSpec
+from fdkd_core.spec.methods.none import NoneSpec
+
+MethodSpec = Annotated[NoneSpec | LeafMethodSpec | CombineSpec, Field(discriminator="name")]
+
+__all__ = [
+    "FD_CMKD_WITH_LOGITS",
+    "PAPER_ABLATION",
+    "CombineSpec",
+    "CombinedPart",
+    "DistillingSpec",
+    "FDCMKDSpec",
+    "FeatureMSESpec",
+    "LeafMethodSpec",
+    "LogitKDSpec",
+    "MethodSpec",
+    "NoneSpec",
+    "WeightScheduleSpec",
+]
