@@ -14,6 +14,8 @@ from fdkd_core.errors import Problem, quote
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.catalogue import (
     architecture_problems,
+    batch_problems,
+    class_problems,
     data_dimensions,
     default_architecture,
     feature_dim,
@@ -86,9 +88,13 @@ def check(
         problems += _check_trained(
             architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
-    if isinstance(spec, TeachingSpec) and teacher_dim is not None:
+    if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
-            problems += method_problems(method, teacher_dim, pointer)
+            if len(classes) >= 2:  # fewer are refused above, whatever the method
+                problems += class_problems(method, len(classes), pointer)
+            problems += batch_problems(method, spec.training.batch_size)
+            if teacher_dim is not None:
+                problems += method_problems(method, teacher_dim, pointer)
     return problems
 
 

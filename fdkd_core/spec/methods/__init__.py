@@ -7,23 +7,53 @@ from typing import Annotated
 from pydantic import Field
 
 from fdkd_core.spec.methods.base import DistillingSpec, WeightScheduleSpec
+from fdkd_core.spec.methods.c2kd import C2KDSpec
+from fdkd_core.spec.methods.crd import CRDSpec
+from fdkd_core.spec.methods.dist import DISTSpec
+from fdkd_core.spec.methods.dkd import DKDSpec
 from fdkd_core.spec.methods.fd_cmkd import PAPER_ABLATION, FDCMKDSpec
 from fdkd_core.spec.methods.feature_mse import FeatureMSESpec
 from fdkd_core.spec.methods.logit_kd import LogitKDSpec
+from fdkd_core.spec.methods.lskd import LSKDSpec
+from fdkd_core.spec.methods.nkd import NKDSpec
 from fdkd_core.spec.methods.none import NoneSpec
+from fdkd_core.spec.methods.ofa_kd import OFAKDSpec
+from fdkd_core.spec.methods.pkd import PKDSpec
+from fdkd_core.spec.methods.rkd import RKDSpec
 
 MethodSpec = Annotated[
-    NoneSpec | LogitKDSpec | FeatureMSESpec | FDCMKDSpec,
+    NoneSpec
+    | LogitKDSpec
+    | FeatureMSESpec
+    | FDCMKDSpec
+    | DISTSpec
+    | DKDSpec
+    | LSKDSpec
+    | NKDSpec
+    | OFAKDSpec
+    | PKDSpec
+    | RKDSpec
+    | CRDSpec
+    | C2KDSpec,
     Field(discriminator="name"),
 ]
 
 __all__ = [
     "PAPER_ABLATION",
+    "C2KDSpec",
+    "CRDSpec",
+    "DISTSpec",
+    "DKDSpec",
     "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
+    "LSKDSpec",
     "LogitKDSpec",
     "MethodSpec",
+    "NKDSpec",
     "NoneSpec",
+    "OFAKDSpec",
+    "PKDSpec",
+    "RKDSpec",
     "WeightScheduleSpec",
 ]
