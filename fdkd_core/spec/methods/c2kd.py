@@ -30,3 +30,8 @@ class C2KDSpec(DistillingSpec):
     authors' code: ranks must agree rather than not. -1 keeps all but exact opposites."""
     temperature: Temperature = 1.0
     """Of all softmaxes; 1 in the authors' code. T^2 multiplies the weights."""
+
+    @property
+    def needs_teacher_inputs(self) -> bool:
+        """It trains the teacher, whose outputs cannot be computed beforehand."""
+        return True

@@ -122,7 +122,9 @@ def interrupted(planted: Planted, spec: MethodSpec, folder: Path, after: int) ->
 
 
 @pytest.mark.parametrize(
-    "spec", [*BASELINES, CRDSpec(negatives=20), DISTSpec(balance="gradient_norm")], ids=repr
+    "spec",
+    [*BASELINES, CRDSpec(negatives=20), C2KDSpec(balance="gradient_norm")],
+    ids=lambda spec: spec.name,
 )
 def test_a_stop_leaves_no_trace(planted: Planted, spec: MethodSpec, tmp_path: Path) -> None:
     straight = trainee_of(planted, spec)
@@ -141,3 +143,21 @@ def test_a_stop_leaves_no_trace(planted: Planted, spec: MethodSpec, tmp_path: Pa
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
             assert torch.equal(found[name], tensor), f"{part} {name}"
+
+
+@pytest.mark.parametrize("spec", BASELINES, ids=lambda spec: spec.name)
+def test_rows_without_a_teacher_train_the_task_alone(planted: Planted, spec: MethodSpec) -> None:
+    """Three of 64 rows are paired: batches with none, one and two of them."""
+    trainee = trainee_of(planted, spec, epochs=2)
+    trainee.spec = trainee.spec.model_copy(update={"log_gradient_norms": True})
+    trainee.paired = torch.zeros(ROWS, dtype=torch.bool)
+    trainee.paired[[*trainee.batches.positions(0)[:2], trainee.batches.positions(1)[0]]] = True
+    told: list[StepMetrics] = []
+    fit(trainee, LoopState(), Hooks(told.append, lambda: False, lambda state, must: None))
+    for step in told:
+        assert step.terms.keys() == {"task", *trainee.method.weights}
+        assert all(torch.isfinite(torch.tensor(value)) for value in step.terms.values())
+    distilled = [sum(abs(v) for name, v in step.terms.items() if name != "task") for step in told[:4]]
+    assert distilled[2] == distilled[3] == 0.0
+    if not isinstance(spec, RKDSpec):  # two samples have one distance, and no angle
+        assert distilled[0] > 0.0
