@@ -59,10 +59,13 @@ def test_row_correlation_by_hand() -> None:
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 1e4, 1e-3])
 def test_constant_rows_and_columns_have_no_correlation(value: float) -> None:
-    # 1/3 and its like: a mean in fp32 is off by a rounding, which must not be taken for a variation.
-    for constant in (torch.full((1, 6), value), torch.full((1, 7), value)):
-        varying = torch.arange(float(constant.shape[1]))[None]
-        assert row_correlation(constant, varying).item() == 0.0
+    # A mean in fp32 is off by a rounding, which must not be taken for a variation and divided by its size.
+    for length in range(2, 14):
+        constant = torch.full((1, length), value, requires_grad=True)
+        found = row_correlation(constant, torch.arange(float(length))[None])
+        assert found.item() == 0.0
+        (gradient,) = torch.autograd.grad(found.sum(), constant)
+        assert gradient.abs().max() == 0.0
     even = torch.full((3, 3), value)
     assert inter_class_distance(even, torch.randn(3, 3), temperature=1.0).tolist() == [1.0] * 3
     assert intra_class_distance(even, torch.randn(3, 3), temperature=1.0).tolist() == [1.0] * 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,30 @@ def test_it_equals_its_definition() -> None:
 
 
 def test_the_side_that_teaches_is_constant() -> None:
-    """The gradients of both directions are those of each learner against a fixed target."""
+    """Each learner's gradient is that of KL(q || softmax z) with q fixed: softmax z - q."""
     step, method = views(12), build(C2KDSpec())
-    method.terms(step)["student_proxy"].sum().backward()
-    proxy = method.student_proxy(step.student.features).detach()
-    # d KL(q || softmax z) / d z = softmax z - q.
-    expected = step.student.logits.softmax(1) - proxy.softmax(1)
-    torch.testing.assert_close(step.student.logits.grad, expected.detach())
+    terms = method.terms(step)
+    with torch.no_grad():
+        teacher = method.teacher(step.teacher_inputs)
+        s, t = method.student_proxy(step.student.features), method.teacher_proxy(teacher.features)
+        agrees = kendall_tau(s, t) > 0
+    student_bias, teacher_bias = (p.layers[-1].bias for p in (method.student_proxy, method.teacher_proxy))
+
+    def gradient(name: str, of: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(terms[name].sum(), of, retain_graph=True)[0]
+
+    gap = step.student.logits.detach().softmax(1) - s.softmax(1)
+    torch.testing.assert_close(gradient("student_proxy", step.student.logits), gap)
+    torch.testing.assert_close(gradient("student_proxy", student_bias), -gap.sum(0))
+    gap = teacher.logits.softmax(1) - t.softmax(1)
+    torch.testing.assert_close(gradient("teacher_proxy", method.teacher.classifier.bias), gap.sum(0))
+    torch.testing.assert_close(gradient("teacher_proxy", teacher_bias), -gap.sum(0))
+
+    own = functional.one_hot(step.labels, 3).bool()
+    others = [proxy.masked_fill(own, -math.inf).softmax(1) for proxy in (s, t)]
+    gap = (others[0] - others[1])[agrees].sum(0)
+    torch.testing.assert_close(gradient("cross", student_bias), gap)
+    torch.testing.assert_close(gradient("cross", teacher_bias), -gap)
 
 
 def test_what_is_trained_is_a_copy() -> None:
