@@ -9,8 +9,8 @@ from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import DKDSpec, WeightScheduleSpec
 
 
-def test_default_weights_are_the_papers_and_warm_up_over_its_share_of_training() -> None:
-    method = build(DKDSpec())
+def test_weights_warm_up_over_the_papers_share_of_training() -> None:
+    method = build(DKDSpec(target_weight=1.0, non_target_weight=8.0))
     assert method.weights == {"target": 1.0, "non_target": 8.0}
     assert method.weights_at(0.0) == {"target": 0.0, "non_target": 0.0}
     assert method.weights_at(0.04) == {"target": pytest.approx(0.5), "non_target": pytest.approx(4.0)}

@@ -22,8 +22,8 @@ def test_it_is_logit_distillation_of_standardised_logits() -> None:
     )
 
 
-def test_default_weight_is_the_papers() -> None:
-    assert build(LSKDSpec()).weights == {"logit": 9.0}
+def test_the_weight_is_the_specs() -> None:
+    assert build(LSKDSpec(weight=9.0)).weights == {"logit": 9.0}
 
 
 def test_two_classes_are_refused() -> None:

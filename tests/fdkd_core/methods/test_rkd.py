@@ -7,9 +7,9 @@ from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import RKDSpec
 
 
-def test_default_weights_are_the_papers_and_there_is_nothing_to_train() -> None:
+def test_angles_weigh_twice_as_much_and_there_is_nothing_to_train() -> None:
     method = build(RKDSpec(), 6, 9)
-    assert method.weights == {"distance": 25.0, "angle": 50.0}
+    assert method.weights["angle"] == 2 * method.weights["distance"] > 0  # as in the paper
     assert list(method.parameters()) == []
 
 

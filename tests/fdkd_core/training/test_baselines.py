@@ -40,15 +40,16 @@ STEPS_PER_EPOCH = 4
 
 BASELINES: list[MethodSpec] = [
     DISTSpec(),
-    DKDSpec(),
-    LSKDSpec(),
+    DKDSpec(non_target_weight=8.0),
+    LSKDSpec(weight=9.0),
     NKDSpec(),
     OFAKDSpec(),
     PKDSpec(),
-    RKDSpec(),
+    RKDSpec(distance_weight=25.0, angle_weight=50.0),
     CRDSpec(),
     C2KDSpec(),
 ]
+"""With the published weights, under which a few steps show what a term does."""
 
 
 @pytest.fixture(scope="module")
