@@ -73,7 +73,7 @@ def class_basis(features_ND: Float[Tensor, "n d"], labels_N: Int[Tensor, " n"]) 
     x_ND = features_ND.double()
     if len(x_ND) < MIN_ROWS:
         return torch.eye(x_ND.shape[1])
-    classes, counts = labels_N.unique(return_counts=True)
+    classes, counts = torch.unique(labels_N, return_counts=True)  # type: ignore[no-untyped-call]
     means = torch.stack([x_ND[labels_N == c].mean(dim=0) for c in classes])
     weighted = (means - x_ND.mean(dim=0)) * counts.double().sqrt()[:, None]
     between = torch.linalg.svd(weighted, full_matrices=False)
@@ -84,8 +84,8 @@ def class_basis(features_ND: Float[Tensor, "n d"], labels_N: Int[Tensor, " n"]) 
     rest_ND = rest_ND - rest_ND @ first_DK @ first_DK.T
     basis_DK = torch.cat([first_DK, _directions(rest_ND)], dim=1)
     # QR keeps the leading columns and makes the others orthogonal to them, whatever rounding left.
-    orthonormal, _ = torch.linalg.qr(basis_DK)
-    return orthonormal.float()
+    orthonormal_DK: Tensor = torch.linalg.qr(basis_DK).Q
+    return orthonormal_DK.float()
 
 
 @full_precision
@@ -127,7 +127,9 @@ def _directions(rows_ND: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(centred.T @ centred)
     vectors = vectors[:, values.argsort(descending=True)]
     largest = vectors.abs().argmax(dim=0)
-    return vectors * vectors[largest, torch.arange(dim)].sign()
+    signs: Tensor = vectors[largest, torch.arange(dim)].sign()
+    directions: Tensor = vectors * signs
+    return directions
 
 
 def _require_channels(dim: int) -> None:

@@ -14,6 +14,8 @@ from fdkd_core.errors import Problem, quote
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.catalogue import (
     architecture_problems,
+    batch_problems,
+    class_problems,
     data_dimensions,
     default_architecture,
     feature_dim,
@@ -78,6 +80,9 @@ def check(
     problems += _pairing_problems(spec)
     if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
+            if len(classes) >= 2:  # fewer are refused above, whatever the method
+                problems += class_problems(method, len(classes), pointer)
+            problems += batch_problems(method, spec.training.batch_size)
             for dim in dict.fromkeys(dim for dim in dims if dim is not None):
                 problems += method_problems(method, dim, pointer)
     return problems
