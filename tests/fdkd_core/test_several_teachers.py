@@ -22,7 +22,7 @@ from fdkd_core.models.base import ModelOutput
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import FurtherTeacher, Phase, Trained, make_trainee
 from fdkd_core.run import run
-from fdkd_core.spec import FDCMKDSpec, LogitKDSpec, MethodSpec, MLPSpec, TrainingSpec
+from fdkd_core.spec import FDCMKDSpec, LogitKDSpec, MethodSpec, MLPSpec, TrainingSpec, load_spec
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import RunResult
 from fdkd_core.teacher_views import TeacherRows, confidence_weights, view_rows
@@ -240,6 +240,24 @@ def test_a_further_teacher_may_be_given(
     assert found.more_teachers[0].test.accuracy == whole[1].more_teachers[0].test.accuracy
     identity = json.loads((tmp_path / "out" / "job.json").read_text())["identity"]
     assert isinstance(identity["teacher2"], str)
+
+
+def test_two_given_teachers_read_a_column_alike(
+    data: Path, whole: tuple[Path, RunResult, list[Any]], tmp_path: Path
+) -> None:
+    document = {"name": "other", "student": {"modality": "wave"}, "training": {"epochs": 1, "batch_size": 16}}
+    other = load_spec({**document, "kind": "train", "dataset": "x", "task": {"kind": "classification"}})
+    run(other, write_small_data(tmp_path / "other.npz", rows=112), tmp_path / "train", options=OPTIONS)
+    models = {"a": whole[0] / "teacher2", "b": tmp_path / "train" / "student"}
+    options = RunOptions(device="cpu", threads=1, models=models)
+    second, third = ({"modality": "wave", "model": name} for name in ("a", "b"))
+    with pytest.raises(InputError) as caught:
+        run(small_spec(more_teachers=[second, third]), data, tmp_path / "out", options=options)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.pointer) == ("incompatible", "/more_teachers/1/model")
+    # The same one twice is fine, if of little use.
+    twice = small_spec(more_teachers=[second, second], training={"epochs": 1, "batch_size": 16})
+    assert len(run(twice, data, tmp_path / "twice", options=options).more_teachers) == 2
 
 
 PROBLEMS: list[tuple[dict[str, Any], str, str]] = [
