@@ -18,7 +18,7 @@ from fdkd_core.data.table import PairedDataset
 from fdkd_core.models.cost import multiply_adds, parameter_count
 from fdkd_core.models.weights import render_weights
 from fdkd_core.phases import ModelRole, Trained, evaluate_model
-from fdkd_core.spec import DistillSpec, TrainSpec
+from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
 from fdkd_core.spec.result import ModelResult, RunResult, SplitMetrics, Uplift
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
@@ -31,7 +31,7 @@ MIN_TEACHER_GAP = 0.01
 class Finalisation:
     """Everything the last phase reads."""
 
-    spec: DistillSpec | TrainSpec
+    spec: AnyJobSpec
     data: PairedDataset
     workspace: Workspace
     device: torch.device
@@ -39,6 +39,7 @@ class Finalisation:
 
     def finish(self, trained: dict[ModelRole, Trained], *, threads: int, started: float) -> RunResult:
         """Reads the test split, once per model, writes the bundles and the result."""
+        assert isinstance(self.spec, DistillSpec | TrainSpec)
         results: dict[ModelRole, ModelResult] = {}
         right: dict[ModelRole, NDArray[np.bool_]] = {}
         labels = self.data.labels[self.data.splits["test"]]
@@ -46,7 +47,7 @@ class Finalisation:
             val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
             test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
             right[role] = outputs.logits.numpy().argmax(axis=1) == labels
-            results[role] = self._model_result(model, val=val, test=test)
+            results[role] = self.model_result(model, val=val, test=test)
         uplift = None
         if "control" in results:
             uplift = _uplift(results, right["student"], right["control"])
@@ -62,7 +63,7 @@ class Finalisation:
         bundled: tuple[Role, ...] = ("student", "teacher")
         for role in bundled:
             if role in trained and trained[role].epochs > 0:
-                self._write_bundle(role, trained[role], card)
+                self.write_bundle(role, trained[role], card)
         result = RunResult(
             kind=self.spec.kind,
             name=self.spec.name,
@@ -83,7 +84,8 @@ class Finalisation:
         self.workspace.finish(result)
         return result
 
-    def _model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
+    def model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
+        """What the result says of a model."""
         recipe = self.data.modalities[trained.modality].recipe
         weights = render_weights(trained.model)
         return ModelResult(
@@ -100,10 +102,11 @@ class Finalisation:
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
 
-    def _write_bundle(self, role: Role, trained: Trained, card: ModelCard) -> None:
+    def write_bundle(self, role: Role, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
+        """Writes the bundle of a model into the folder named for its role."""
         modality = self.data.modalities[trained.modality]
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
-        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" else None
+        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" and with_onnx else None
         write_bundle(
             self.workspace.folder / role,
             model=trained.model,

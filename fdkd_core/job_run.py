@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,9 +38,12 @@ class JobRun:
     """Hashes of spec, data and given teacher: what the folder and its checkpoints are bound to."""
     started: float
     """On the monotonic clock."""
+    phase_prefix: str = ""
+    """Before the names of phases, where a job is a part of another."""
 
     def run_phase(self, phase: Phase, steps_before: int) -> tuple[Trained, int]:
         """Trains one model, or goes on with it; see `phases.run_phase`."""
+        phase = replace(phase, name=self.phase_prefix + phase.name)
         return run_phase(
             phase,
             self.data,

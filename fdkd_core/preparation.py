@@ -18,6 +18,7 @@ from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, make_trainee
 from fdkd_core.spec import (
     AnyJobSpec,
     ArchitectureSpec,
+    CompareSpec,
     MethodSpec,
     StudentSpec,
     TeacherSpec,
@@ -26,6 +27,7 @@ from fdkd_core.spec import (
     TrainSpec,
 )
 from fdkd_core.spec.catalogue import default_architecture
+from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.teachers import GivenTeacher
 
@@ -116,6 +118,8 @@ def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: GivenTeacher | No
 
 def teacher_training(spec: TeachingSpec) -> TrainingSpec:
     """How the teacher is trained: as stated, or with every default."""
+    if isinstance(spec, CompareSpec):
+        return compared_teacher_training(spec)
     return spec.teacher.train or TrainingSpec()
 
 

@@ -13,9 +13,19 @@ from fdkd_core.memory_limit import memory_errors
 from fdkd_core.options import RunOptions, prepare_torch
 from fdkd_core.preparation import check_fit, check_phases, given_teacher, load_data, resolve_spec
 from fdkd_core.single_run import plan_single, run_single
-from fdkd_core.spec import AnyJobSpec, DistillSpec, TeachingSpec, TrainSpec, spec_sha256
+from fdkd_core.spec import (
+    AnyJobSpec,
+    CompareSpec,
+    DistillSpec,
+    StudySpec,
+    TeachingSpec,
+    TrainSpec,
+    spec_sha256,
+)
 from fdkd_core.spec.result import Result
+from fdkd_core.studies.compare import plan_compare, run_compare
 from fdkd_core.studies.elsewhere import run_elsewhere
+from fdkd_core.studies.study import plan_study, run_study
 from fdkd_core.workspace import Workspace
 
 DEFAULT_OPTIONS = RunOptions()
@@ -39,6 +49,8 @@ class Runner(NamedTuple):
 RUNNERS: dict[type, Runner] = {
     DistillSpec: Runner(run_single, plan_single),
     TrainSpec: Runner(run_single, plan_single),
+    StudySpec: Runner(run_study, plan_study),
+    CompareSpec: Runner(run_compare, plan_compare),
 }
 """The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
 

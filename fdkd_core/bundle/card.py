@@ -34,6 +34,8 @@ class ModelCard(StrictModel):
     identity: dict[str, Any]
     """Hashes of what went in: `spec`, `data`, and `teacher` where one was given."""
     versions: dict[str, str]
+    chosen: str = ""
+    """How the model came to be the one that is handed over, where there were others."""
 
 
 def render_card(
@@ -61,6 +63,7 @@ def render_card(
         _title(card, role, config, kind, classes),
         _scores(card),
         _uplift_words(card),
+        f"## How it was chosen\n\n{escape_all(card.chosen)}" if card.chosen and role == "student" else "",
         _loading(folder, config, kind, onnx),
         _details(card, role, onnx),
         _limits(card, kind),
@@ -74,6 +77,11 @@ def escape(text: object) -> str:
     shown = " ".join(str(text).split())
     if len(shown) > _MAX_CHARACTERS:
         shown = shown[: _MAX_CHARACTERS - 1] + "…"
+    return escape_all(shown)
+
+
+def escape_all(shown: str) -> str:
+    """As `escape`, however long it is."""
     shown = _MARKDOWN.sub(r"\\\1", shown)
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"(?i)www\.", lambda match: match.group()[:-1] + r"\.", shown)
@@ -192,7 +200,7 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
 def _details(card: ModelCard, role: Role, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
-    if card.spec.get("kind") == "distill":
+    if "method" in card.spec:
         lines.append(f"- Method: {escape(_fields(card.spec.get('method', {})))}")
     training = card.spec.get("training") if role == "student" else card.spec.get("teacher", {}).get("train")
     lines.append(f"- Training: {escape(_fields(training or {}))}")

@@ -194,6 +194,9 @@ class CompareResult(StrictModel):
     """Label of the method, or `no_teacher`, that is best on validation; null when all failed."""
     summary: list[str]
     """What it means, in sentences."""
+    bundle: str | None
+    """Folder of the student of `best`, relative to the output folder; null where the arms were run elsewhere,
+    as jobs with bundles of their own."""
     versions: dict[str, str]
     seconds: float
 

@@ -6,7 +6,7 @@ Free of torch and of data: what it is given is all it knows, wherever the studie
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fdkd_core.spec import CompareSpec
 from fdkd_core.spec.compare import NO_TEACHER, arms
@@ -29,6 +29,7 @@ def conclude(
     *,
     identity: Mapping[str, Any],
     seconds: float,
+    bundle: str | None = None,
 ) -> CompareResult:
     """Compares every arm with the control `no_teacher`, seed by seed.
 
@@ -38,8 +39,11 @@ def conclude(
         teacher: Figures of the shared teacher; None where they are not known.
         identity: Hashes `spec` and `data`.
         seconds: Wall time of the whole comparison.
+        bundle: Folder of the best arm's student, where there will be one.
     """
-    metric = "macro_f1" if spec.training.select_by == "macro_f1" else "accuracy"
+    metric: Literal["accuracy", "macro_f1"] = (
+        "macro_f1" if spec.training.select_by == "macro_f1" else "accuracy"
+    )
     found = [
         _arm(label, study.teacher_view, outcomes[label], metric) for label, study in arms(spec, None).items()
     ]
@@ -60,6 +64,7 @@ def conclude(
         arms=found,
         best=best,
         summary=summarise(found, best, metric),
+        bundle=bundle if best is not None else None,
         versions=library_versions(),
         seconds=seconds,
     )
