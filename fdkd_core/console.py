@@ -130,6 +130,12 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
             f"{verdict} (±{100 * noise:.1f}; one seed)",
             highlight=False,
         )
+    for gate in result.gates:
+        console.print(f"gate: {gate.sentence}", style=None if gate.passed else "yellow", highlight=False)
+    for rows in result.taught:
+        if rows.paired_rows < rows.training_rows or rows.pairing == "class":
+            console.print(rows.sentence, highlight=False)
+    assert result.bundle is not None  # a refused student is an error
     console.print(f"student bundle: [bold]{out_dir / result.bundle}[/]", highlight=False, soft_wrap=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
@@ -70,6 +71,7 @@ def load_data(spec: AnyJobSpec, path: Path, given: GivenTeacher | None, options:
             manifest=options.manifest,
             seed=spec.training.seed,
             recipes=recipes,
+            may_lack=[name for name in modalities if name != spec.student.modality],
             cache_dir=options.cache_dir,
             workers=options.decode_workers,
         )
@@ -130,12 +132,13 @@ def make_phase(
     method: MethodSpec = NO_DISTILLATION,
     teacher_outputs: ModelOutput | None = None,
     teacher: Trained | None = None,
+    paired: Tensor | None = None,
 ) -> Phase:
     """A phase for one part of the resolved spec."""
     assert part.architecture is not None  # filled in by resolve_spec
     pointer = "/teacher/architecture" if name == "teacher" else "/student/architecture"
     return Phase(
-        name, part.modality, part.architecture, pointer, training, method, teacher_outputs, teacher=teacher
+        name, part.modality, part.architecture, pointer, training, method, teacher_outputs, paired, teacher
     )
 
 

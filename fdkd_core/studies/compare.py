@@ -13,11 +13,12 @@ from typing import Any
 from fdkd_core.atomic_files import storage_errors
 from fdkd_core.bundle import ModelCard
 from fdkd_core.bundle.folder import WEIGHTS
+from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.weights import load_weights
 from fdkd_core.phases import Trained, make_model
-from fdkd_core.preparation import make_phase, teacher_training
+from fdkd_core.preparation import make_phase
 from fdkd_core.spec import AnyJobSpec, CompareSpec, StudySpec, spec_sha256
 from fdkd_core.spec.compare import arms
 from fdkd_core.spec.result import CompareResult, ModelResult, StudyResult
@@ -25,7 +26,7 @@ from fdkd_core.studies.conclusion import Outcome, conclude
 from fdkd_core.studies.handover import finalisation, measure_teacher, study_card
 from fdkd_core.studies.outcomes import Outcomes
 from fdkd_core.studies.report import write_comparison
-from fdkd_core.studies.study import conduct, final_names, training_steps, trial_names
+from fdkd_core.studies.study import conduct, final_names, student_steps, teacher_plan, trial_names
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
 
@@ -43,7 +44,7 @@ def run_compare(job: JobRun) -> CompareResult:
     for index, (label, study) in enumerate(studies.items()):
         job.log.emit("arm_started", arm=arm_prefix(index), label=label, number=index + 1, total=len(studies))
         outcomes[label] = _run_arm(job, index, label, study, teacher, measured, steps)
-        steps += _arm_steps(study, len(job.data.splits["train"]))
+        steps += (study.tuning.trials + study.seeds) * student_steps(study, job.data)
     job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
     result = conclude(
         spec,
@@ -60,18 +61,16 @@ def run_compare(job: JobRun) -> CompareResult:
     return result
 
 
-def plan_compare(spec: AnyJobSpec, *, is_teacher_given: bool, num_rows: int) -> list[dict[str, Any]]:
+def plan_compare(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
     """Name and number of steps of each training of all arms."""
     assert isinstance(spec, CompareSpec)
-    steps = training_steps(spec.training, num_rows)
+    steps = student_steps(spec, data)
     planned = [
         {"name": arm_prefix(index) + name, "total_steps": steps}
         for index, study in enumerate(arms(spec, None).values())
         for name in (*trial_names(study), *final_names(study.seeds))
     ]
-    if is_teacher_given:
-        return planned
-    return [{"name": "teacher", "total_steps": training_steps(teacher_training(spec), num_rows)}, *planned]
+    return planned if is_teacher_given else [teacher_plan(spec, data), *planned]
 
 
 def arm_prefix(index: int) -> str:
@@ -82,10 +81,6 @@ def arm_prefix(index: int) -> str:
 def arm_folder(label: str) -> str:
     """Name of an arm's folder."""
     return label.replace(" ", "-").replace("#", "-")
-
-
-def _arm_steps(study: StudySpec, num_rows: int) -> int:
-    return (study.tuning.trials + study.seeds) * training_steps(study.training, num_rows)
 
 
 def _run_arm(

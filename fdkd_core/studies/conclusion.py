@@ -82,7 +82,7 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
         teacher_view=view,
         error=None if result else str(outcome),
         lr=result.lr if result else None,
-        parameters=_tuned_parameters(result) if result else {},
+        parameters=result.parameters if result else {},
         trials=len(trials),
         runs=runs,
         val=statistics.estimate([getattr(run.val, metric) for run in runs]) if runs else None,
@@ -94,12 +94,6 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
         verdict=None,
         seconds=sum(trial.seconds for trial in trials) + sum(run.seconds for run in runs),
     )
-
-
-def _tuned_parameters(result: StudyResult) -> dict[str, float | str]:
-    """What the trials varied, with the values of the method as tuned."""
-    names = {name for trial in result.trials for name in trial.parameters}
-    return {name: result.method[name] for name in sorted(names)}
 
 
 def _compared(arm: Arm, control: Arm, teacher: ModelResult | None, metric: str) -> Arm:

@@ -23,10 +23,9 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
     for run in result.runs:
         table.add_row(str(run.seed), *_figures(run), f"{run.best_epoch}/{run.epochs}", f"{run.seconds:.0f}s")
     console.print(table)
-    tuned = next((t for t in result.trials if t.lr == result.lr), result.trials[0])
     diverged = sum(trial.val is None for trial in result.trials)
     told = f", of which {diverged} diverged" if diverged else ""
-    values = parameters_text({"lr": result.lr, **_tuned(result, tuned.parameters)})
+    values = parameters_text({"lr": result.lr, **result.parameters})
     console.print(f"tuned in {len(result.trials)} trials{told}: {escape(values)}", highlight=False)
     accuracy = statistics.estimate([run.test.accuracy for run in result.runs])
     console.print(f"test accuracy: [bold]{_with_interval(accuracy)}[/]", highlight=False)
@@ -68,10 +67,6 @@ def _row(arm: Arm) -> list[str]:
     verdict = arm.verdict or ("the control" if arm.label == NO_TEACHER else "")
     means = (f"{100 * arm.val.mean:.1f}", f"{100 * arm.test.mean:.1f}")
     return [escape(arm.label), f"{arm.lr:.3g}", *means, difference, verdict]
-
-
-def _tuned(result: StudyResult, parameters: dict[str, float | str]) -> dict[str, float | str]:
-    return {name: result.method[name] for name in parameters}
 
 
 def _figures(run: FinalRun) -> list[str]:

@@ -69,6 +69,7 @@ def hand_over_study(
         classes=len(job.data.classes),
         method=tuned.method.model_dump(mode="json"),
         lr=tuned.lr,
+        parameters=tuned.parameters,
         teacher_view=spec.teacher_view,
         select_by=spec.training.select_by,
         trials=trials,
@@ -114,8 +115,7 @@ def study_card(
 
 def _chosen(method: MethodSpec, found: StudyResult, seed: int) -> str:
     """How this model came to be the one, for its card."""
-    tuned = next((t.parameters for t in found.trials if t.lr == found.lr and _is_of(t, method)), {})
-    values = parameters_text({"lr": found.lr, **tuned})
+    values = parameters_text({"lr": found.lr, **found.parameters})
     teacher = "without a teacher" if isinstance(method, NoneSpec) else f"with {method.name}"
     accuracy = percent(statistics.estimate([run.test.accuracy for run in found.runs]))
     return (
@@ -123,10 +123,6 @@ def _chosen(method: MethodSpec, found: StudyResult, seed: int) -> str:
         f"anew with {len(found.runs)} seeds; this is the run with seed {seed}, the best of them on "
         f"validation. Over all seeds, test accuracy is {accuracy}: expect that of another training like it."
     )
-
-
-def _is_of(trial: Trial, method: MethodSpec) -> bool:
-    return all(getattr(method, name) == value for name, value in trial.parameters.items())
 
 
 def percent(found: Estimate) -> str:

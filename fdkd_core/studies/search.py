@@ -57,7 +57,8 @@ def candidates(training: TrainingSpec, method: MethodSpec, tuning: TuningSpec) -
     space = space_of(method)
     if not tuning.method_parameters:
         space = Space(weights=space.weights)
-    stated = {name: getattr(method, name) for name in (*space.weights, *space.parameters)}
+    document = method.model_dump(mode="json")
+    stated = {path: value_at(document, path) for path in (*space.weights, *space.parameters)}
     found = [Candidate(0, training, method, stated)]
     dimensions = _dimensions(training, space, tuning, stated)
     for point in _points(dimensions, tuning.trials - 1, tuning.seed):
@@ -139,7 +140,18 @@ def _points(dimensions: Mapping[str, Between | OneOf], count: int, seed: int) ->
 
 def _changed(method: MethodSpec, values: Mapping[str, float | str]) -> MethodSpec:
     """The method with other values, checked as any spec is."""
-    return _METHOD.validate_json(json.dumps(method.model_dump(mode="json") | dict(values)))
+    document = method.model_dump(mode="json")
+    for path, value in values.items():
+        parent, _, name = path.rpartition(".")
+        value_at(document, parent)[name] = value
+    return _METHOD.validate_json(json.dumps(document))
+
+
+def value_at(document: Any, path: str) -> Any:
+    """A value within JSON, by names and indexes with dots between them; "" is all of it."""
+    for part in path.split(".") if path else ():
+        document = document[int(part)] if isinstance(document, list) else document[part]
+    return document
 
 
 def _ratio(name: str) -> str:

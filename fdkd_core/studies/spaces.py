@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fdkd_core.spec import FDCMKDSpec, LogitKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec import CombineSpec, FDCMKDSpec, LogitKDSpec, MethodSpec, NoneSpec
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Space:
     """What is searched beside the learning rate."""
 
     weights: tuple[str, ...] = ()
-    """Fields that one common factor multiplies (`tuning.weight_factor`)."""
+    """Fields that one common factor multiplies (`tuning.weight_factor`); `parts.0.weight` is of a part."""
     ratios: Mapping[str, Between] = field(default_factory=dict)
     """Of these weights, those with a further factor of their own, in multiples of what is stated."""
     parameters: Mapping[str, Between | OneOf] = field(default_factory=dict)
@@ -53,6 +53,9 @@ is stated, whatever the ranges."""
 
 def space_of(method: MethodSpec) -> Space:
     """The method's line of the table; without one, its weights are searched."""
+    if isinstance(method, CombineSpec):
+        # What the parts weigh against each other is stated; how much all of them weigh is searched.
+        return Space(weights=tuple(f"parts.{index}.weight" for index in range(len(method.parts))))
     return SPACES.get(type(method)) or Space(weights=weight_fields(method))
 
 

@@ -5,20 +5,21 @@ teacher (trained or given) -> trials -> final runs -> the best of them is handed
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fdkd_core.data.batches import steps_per_epoch
+from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.base import ModelOutput
-from fdkd_core.phases import Trained, make_model, make_trainee
+from fdkd_core.phases import Trained, make_model
 from fdkd_core.preparation import make_phase, teacher_training
-from fdkd_core.spec import AnyJobSpec, NoneSpec, StudySpec, TrainingSpec
+from fdkd_core.spec import AnyJobSpec, DistillingSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
 from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult
-from fdkd_core.studies.fake_teachers import permuted, shuffled
 from fdkd_core.studies.handover import hand_over_study, measure_teacher
 from fdkd_core.studies.search import Candidate, candidates
-from fdkd_core.studies.teacher_cache import TeacherCache
 from fdkd_core.studies.trainings import (
     Lesson,
     best_run,
@@ -27,6 +28,10 @@ from fdkd_core.studies.trainings import (
     run_final,
     run_trial,
 )
+from fdkd_core.teacher_views import permuted, shuffled
+
+FAKES: dict[str, Callable[..., ModelOutput]] = {"shuffled_pairs": shuffled, "permuted_channels": permuted}
+"""Teacher views that are changed outputs of the real teacher."""
 
 
 def run_study(job: JobRun) -> StudyResult:
@@ -59,7 +64,7 @@ def conduct(
     assert isinstance(spec, StudySpec)
     lesson = prepare_lesson(job, teacher)
     found = candidates(spec.training, spec.method, spec.tuning)
-    steps = training_steps(spec.training, len(job.data.splits["train"]))
+    steps = student_steps(spec, job.data)
     names = trial_names(spec)
     trials = [
         run_trial(lesson, name, candidate, candidate.training, steps_before + index * steps)
@@ -88,20 +93,14 @@ def prepare_lesson(job: JobRun, teacher: Trained | None) -> Lesson:
     spec = job.spec
     assert isinstance(spec, StudySpec)
     if teacher is None or isinstance(spec.method, NoneSpec):
-        return Lesson(job, None, None)
-    cache = TeacherCache(
-        job.options.teacher_cache_dir,
-        secret=job.options.checkpoint_secret,
-        warn=lambda text: job.log.emit("warning", message=text),
-    )
+        return Lesson(job)
     if spec.teacher_view == "untrained_teacher":
         teacher = _untrained(job, teacher)
-    outputs = cache.outputs(teacher, job.data, job.device)
-    if spec.teacher_view in ("shuffled_pairs", "permuted_channels"):
-        change = shuffled if spec.teacher_view == "shuffled_pairs" else permuted
-        outputs = change(outputs, spec.training.seed)
-        _refuse_inputs(job, spec, teacher, outputs)
-    return Lesson(job, teacher, outputs)
+    fake = None
+    if spec.teacher_view in FAKES:
+        _refuse_inputs(spec)
+        fake = partial(FAKES[spec.teacher_view], seed=spec.training.seed)
+    return Lesson(job, teacher, job.teacher_rows(teacher, fake=fake))
 
 
 def _untrained(job: JobRun, teacher: Trained) -> Trained:
@@ -115,10 +114,9 @@ def _untrained(job: JobRun, teacher: Trained) -> Trained:
     return Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
 
 
-def _refuse_inputs(job: JobRun, spec: StudySpec, teacher: Trained, outputs: ModelOutput) -> None:
+def _refuse_inputs(spec: StudySpec) -> None:
     """A method that runs the teacher itself cannot be shown changed outputs of it."""
-    phase = make_phase("trial-0", spec.student, spec.training, spec.method, outputs, teacher)
-    if make_trainee(phase, job.data, job.device).method.needs_teacher_inputs:
+    if isinstance(spec.method, DistillingSpec) and spec.method.needs_teacher_inputs:
         raise IncompatibleError(
             Problem(
                 "incompatible",
@@ -131,7 +129,7 @@ def _refuse_inputs(job: JobRun, spec: StudySpec, teacher: Trained, outputs: Mode
 def final_runs(lesson: Lesson, tuned: Candidate, seeds: int, steps_before: int) -> list[FinalRun]:
     """All final runs; only the weights of the best one are kept."""
     training = lesson.job.spec.training
-    steps = training_steps(training, len(lesson.job.data.splits["train"]))
+    steps = student_steps(lesson.job.spec, lesson.job.data)
     names = final_names(seeds)
     runs: list[FinalRun] = []
     for index, name in enumerate(names):
@@ -153,18 +151,31 @@ def final_names(seeds: int) -> list[str]:
     return [f"seed-{number}" for number in range(1, seeds + 1)]
 
 
-def training_steps(training: TrainingSpec, num_rows: int) -> int:
-    """Steps of one training, unless it stops early."""
-    return training.epochs * steps_per_epoch(num_rows, training.batch_size)
+def student_steps(spec: AnyJobSpec, data: PairedDataset) -> int:
+    """Steps of one training of the student, unless it stops early."""
+    return phase_steps(spec.training, data, spec.student.modality)
 
 
-def plan_study(spec: AnyJobSpec, *, is_teacher_given: bool, num_rows: int) -> list[dict[str, Any]]:
+def teacher_plan(spec: TeachingSpec, data: PairedDataset) -> dict[str, Any]:
+    """The phase that trains the teacher."""
+    return {
+        "name": "teacher",
+        "total_steps": phase_steps(teacher_training(spec), data, spec.teacher.modality),
+    }
+
+
+def phase_steps(training: TrainingSpec, data: PairedDataset, modality: str) -> int:
+    """Steps of one training on the rows that have the modality."""
+    return training.epochs * steps_per_epoch(len(data.training_rows(modality)), training.batch_size)
+
+
+def plan_study(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
     """Name and number of steps of each training."""
     assert isinstance(spec, StudySpec)
-    steps = training_steps(spec.training, num_rows)
+    steps = student_steps(spec, data)
     planned = [
         {"name": name, "total_steps": steps} for name in (*trial_names(spec), *final_names(spec.seeds))
     ]
     if is_teacher_given or isinstance(spec.method, NoneSpec):
         return planned
-    return [{"name": "teacher", "total_steps": training_steps(teacher_training(spec), num_rows)}, *planned]
+    return [teacher_plan(spec, data), *planned]

@@ -12,7 +12,6 @@ from typing import Any
 
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.job_run import JobRun
-from fdkd_core.models.base import ModelOutput
 from fdkd_core.models.weights import load_weights, render_weights
 from fdkd_core.phases import Phase, Trained, evaluate_model, make_model
 from fdkd_core.preparation import make_phase
@@ -20,6 +19,7 @@ from fdkd_core.spec import NoneSpec, TeachingSpec, TrainingSpec
 from fdkd_core.spec.result import FinalRun, SplitMetrics, Trial
 from fdkd_core.studies.outcomes import Outcomes
 from fdkd_core.studies.search import Candidate
+from fdkd_core.teacher_views import TeacherRows
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Lesson:
     """What all trainings of a search share: the job, and what is shown of the teacher."""
 
     job: JobRun
-    teacher: Trained | None
-    outputs: ModelOutput | None
-    """Of the training rows, as the view has them; None without a teacher."""
+    teacher: Trained | None = None
+    rows: TeacherRows | None = None
+    """What the teacher says of the training rows; None without one."""
 
     @property
     def outcomes(self) -> Outcomes:
@@ -40,14 +40,10 @@ class Lesson:
         """The phase that trains a student by a candidate."""
         spec = self.job.spec
         assert isinstance(spec, TeachingSpec)
-        alone = isinstance(candidate.method, NoneSpec)
+        if self.rows is None or isinstance(candidate.method, NoneSpec):
+            return make_phase(name, spec.student, training, candidate.method)
         return make_phase(
-            name,
-            spec.student,
-            training,
-            candidate.method,
-            None if alone else self.outputs,
-            None if alone else self.teacher,
+            name, spec.student, training, candidate.method, self.rows.outputs, self.teacher, self.rows.paired
         )
 
 

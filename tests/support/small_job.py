@@ -59,7 +59,8 @@ def small_comparison(**changes: Any) -> CompareSpec:
 
 def _shared() -> dict[str, Any]:
     document = small_spec().model_dump(mode="json")
-    return {name: document[name] for name in document if name not in ("kind", "method", "controls")}
+    apart = {"kind", "method", "controls", "gates"}
+    return {name: document[name] for name in document if name not in apart}
 
 
 def write_small_data(path: Path, *, rows: int = 96, classes: int = 3) -> Path:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import pytest
 
 from fdkd_core.spec import (
+    CombinedPart,
+    CombineSpec,
     DistillingSpec,
     FDCMKDSpec,
     FeatureMSESpec,
@@ -102,6 +104,18 @@ def test_own_parameters_can_be_left_alone() -> None:
 def test_a_method_without_weight_is_searched_by_rate_alone() -> None:
     for found in candidates(TRAINING, FDCMKDSpec(low_weight=0.0, high_weight=0.0), TUNING):
         assert found.method.low_weight == found.method.high_weight == 0.0  # type: ignore[union-attr]
+
+
+def test_the_parts_of_a_combination_share_a_factor() -> None:
+    method = CombineSpec(
+        parts=(CombinedPart(weight=2.0, method=FDCMKDSpec()), CombinedPart(method=LogitKDSpec()))
+    )
+    for found in candidates(TRAINING, method, TUNING):
+        assert isinstance(found.method, CombineSpec)
+        first, second = found.method.parts
+        assert first.weight == pytest.approx(2.0 * second.weight, rel=0.01)
+        assert found.parameters == {"parts.0.weight": first.weight, "parts.1.weight": second.weight}
+    assert len({c.parameters["parts.1.weight"] for c in candidates(TRAINING, method, TUNING)}) == 9
 
 
 class NewSpec(DistillingSpec):

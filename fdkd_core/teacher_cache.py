@@ -48,8 +48,8 @@ class TeacherCache:
         self._warn = warn
 
     def outputs(self, teacher: Trained, data: PairedDataset, device: torch.device) -> ModelOutput:
-        """What the teacher says of the training rows: features [N, D] and logits [N, C], on the CPU."""
-        modality, rows = data.modalities[teacher.modality], data.splits["train"]
+        """What the teacher says of the training rows that it has a view of: [P, D] and [P, C], on the CPU."""
+        modality, rows = data.modalities[teacher.modality], data.training_rows(teacher.modality)
 
         def compute() -> ModelOutput:
             return predict_rows(teacher.model, modality, rows, device)

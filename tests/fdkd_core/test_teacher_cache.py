@@ -8,11 +8,11 @@ import pytest
 import torch
 from planted import make_planted
 
+from fdkd_core import teacher_cache
 from fdkd_core.models import build_model
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MLPSpec
-from fdkd_core.studies import teacher_cache
-from fdkd_core.studies.teacher_cache import TeacherCache
+from fdkd_core.teacher_cache import TeacherCache
 from fdkd_core.training.evaluation import predict_rows
 
 CPU = torch.device("cpu")
