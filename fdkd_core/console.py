@@ -8,25 +8,17 @@ from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
+from fdkd_core.phase_words import phase_words
+from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.job import teacher_name
-from fdkd_core.spec.result import ModelResult, Result, RunResult
-
-PHASE_WORDS = {
-    "teacher": "training the teacher",
-    "student": "training the student",
-    "control": "training the control, the same student without a teacher",
-    "finalise": "testing and writing the student",
-}
-
-
-def phase_words(phase: str) -> str:
-    """What is done in a phase."""
-    return PHASE_WORDS.get(phase, f"training {phase}")
+from fdkd_core.spec.result import CompareResult, ModelResult, Result, RunResult, StudyResult
+from fdkd_core.studies.console import show_comparison, show_search, show_study
 
 
 class TerminalProgress:
@@ -45,6 +37,7 @@ class TerminalProgress:
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._arms: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -63,9 +56,11 @@ class TerminalProgress:
                 self._task = self._progress.add_task("preparing", total=total, figures="")
             case "data_loaded":
                 self._show_data(event["report"])
+            case "arm_started":
+                self._arms[event["arm"]] = event["label"]
             case "phase_started":
                 resumed = f", resumed at step {event['step']}" if event["resumed"] else ""
-                self._say(f"[bold]{phase_words(event['phase'])}[/]{resumed}")
+                self._say(f"[bold]{escape(phase_words(event['phase'], self._arms))}[/]{resumed}")
                 self._update(description=event["phase"], figures="")
             case "step":
                 self._update(completed=event["job_step"])
@@ -95,6 +90,10 @@ def show_result(console: Console, result: Result, out_dir: Path) -> None:
     match result:
         case RunResult():
             _show_run(console, result, out_dir)
+        case StudyResult():
+            show_study(console, result, out_dir)
+        case CompareResult():
+            show_comparison(console, result, out_dir)
 
 
 def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
@@ -122,7 +121,9 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
         if model is not None:
             table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
     console.print(table)
-    if result.uplift is not None:
+    if result.auto is not None:
+        show_search(console, result.auto)
+    if result.uplift is not None and (result.auto is None or result.auto.winner_label != NO_TEACHER):
         uplift = result.uplift
         noise = 2 * uplift.standard_error
         verdict = (

@@ -102,10 +102,10 @@ class TrainingDivergedError(FDKDError):
     code = "diverged"
     exit_code = 3
 
-    def __init__(self, step: int, term: str, value: float) -> None:
+    def __init__(self, step: int, term: str, value: float, *, where: str = "") -> None:
         self.step, self.term, self.value = step, term, value
         super().__init__(
-            f"loss term {term!r} became {value} at step {step}; the optimiser step was not taken. "
+            f"{where}loss term {term!r} became {value} at step {step}; the optimiser step was not taken. "
             "Lower training.optimizer.lr or the method's weights."
         )
 

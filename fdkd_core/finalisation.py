@@ -17,8 +17,8 @@ from fdkd_core.data.table import PairedDataset
 from fdkd_core.models.cost import multiply_adds, parameter_count
 from fdkd_core.models.weights import render_weights
 from fdkd_core.phases import Trained, evaluate_model, is_teacher
-from fdkd_core.spec import DistillSpec, TrainSpec
-from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
+from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
+from fdkd_core.spec.result import AutoReport, GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
@@ -28,20 +28,27 @@ from fdkd_core.workspace import Workspace
 class Finalisation:
     """Everything the last phase reads."""
 
-    spec: DistillSpec | TrainSpec
+    spec: AnyJobSpec
     data: PairedDataset
     workspace: Workspace
     device: torch.device
     identity: dict[str, Any]
 
     def finish(
-        self, trained: dict[str, Trained], taught: list[TaughtRows], *, threads: int, started: float
+        self,
+        trained: dict[str, Trained],
+        taught: list[TaughtRows],
+        *,
+        threads: int,
+        started: float,
+        auto: AutoReport | None = None,
     ) -> RunResult:
         """Reads the test split, once per model, writes the bundles and the result.
 
         Raises:
             GateFailedError: The student did not pass a gate that it had to; its figures are kept, it is not.
         """
+        assert isinstance(self.spec, DistillSpec | TrainSpec)
         results: dict[str, ModelResult] = {}
         predicted: dict[str, NDArray[np.int64]] = {}
         labels = self.data.labels[self.data.splits["test"]]
@@ -49,7 +56,7 @@ class Finalisation:
             val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
             test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
             predicted[role] = outputs.logits.numpy().argmax(axis=1)
-            results[role] = self._model_result(model, val=val, test=test)
+            results[role] = self.model_result(model, val=val, test=test)
         uplift = None
         gates: list[GateResult] = []
         if "control" in results:
@@ -64,6 +71,7 @@ class Finalisation:
             uplift=uplift,
             gates=gates,
             taught=taught,
+            chosen=auto.reason if auto is not None else "",
             data_report=self.data.report,
             identity=self.identity,
             versions=versions,
@@ -71,10 +79,10 @@ class Finalisation:
         teachers = [role for role in trained if is_teacher(role)]
         bundles = {role: role if trained[role].epochs else None for role in teachers}
         if failure is None:
-            self._write_bundle("student", trained["student"], card)
+            self.write_bundle("student", trained["student"], card)
         for role, folder in bundles.items():
             if folder is not None:
-                self._write_bundle(role, trained[role], card)
+                self.write_bundle(role, trained[role], card)
         result = RunResult(
             kind=self.spec.kind,
             name=self.spec.name,
@@ -88,6 +96,7 @@ class Finalisation:
             uplift=uplift,
             gates=gates,
             taught=taught,
+            auto=auto,
             bundle=None if failure else "student",
             teacher_bundle=bundles.get("teacher"),
             more_teacher_bundles=[bundles[role] for role in teachers[1:]],
@@ -102,7 +111,8 @@ class Finalisation:
         self.workspace.finish(result)
         return result
 
-    def _model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
+    def model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
+        """What the result says of a model."""
         recipe = self.data.modalities[trained.modality].recipe
         weights = render_weights(trained.model)
         return ModelResult(
@@ -119,10 +129,11 @@ class Finalisation:
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
 
-    def _write_bundle(self, role: str, trained: Trained, card: ModelCard) -> None:
+    def write_bundle(self, role: str, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
+        """Writes the bundle of a model into the folder named for its role."""
         modality = self.data.modalities[trained.modality]
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
-        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" else None
+        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" and with_onnx else None
         write_bundle(
             self.workspace.folder / role,
             model=trained.model,

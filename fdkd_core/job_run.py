@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from fdkd_core.events import EventLog
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
-from fdkd_core.preparation import make_phase, training_of
+from fdkd_core.preparation import make_phase, teacher_training, training_of
 from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec, teacher_name
+from fdkd_core.teacher_cache import TeacherCache
 from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
-from fdkd_core.training.evaluation import predict_rows
 from fdkd_core.workspace import Workspace
 
 Fake = Callable[[ModelOutput], ModelOutput]
@@ -45,9 +45,12 @@ class JobRun:
     """On the monotonic clock."""
     more_given: tuple[Backbone | None, ...] = ()
     """The same as `given` for each further teacher."""
+    phase_prefix: str = ""
+    """Before the names of phases, where a job is a part of another."""
 
     def run_phase(self, phase: Phase, steps_before: int) -> tuple[Trained, int]:
         """Trains one model, or goes on with it; see `phases.run_phase`."""
+        phase = replace(phase, name=self.phase_prefix + phase.name)
         return run_phase(
             phase,
             self.data,
@@ -71,7 +74,8 @@ class JobRun:
         spec, given = self.spec.teachers[index], (self.given, *self.more_given)[index]
         steps = 0
         if given is None:
-            phase = make_phase(teacher_name(index), spec, training_of(spec))
+            training = training_of(spec) if index else teacher_training(self.spec)
+            phase = make_phase(teacher_name(index), spec, training)
             teacher, steps = self.run_phase(phase, steps_before)
         else:
             given.to(self.device).eval()
@@ -89,9 +93,13 @@ class JobRun:
         """
         spec, rows = self.spec, self.data.splits["train"]
         assert isinstance(spec, MethodJobSpec)
-        modality = self.data.modalities[teacher.modality]
-        present = torch.from_numpy(modality.has(rows))
-        outputs = predict_rows(teacher.model, modality, rows[modality.has(rows)], self.device)
+        present = torch.from_numpy(self.data.modalities[teacher.modality].has(rows))
+        cache = TeacherCache(
+            self.options.teacher_cache_dir,
+            secret=self.options.checkpoint_secret,
+            warn=lambda text: self.log.emit("warning", message=text),
+        )
+        outputs = cache.outputs(teacher, self.data, self.device)
         return view_rows(
             scattered(outputs if fake is None else fake(outputs), present),
             torch.from_numpy(self.data.labels[rows]),

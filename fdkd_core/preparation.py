@@ -20,6 +20,7 @@ from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, is_teacher, make_t
 from fdkd_core.spec import (
     AnyJobSpec,
     ArchitectureSpec,
+    CompareSpec,
     MethodSpec,
     StudentSpec,
     TeacherSpec,
@@ -30,6 +31,7 @@ from fdkd_core.spec import (
     teacher_pointer,
 )
 from fdkd_core.spec.catalogue import default_architecture
+from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.teachers import GivenTeacher
 
@@ -145,6 +147,8 @@ def training_of(teacher: TeacherSpec) -> TrainingSpec:
 
 def teacher_training(spec: TeachingSpec) -> TrainingSpec:
     """How the first teacher is trained."""
+    if isinstance(spec, CompareSpec):
+        return compared_teacher_training(spec)
     return training_of(spec.teacher)
 
 

@@ -15,8 +15,21 @@ from fdkd_core.memory_limit import memory_errors
 from fdkd_core.options import RunOptions, prepare_torch
 from fdkd_core.preparation import check_fit, check_phases, given_teachers, load_data, resolve_spec
 from fdkd_core.single_run import plan_single, run_single
-from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec, spec_sha256, teacher_name
+from fdkd_core.spec import (
+    AnyJobSpec,
+    AutoSpec,
+    CompareSpec,
+    DistillSpec,
+    StudySpec,
+    TrainSpec,
+    spec_sha256,
+    teacher_name,
+)
 from fdkd_core.spec.result import Result, RunResult
+from fdkd_core.studies.auto import plan_auto, run_auto
+from fdkd_core.studies.compare import plan_compare, run_compare
+from fdkd_core.studies.elsewhere import run_elsewhere
+from fdkd_core.studies.study import plan_study, run_study
 from fdkd_core.uplift import failure_of
 from fdkd_core.workspace import Workspace
 
@@ -43,8 +56,19 @@ class Runner(NamedTuple):
 RUNNERS: dict[type, Runner] = {
     DistillSpec: Runner(run_single, plan_single),
     TrainSpec: Runner(run_single, plan_single),
+    StudySpec: Runner(run_study, plan_study),
+    CompareSpec: Runner(run_compare, plan_compare),
 }
 """The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
+CHOOSING = Runner(run_auto, plan_auto)
+"""Of a job that finds out its method itself."""
+
+
+def runner_of(spec: AnyJobSpec) -> Runner:
+    """How a job is run."""
+    if isinstance(spec, DistillSpec) and isinstance(spec.method, AutoSpec):
+        return CHOOSING
+    return RUNNERS[type(spec)]
 
 
 @memory_errors()
@@ -81,7 +105,9 @@ def run(
             run in the same folder, without training.
     """
     started = time.monotonic()
-    runner = RUNNERS[type(spec)]
+    if options.arm_results is not None:
+        return run_elsewhere(spec, options.arm_results, out_dir, on_event)
+    runner = runner_of(spec)
     device, threads = prepare_torch(options)
     given = given_teachers(spec, options)
     data = load_data(spec, data_path, given, options)

@@ -17,7 +17,7 @@ from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import FurtherTeacher, Phase, Trained
 from fdkd_core.preparation import make_phase, training_of
-from fdkd_core.spec import AnyJobSpec, DistillSpec, NoneSpec, TrainSpec, teacher_name
+from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, TrainSpec, teacher_name
 from fdkd_core.spec.result import RunResult, TaughtRows
 from fdkd_core.teacher_views import TeacherRows, confidence_weights
 
@@ -33,10 +33,15 @@ def run_single(job: JobRun) -> RunResult:
     job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
     final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
     result = final.finish(trained, taught, threads=job.threads, started=job.started)
+    warn_of_gates(job, result)
+    return result
+
+
+def warn_of_gates(job: JobRun, result: RunResult) -> None:
+    """Says of each gate that only warns that the student did not pass it."""
     for gate in result.gates:
         if not gate.passed:
             job.log.emit("warning", message=gate.sentence)
-    return result
 
 
 def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
@@ -75,6 +80,7 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
     for index in range(len(spec.teachers)):
         trained[teacher_name(index)], own_steps = job.teacher(index, steps_before=steps)
         steps += own_steps
+    assert not isinstance(spec.method, AutoSpec)  # a runner of its own
     student = make_phase("student", spec.student, spec.training, spec.method)
     rows = {}
     if not isinstance(spec.method, NoneSpec):
@@ -84,7 +90,7 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
     if _has_control(spec):
         control = make_phase("control", spec.student, spec.training)
         trained["control"], _ = job.run_phase(control, steps + student_steps)
-    return trained, [_taught_rows(name, found, job) for name, found in rows.items()]
+    return trained, [taught_rows(name, found, job) for name, found in rows.items()]
 
 
 def _taught(
@@ -113,7 +119,8 @@ def _taught(
     )
 
 
-def _taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
+def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
+    """How many training rows a teacher spoke about."""
     assert isinstance(job.spec, DistillSpec)
     return TaughtRows(
         teacher=teacher,

@@ -7,6 +7,7 @@ work/PHASE/        checkpoints, removed at the end
 teacher/           bundle of the teacher this run trained, which may teach the next; teacher2/ and so on
 student/           the bundle that is handed over
 report/            tables and plots, where the kind of job has some
+arms/LABEL/        the same again for each arm of a comparison, without a log of its own
 result.json        written last: its existence means that all else is complete
 refused.json       in its place when the student did not pass a gate that it had to: the same figures
 report.json        only after bad input: the problems found
@@ -47,12 +48,13 @@ class Workspace:
         self._refused_path = folder / "refused.json"
         self._lock: int | None = None
 
-    def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
+    def claim(self, identity: dict[str, Any], spec: dict[str, Any], *, lock: bool = True) -> None:
         """Makes the folder this run's own, or joins it to resume.
 
         Args:
             identity: Hashes that tell this run from any other.
             spec: The resolved spec, kept for readers.
+            lock: Keep other processes out; not for a folder within one that is locked.
 
         Raises:
             SpecError: The folder belongs to another run, holds foreign files, or is in use.
@@ -62,7 +64,8 @@ class Workspace:
             raise self._refusal("is not a folder")
         with storage_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        if lock:
+            self._take_lock()
         job_path = self.folder / "job.json"
         if job_path.exists():
             owner = json.loads(job_path.read_text())["identity"]

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from fdkd_core.spec import MethodSpec, TaskSpec
+from fdkd_core.spec import MethodChoice, TaskSpec
 from fdkd_core.spec.catalogue import FITTING_KINDS, KindName
 from service.auth import Ctx, Reader
 from service.settings import Settings
@@ -80,7 +80,7 @@ def catalog(settings: Settings) -> Catalog:
 def _choices() -> tuple[list[Architecture], list[Choice], list[Choice]]:
     return (
         [Architecture(**_describe(spec, "name"), kinds=list(kinds)) for spec, kinds in FITTING_KINDS.items()],
-        [Choice(**_describe(spec, "name")) for spec in _members(MethodSpec)],
+        [Choice(**_describe(spec, "name")) for spec in _members(MethodChoice)],
         [Choice(**_describe(spec, "kind")) for spec in _members(TaskSpec)],
     )
 

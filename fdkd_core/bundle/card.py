@@ -38,6 +38,8 @@ class ModelCard(StrictModel):
     identity: dict[str, Any]
     """Hashes of what went in: `spec`, `data`, and `teacher` where one was given."""
     versions: dict[str, str]
+    chosen: str = ""
+    """How the model came to be the one that is handed over, where there were others."""
 
 
 def render_card(
@@ -65,6 +67,7 @@ def render_card(
         _title(card, role, config, kind, classes),
         _scores(card),
         _uplift_words(card),
+        f"## How it was chosen\n\n{escape_all(card.chosen)}" if card.chosen and role == "student" else "",
         _loading(folder, config, kind, onnx),
         _details(card, role, onnx),
         _limits(card, kind),
@@ -78,6 +81,11 @@ def escape(text: object) -> str:
     shown = " ".join(str(text).split())
     if len(shown) > _MAX_CHARACTERS:
         shown = shown[: _MAX_CHARACTERS - 1] + "…"
+    return escape_all(shown)
+
+
+def escape_all(shown: str) -> str:
+    """As `escape`, however long it is."""
     shown = _MARKDOWN.sub(r"\\\1", shown)
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"(?i)www\.", lambda match: match.group()[:-1] + r"\.", shown)
@@ -88,7 +96,7 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
     task = card.spec.get("task", {}).get("kind", "classification")
     named = ", ".join(escape(label) for label in classes[:_MAX_CLASSES])
     more = f" and {len(classes) - _MAX_CLASSES} more" if len(classes) > _MAX_CLASSES else ""
-    if card.spec.get("kind") == "train":
+    if card.spec.get("kind") == "train" or (role == "student" and _method(card) == "none"):
         origin = "Trained on labels alone, without a teacher."
     elif role != "student":
         origin = "Trained on labels to teach another modality's student."
@@ -149,6 +157,11 @@ def _uplift_words(card: ModelCard) -> str:
             if card.spec.get("kind") == "distill"
             else ""
         )
+    if _method(card) == "none":
+        return (
+            "## Did the teacher help?\n\nNo: nothing that it could teach was found to be worth more than "
+            "noise, so this is the control itself, the student trained without a teacher."
+        )
     points = 100 * uplift.test_accuracy
     noise = 200 * uplift.standard_error
     verdict = (
@@ -204,7 +217,7 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
 def _details(card: ModelCard, role: str, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
-    if card.spec.get("kind") == "distill":
+    if "method" in card.spec:
         lines += [f"- Method: {escape(_fields(method))}" for method in _methods(card)]
         lines += [f"- {escape(rows.sentence)}" for rows in card.taught]
     training = card.spec.get("training")

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.gates import GateSpec
-from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
 from fdkd_core.spec.methods.base import Weight
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.training import TrainingSpec
@@ -125,8 +125,9 @@ class DistillSpec(MethodJobSpec):
     """Train a student of one modality with a teacher of another."""
 
     kind: Literal["distill"]
-    method: MethodSpec = FDCMKDSpec()
-    """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
+    method: MethodChoice = FDCMKDSpec()
+    """FD-CMKD, which this project is about; the control shows whether it pays on your data. `auto` finds out
+    what does, and always trains the control."""
     more_teachers: Annotated[tuple[FurtherTeacherSpec, ...], Field(max_length=3)] = ()
     """Teachers beside `teacher`; each is taught from by the same method, with parameters of its own."""
     teacher_weighting: Literal["fixed", "confidence"] = "fixed"
@@ -160,12 +161,16 @@ class DistillSpec(MethodJobSpec):
     ) -> tuple[FurtherTeacherSpec, ...]:
         if teachers and isinstance(info.data.get("method"), NoneSpec):
             raise PydanticCustomError("conflicting_fields", "need a method to be taught by", {})
+        if teachers and isinstance(info.data.get("method"), AutoSpec):
+            raise PydanticCustomError(
+                "conflicting_fields", "are not searched over: name the method, or leave them out", {}
+            )
         return teachers
 
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:
-        """The one method."""
-        return (self.method,)
+        """The one method, or those that are tried."""
+        return self.method.methods if isinstance(self.method, AutoSpec) else (self.method,)
 
     @property
     def teachers(self) -> tuple[TeacherSpec, ...]:

@@ -22,7 +22,12 @@ def split_metrics(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -
     Args:
         logits_NC: Scores of all samples.
         labels_N: Class indexes.
+
+    Raises:
+        FloatingPointError: A score is infinite or not a number.
     """
+    if not np.isfinite(logits_NC).all():
+        raise FloatingPointError("the scores of a model are not finite")
     predicted_N = logits_NC.argmax(axis=1)
     exact_NC = logits_NC.astype(np.float64)
     exact_NC -= exact_NC.max(axis=1, keepdims=True)

@@ -206,9 +206,16 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
 
 
 def note_validation(state: LoopState, trainee: Trainee) -> None:
-    """Validates at the end of an epoch, keeps the best weights, and decides on early stopping."""
+    """Validates at the end of an epoch, keeps the best weights, and decides on early stopping.
+
+    Raises:
+        TrainingDivergedError: The last steps left weights whose scores are not finite.
+    """
     epoch = state.step // trainee.batches.steps_per_epoch
-    found = trainee.validate()
+    try:
+        found = trainee.validate()
+    except FloatingPointError:
+        raise TrainingDivergedError(state.step, "validation", math.nan) from None
     state.history.append(
         {
             "epoch": epoch,

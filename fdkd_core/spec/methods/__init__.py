@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fdkd_core.spec.methods.auto import AutoSpec, CandidateMethod
 from fdkd_core.spec.methods.base import DistillingSpec, WeightScheduleSpec
 from fdkd_core.spec.methods.c2kd import C2KDSpec
 from fdkd_core.spec.methods.combine import FD_CMKD_WITH_LOGITS, CombinedPart, CombineSpec
@@ -24,12 +25,16 @@ from fdkd_core.spec.methods.pkd import PKDSpec
 from fdkd_core.spec.methods.rkd import RKDSpec
 
 MethodSpec = Annotated[NoneSpec | LeafMethodSpec | CombineSpec, Field(discriminator="name")]
+MethodChoice = Annotated[NoneSpec | LeafMethodSpec | CombineSpec | AutoSpec, Field(discriminator="name")]
+"""A method, or the wish to find out which."""
 
 __all__ = [
     "FD_CMKD_WITH_LOGITS",
     "PAPER_ABLATION",
+    "AutoSpec",
     "C2KDSpec",
     "CRDSpec",
+    "CandidateMethod",
     "CombineSpec",
     "CombinedPart",
     "DISTSpec",
@@ -40,6 +45,7 @@ __all__ = [
     "LSKDSpec",
     "LeafMethodSpec",
     "LogitKDSpec",
+    "MethodChoice",
     "MethodSpec",
     "NKDSpec",
     "NoneSpec",
