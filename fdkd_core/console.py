@@ -11,15 +11,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fdkd_core.diagnosis.console import show_diagnosis
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
-from fdkd_core.spec.result import ModelResult, Result, RunResult
+from fdkd_core.spec.result import DiagnosisResult, ModelResult, Result, RunResult
 
 PHASE_WORDS = {
     "teacher": "training the teacher",
     "student": "training the student",
     "control": "training the control, the same student without a teacher",
     "finalise": "testing and writing the student",
+    "pairing": "checking the pairs",
+    "similarity": "comparing teacher and student",
+    "probes": "probing both modalities",
+    "speed": "timing training steps",
 }
 
 
@@ -89,6 +94,8 @@ def show_result(console: Console, result: Result, out_dir: Path) -> None:
     match result:
         case RunResult():
             _show_run(console, result, out_dir)
+        case DiagnosisResult():
+            show_diagnosis(console, result, out_dir)
 
 
 def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from fdkd_core.diagnosis.diagnose import plan_diagnosis, run_diagnosis
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
 from fdkd_core.memory_limit import memory_errors
@@ -14,6 +15,7 @@ from fdkd_core.options import RunOptions, prepare_torch
 from fdkd_core.preparation import check_fit, check_phases, given_teacher, load_data, resolve_spec
 from fdkd_core.single_run import plan_single, run_single
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TeachingSpec, TrainSpec, spec_sha256
+from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.result import Result
 from fdkd_core.workspace import Workspace
 
@@ -38,6 +40,7 @@ class Runner(NamedTuple):
 RUNNERS: dict[type, Runner] = {
     DistillSpec: Runner(run_single, plan_single),
     TrainSpec: Runner(run_single, plan_single),
+    DiagnoseSpec: Runner(run_diagnosis, plan_diagnosis),
 }
 """The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
 
