@@ -12,12 +12,12 @@ import numpy as np
 
 from fdkd_core.diagnosis.alignment import check_alignment
 from fdkd_core.diagnosis.headroom import Answers, Metric, View, compare_modalities, probe
-from fdkd_core.diagnosis.networks import Network, features_of, make_network, planned_steps
+from fdkd_core.diagnosis.networks import Network, make_network, outputs_of, planned_steps
 from fdkd_core.diagnosis.pairing import contradictions, find_leaks, read_contents, repeats
 from fdkd_core.diagnosis.report import write_report
 from fdkd_core.diagnosis.ridge import Matrix
 from fdkd_core.diagnosis.sample import Rows, Sample, describe, draw_sample
-from fdkd_core.diagnosis.similarity import measure_similarity
+from fdkd_core.diagnosis.similarity import make_splitter, measure_similarity
 from fdkd_core.diagnosis.speed import measure_speed
 from fdkd_core.diagnosis.verdict import judge
 from fdkd_core.diagnosis.views import Components, input_matrix, side_by_side
@@ -182,12 +182,17 @@ class _Diagnosis:
         )
         if self.job.should_stop():
             raise TrainingInterrupted
-        method = self.spec.method
+        # A method without bands is shown those that FD-CMKD would make.
+        method = self.spec.method if isinstance(self.spec.method, FDCMKDSpec) else FDCMKDSpec()
+        fitted = outputs_of(networks["teacher"], self.data, self.sample.fit, self.job.device)
         similarity = measure_similarity(
             features["teacher"],
             {"inputs": inputs["student"], "features": features["student"]},
             labels,
-            cutoff=method.cutoff if isinstance(method, FDCMKDSpec) else FDCMKDSpec().cutoff,
+            method=method,
+            splitter=make_splitter(
+                method, fitted, self.data.labels[self.sample.fit], self.spec.training.seed
+            ),
             student_dim=features["student"].shape[1],
             rng=self._rng("similarity"),
         )
@@ -234,7 +239,7 @@ class _Diagnosis:
         return self.components[part].of(input_matrix(modality, rows))
 
     def _features(self, network: Network, rows: Rows) -> Matrix:
-        return features_of(network, self.data, rows, self.job.device)
+        return outputs_of(network, self.data, rows, self.job.device).features.double().numpy()
 
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng((self.spec.seed, *purpose.encode()))

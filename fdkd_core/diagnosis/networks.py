@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
@@ -208,9 +206,6 @@ def _describe(
     return Network(trained, findings, outputs)
 
 
-def features_of(
-    network: Network, data: PairedDataset, rows: Rows, device: torch.device
-) -> NDArray[np.float64]:
-    """Features [N, D] of some rows."""
-    modality = data.modalities[network.trained.modality]
-    return predict_rows(network.model, modality, rows, device).features.double().numpy()
+def outputs_of(network: Network, data: PairedDataset, rows: Rows, device: torch.device) -> ModelOutput:
+    """Features and logits of some rows."""
+    return predict_rows(network.model, data.modalities[network.trained.modality], rows, device)

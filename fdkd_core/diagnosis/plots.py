@@ -81,6 +81,7 @@ def _draw_similarity(figure: Any, findings: Findings) -> None:
         axes.set_title(title, loc="left")
         axes.axvline(0.0, color="black", linewidth=0.6)
         axes.grid(axis="x", linewidth=0.3)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_yticks(range(len(shown)), [_row_name(m) for m in shown])
         axes.set_ylim(len(shown) - 0.5, -0.6)
         axes.tick_params(axis="y", length=0)

@@ -99,8 +99,8 @@ def diagnosis_markdown(result: DiagnosisResult) -> str:
     """The whole report, for people."""
     findings = result.findings
     lines = [f"# {escape(result.name)}: {result.verdict}", ""]
-    lines += [f"- `{_MARKS[reason.speaks]}` {escape(reason.text)}" for reason in result.reasons]
-    lines += ["", "**Next:**", "", *(f"{n}. {escape(step)}" for n, step in enumerate(result.advice, start=1))]
+    lines += [f"- `{_MARKS[reason.speaks]}` {reason.text}" for reason in result.reasons]
+    lines += ["", "**Next:**", "", *(f"{n}. {step}" for n, step in enumerate(result.advice, start=1))]
     for section in (_rows, _pairing, _alignment, _networks, _similarity, _headroom, _speed):
         lines += ["", *section(findings)]
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
@@ -118,7 +118,7 @@ def _rows(findings: Findings) -> Iterable[str]:
         "",
         f"Networks and probes learned from {found.fit_rows:,} of {found.train_rows:,} training rows. "
         f"Similarity was measured over {found.measured_rows:,} rows that nobody learned from "
-        f"({found.held_out_rows:,} training rows, the others of validation), accuracy over "
+        f"({found.held_out_rows:,} of training, the others of validation), accuracy over "
         f"{found.val_rows:,} validation rows. Of the test split ({found.test_rows:,} rows) the inputs were "
         "compared with those of the other splits, and nothing else was read.",
     ]
@@ -194,7 +194,7 @@ def _networks(findings: Findings) -> Iterable[str]:
             if found.accuracy is not None and found.macro_f1 is not None
             else ""
         )
-        yield f"- {found.part} ({escape(found.modality)}), {found.how}: {escape(found.why)}{level}"
+        yield f"- {found.part} ({escape(found.modality)}), {found.how}: {found.why}{level}"
 
 
 def _similarity(findings: Findings) -> Iterable[str]:
@@ -209,9 +209,9 @@ def _similarity(findings: Findings) -> Iterable[str]:
     yield (
         f"The teacher's feature ({found.teacher_dim} channels) without its mean over channels, which holds "
         f"{100 * found.mean_energy:.0f} % of its energy and would make any two networks look alike. Cutoff "
-        f"{found.cutoff:g}; of the variance {', '.join(shares)}. Nulls are the middle 95 % of "
-        f"{found.repeats} shuffles. Neither measure depends on the order of the student's channels; cosines "
-        "between two networks that were never aligned do, and are not shown."
+        f"{found.cutoff:g}, basis {found.basis}; of the variance {', '.join(shares)}. Nulls are the middle "
+        f"95 % of {found.repeats} shuffles. Neither measure depends on the order of the student's "
+        "channels; cosines between two networks that were never aligned do, and are not shown."
     )
     yield ""
     yield "![similarity by band](similarity.png)"

@@ -8,12 +8,17 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fdkd_core.diagnosis.cka import LinearCKA
 from fdkd_core.diagnosis.ridge import FoldedRidge, Matrix
 from fdkd_core.diagnosis.shuffles import permutations, spread
 from fdkd_core.diagnosis.views import Components
 from fdkd_core.frequency import split_bands
+from fdkd_core.methods.base import MethodContext
+from fdkd_core.methods.fd_cmkd import make_basis
+from fdkd_core.models.base import ModelOutput
+from fdkd_core.spec import FDCMKDSpec
 from fdkd_core.spec.findings import Band, Similarity, SimilarityFindings, Spread
 
 SHUFFLES = 100
@@ -27,15 +32,46 @@ MAX_TARGETS = 128
 View = Literal["inputs", "features"]
 
 
-def bands_of(features_ND: Matrix, cutoff: float) -> dict[Band, Matrix]:
-    """Low and high band and the whole feature, all without the mean over channels.
+Splitter = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From features to their low and high band."""
 
-    A feature of one channel has no bands: it is taken as it is.
+
+def make_splitter(
+    method: FDCMKDSpec, fitted: ModelOutput, labels_N: NDArray[np.int64], seed: int
+) -> Splitter:
+    """The split of a method into bands.
+
+    Args:
+        method: Whose cutoff and basis to take.
+        fitted: The teacher's outputs over rows that a basis may be made from.
+        labels_N: Their classes.
+        seed: Of a random basis.
+    """
+    if method.basis == "fft":
+        return lambda features_BD: split_bands(features_BD, cutoff=method.cutoff)
+    dim = fitted.features.shape[1]
+    context = MethodContext(
+        student_dim=dim,
+        teacher_dim=dim,
+        num_classes=fitted.logits.shape[1],
+        teacher_outputs=fitted,
+        labels=torch.from_numpy(labels_N),
+        num_rows=len(labels_N),
+        seed=seed,
+    )
+    return make_basis(method, context)
+
+
+def bands_of(features_ND: Matrix, splitter: Splitter) -> dict[Band, Matrix]:
+    """Low and high band, and the whole feature without its mean over channels.
+
+    A feature of one channel has no bands, and is taken as it is.
     """
     if features_ND.shape[1] < 2:
         return {"whole": features_ND}
-    low, high = split_bands(torch.from_numpy(features_ND), cutoff=cutoff)
-    return {"low": low.numpy(), "high": high.numpy(), "whole": (low + high).numpy()}
+    low, high = splitter(torch.from_numpy(features_ND))
+    whole = features_ND - features_ND.mean(axis=1, keepdims=True)
+    return {"low": low.numpy(), "high": high.numpy(), "whole": whole}
 
 
 def measure_similarity(
@@ -43,7 +79,8 @@ def measure_similarity(
     views: Mapping[View, Matrix],
     labels_N: NDArray[np.int64],
     *,
-    cutoff: float,
+    method: FDCMKDSpec,
+    splitter: Splitter,
     student_dim: int,
     rng: np.random.Generator,
 ) -> SimilarityFindings:
@@ -53,13 +90,16 @@ def measure_similarity(
         features_ND: The teacher's, of rows that nobody learned from.
         views: Of the student, one row per sample.
         labels_N: Classes, for the null within classes.
-        cutoff: Between the bands, as in `frequency.split_bands`.
+        method: Whose bands they are, for the record.
+        splitter: Into these bands.
         student_dim: Width of the student's feature, for the record.
         rng: Of folds, shuffles and channel orders.
     """
-    bands = bands_of(features_ND, cutoff)
+    bands = bands_of(features_ND, splitter)
     orders = [rng.permutation(features_ND.shape[1]) for _ in range(CHANNEL_ORDERS)]
-    reordered = [bands_of(np.ascontiguousarray(features_ND[:, order]), cutoff) for order in orders]
+    if method.basis not in ("fft", "dct"):
+        orders = []  # no other basis is along the channels
+    reordered = [bands_of(np.ascontiguousarray(features_ND[:, order]), splitter) for order in orders]
     shuffles = {
         within: list(permutations(labels_N, SHUFFLES, rng, within_class=within)) for within in (False, True)
     }
@@ -74,7 +114,8 @@ def measure_similarity(
     variance = max(float(whole.var(axis=0).sum()), 1e-300)
     mean_energy = features_ND.shape[1] * float((features_ND.mean(axis=1) ** 2).sum())
     return SimilarityFindings(
-        cutoff=cutoff,
+        cutoff=method.cutoff,
+        basis=method.basis,
         teacher_dim=features_ND.shape[1],
         student_dim=student_dim,
         repeats=SHUFFLES,

@@ -22,6 +22,8 @@ MAX_BLANK_FRAC = 0.02
 """Of all rows: placeholders teach the student to imitate the teacher's view of nothing."""
 MAX_CONTRADICTING_FRAC = 0.01
 """Of all rows: the same sample with two labels is a mistake in one of them."""
+MAX_SHARED_FRAC = 0.1
+"""Of the training rows: more rows whose student sample has several teacher samples are worth a remark."""
 MIN_GAP = 0.02
 """By which the teacher must be ahead: a tenth of less than this is below what any test split shows."""
 CLEAR_ERRORS = 2.0
@@ -71,7 +73,15 @@ def _pairing(findings: Findings, method: MethodSpec) -> _Said:
     for text, step in faults:
         yield Reason(rule="pairing", speaks="unclear", text=text), step
     if not faults:
-        yield Reason(rule="pairing", speaks="for", text="No faults were found in the pairs as such."), ""
+        text = "No faults were found in the pairs as such."
+        train = findings.pairing.repeats[0]
+        if train.student_rows > MAX_SHARED_FRAC * train.rows:
+            text += (
+                f" But one student sample is paired with up to {train.most_teachers} different teacher "
+                f"samples ({train.student_rows:,} of {train.rows:,} training rows): only what these have in "
+                "common can be learned."
+            )
+        yield Reason(rule="pairing", speaks="for", text=text), ""
 
 
 def _faulty_samples(findings: Findings) -> Iterator[tuple[str, str]]:
@@ -165,11 +175,12 @@ def _teacher(findings: Findings, method: MethodSpec) -> _Said:
 
 
 def _headroom(findings: Findings, method: MethodSpec) -> _Said:
-    found = findings.headroom
+    found, sample = findings.headroom, findings.sample
     noise = CLEAR_ERRORS * found.standard_error
     levels = (
         f"it has {_percent(found.teacher)} {_metric(found.metric)}, and the student's modality reaches "
-        f"{_percent(found.student)} by itself ({100 * found.gap:+.1f} ± {100 * noise:.1f} points)"
+        f"{_percent(found.student)} by itself with {sample.fit_rows:,} of {sample.train_rows:,} training "
+        f"rows ({100 * found.gap:+.1f} ± {100 * noise:.1f} points)"
     )
     if found.gap <= 0.0:
         text = (
@@ -229,10 +240,13 @@ def _bands(findings: Findings, method: MethodSpec) -> _Said:
         return
     best = max(low, key=lambda m: m.value)
     orders = best.other_channel_orders
-    assert orders is not None  # of a band
-    text = (
-        f"The low band, which FD-CMKD aligns, is shared: {_percent(best.value)}. With the teacher's channels "
-        f"in other orders, low bands share {_percent(orders.low)} to {_percent(orders.high)}"
+    text = f"The low band, which FD-CMKD aligns, is shared: {_percent(best.value)}."
+    if orders is None:
+        yield Reason(rule="bands", speaks="for", text=text), ""
+        return
+    text += (
+        " With the teacher's channels in other orders, low bands share "
+        f"{_percent(orders.low)} to {_percent(orders.high)}"
     )
     if best.value > orders.high:
         yield Reason(rule="bands", speaks="for", text=f"{text}: this order has a meaning."), ""

@@ -141,8 +141,8 @@ class Similarity(StrictModel):
     shuffled_within_class: Spread
     """With pairs shuffled within each class: what sharing the class alone would show."""
     other_channel_orders: Spread | None
-    """The same band after the teacher's channels were put into random orders; null where the measure does
-    not depend on the order."""
+    """The same band after the teacher's channels were put into random orders; null where the order makes no
+    difference: for the whole feature, and for bases that are not along the channels."""
     is_above_shuffled: bool
     is_above_within_class: bool
 
@@ -151,6 +151,8 @@ class SimilarityFindings(StrictModel):
     """What teacher and student share, by band, without the mean over channels."""
 
     cutoff: float
+    basis: Literal["fft", "dct", "pca", "class", "random"]
+    """In which the feature is split."""
     teacher_dim: int
     student_dim: int
     repeats: int
