@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.diagnosis.ridge import FoldedRidge, Matrix
+from fdkd_core.diagnosis.products import Matrix
+from fdkd_core.diagnosis.ridge import FoldedRidge
 from fdkd_core.diagnosis.sample import Rows
 from fdkd_core.diagnosis.shuffles import permutations, spread
 from fdkd_core.spec.findings import AlignmentFindings, ShiftFit

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from fdkd_core.diagnosis.ridge import Matrix
+from fdkd_core.diagnosis.products import Matrix, frobenius
 
 
 class LinearCKA:
@@ -23,10 +21,10 @@ class LinearCKA:
 
     def __init__(self, fixed_NP: Matrix) -> None:
         self._fixed_NP = fixed_NP - fixed_NP.mean(axis=0)
-        self._norm = float(np.linalg.norm(self._fixed_NP.T @ self._fixed_NP))
+        self._norm = frobenius(self._fixed_NP, self._fixed_NP)
 
     def value(self, other_NQ: Matrix) -> float:
         """CKA with another side, 0..1; 0 where a side does not vary."""
         centred_NQ = other_NQ - other_NQ.mean(axis=0)
-        norm = self._norm * float(np.linalg.norm(centred_NQ.T @ centred_NQ))
-        return float(np.linalg.norm(self._fixed_NP.T @ centred_NQ)) ** 2 / norm if norm > 0 else 0.0
+        norm = self._norm * frobenius(centred_NQ, centred_NQ)
+        return frobenius(self._fixed_NP, centred_NQ) ** 2 / norm if norm > 0 else 0.0

@@ -14,8 +14,8 @@ from fdkd_core.diagnosis.alignment import check_alignment
 from fdkd_core.diagnosis.headroom import Answers, Metric, View, compare_modalities, probe
 from fdkd_core.diagnosis.networks import Network, make_network, outputs_of, planned_steps
 from fdkd_core.diagnosis.pairing import contradictions, find_leaks, read_contents, repeats
+from fdkd_core.diagnosis.products import Matrix
 from fdkd_core.diagnosis.report import write_report
-from fdkd_core.diagnosis.ridge import Matrix
 from fdkd_core.diagnosis.sample import Rows, Sample, describe, draw_sample
 from fdkd_core.diagnosis.similarity import make_splitter, measure_similarity
 from fdkd_core.diagnosis.speed import measure_speed

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.diagnosis.logistic import LogisticProbe
-from fdkd_core.diagnosis.ridge import Matrix
+from fdkd_core.diagnosis.products import Matrix
 from fdkd_core.spec.findings import HeadroomFindings, Part, ProbeFindings
 from fdkd_core.tasks.classification import macro_f1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.diagnosis.ridge import Matrix
+from fdkd_core.diagnosis.products import Matrix, product
 
 PENALTIES = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """Tried by cross-validation; of predictors of unit mean variance."""
@@ -89,7 +89,7 @@ def fit_logistic(
         loss += 0.5 * penalty * float((weights[:-1] ** 2).sum())
         error_NC = (weights_N[:, None] * np.exp(log_p_NC) - hot_NC) / num_rows
         gradient = np.concatenate(
-            [predictors_NP.T @ error_NC + penalty * weights[:-1], error_NC.sum(axis=0, keepdims=True)]
+            [product(predictors_NP.T, error_NC) + penalty * weights[:-1], error_NC.sum(axis=0, keepdims=True)]
         )
         return loss, gradient.ravel()
 
@@ -101,7 +101,7 @@ def fit_logistic(
 
 def log_probabilities(predictors_NP: Matrix, weights: Matrix) -> Matrix:
     """Log softmax of the linear scores, [N, C]."""
-    scores_NC = predictors_NP @ weights[:-1] + weights[-1]
+    scores_NC = product(predictors_NP, weights[:-1]) + weights[-1]
     scores_NC -= scores_NC.max(axis=1, keepdims=True)
     log_p: Matrix = scores_NC - np.log(np.exp(scores_NC).sum(axis=1, keepdims=True))
     return log_p

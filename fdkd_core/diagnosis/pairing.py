@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.table import SPLITS, ModalityData, PairedDataset, Split
-from fdkd_core.diagnosis.ridge import Matrix
+from fdkd_core.diagnosis.products import Matrix, product
 from fdkd_core.diagnosis.sample import Rows
 from fdkd_core.diagnosis.views import input_matrix
 from fdkd_core.spec.findings import LeakFindings, Part, RepeatFindings
 
 NEAR = 0.02
-"""Of the median distance between two samples: closer ones count as nearly identical, such as one recording
-stored twice with other rounding or compression (noise 34 dB below)."""
+"""Of a sample's distance from the mean, or of the median distance between two samples if that is less: closer
+ones count as nearly identical, such as one recording stored twice with other rounding (noise 34 dB below)."""
 NEAR_WIDTH = 256
 """Columns that distances are taken in."""
 _MAX_NUMBERS = 500_000_000
@@ -126,8 +126,12 @@ class _Distances:
     def are_near(self, first: Split, second: Split, chunk: slice) -> NDArray[np.bool_]:
         """[rows of the chunk of the second split, rows of the first]."""
         ours, theirs = self._of[second][chunk], self._of[first]
-        squares: Matrix = (ours**2).sum(axis=1)[:, None] + (theirs**2).sum(axis=1) - 2.0 * ours @ theirs.T
-        return squares < (NEAR * self._unit) ** 2
+        squares: Matrix = (ours**2).sum(axis=1)[:, None] + (theirs**2).sum(axis=1)
+        squares -= 2.0 * product(ours, theirs.T)
+        # Two samples next to the mean, such as two moments of rest, are alike without being the same.
+        own = np.minimum(np.linalg.norm(ours, axis=1), self._unit)
+        found: NDArray[np.bool_] = squares < (NEAR * own[:, None]) ** 2
+        return found
 
 
 def _find_leak(

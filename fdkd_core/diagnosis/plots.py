@@ -124,7 +124,7 @@ def _row_name(found: Similarity) -> str:
 
 def _draw_alignment(figure: Any, findings: Findings) -> None:
     scans = findings.pairing.alignment
-    for axes, scan in zip(figure.subplots(1, max(1, len(scans)), squeeze=False)[0], scans, strict=True):
+    for axes, scan in zip(figure.subplots(1, len(scans)), scans, strict=True):
         _draw_scan(axes, scan)
     figure.suptitle(
         "Do shifted pairs fit better? R² on held-out rows; grey: shuffled rows",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+from fdkd_core.diagnosis.products import Matrix, product, singular_values
 
 FOLDS = 5
 RELATIVE_PENALTIES = np.logspace(-4, 4, 17)
@@ -34,11 +34,11 @@ class Ridge:
 
     def __init__(self, fitted_NP: Matrix, new_MP: Matrix) -> None:
         mean_P = fitted_NP.mean(axis=0)
-        left_NR, values_R, right_RP = np.linalg.svd(fitted_NP - mean_P, full_matrices=False)
+        left_NR, values_R, right_RP = singular_values(fitted_NP - mean_P)
         kept = values_R > _SMALLEST * max(float(values_R.max(initial=0.0)), 1e-300)
-        self._left_RN = left_NR[:, kept].T
+        self._left_RN = np.ascontiguousarray(left_NR[:, kept].T)
         self._values_R = values_R[kept]
-        self._new_MR = (new_MP - mean_P) @ right_RP[kept].T
+        self._new_MR = product(new_MP - mean_P, right_RP[kept].T)
         square_R = self._values_R**2
         scale = float(square_R.mean()) if kept.any() else 1.0
         self._penalties_L = scale * RELATIVE_PENALTIES
@@ -53,11 +53,11 @@ class Ridge:
         """
         mean_Q = targets_NQ.mean(axis=0)
         centred_NQ = targets_NQ - mean_Q
-        within_RQ = self._left_RN @ centred_NQ
+        within_RQ = product(self._left_RN, centred_NQ)
         if penalty is None:
             penalty = self._choose(float((centred_NQ**2).sum()), (within_RQ**2).sum(axis=1), len(centred_NQ))
         shrunk_R = self._values_R / (self._values_R**2 + penalty)
-        found_MQ: Matrix = mean_Q + self._new_MR @ (shrunk_R[:, None] * within_RQ)
+        found_MQ: Matrix = mean_Q + product(self._new_MR, shrunk_R[:, None] * within_RQ)
         return found_MQ
 
     def _choose(self, total: float, energy_R: NDArray[np.float64], num_rows: int) -> float:

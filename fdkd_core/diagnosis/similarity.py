@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdkd_core.diagnosis.cka import LinearCKA
-from fdkd_core.diagnosis.ridge import FoldedRidge, Matrix
+from fdkd_core.diagnosis.products import Matrix
+from fdkd_core.diagnosis.ridge import FoldedRidge
 from fdkd_core.diagnosis.shuffles import permutations, spread
 from fdkd_core.diagnosis.views import Components
 from fdkd_core.frequency import split_bands

@@ -37,6 +37,7 @@ ON_LOGITS = frozenset({"none", "logit_kd", "dist", "dkd", "lskd", "nkd", "ofa_kd
 """Names of methods that teach by class scores and need no features that can be aligned."""
 
 _ORDER = {"against": 0, "unclear": 1, "for": 2}
+_VERDICTS: dict[str, Verdict] = {"against": "unpromising", "unclear": "uncertain", "for": "promising"}
 
 
 def judge(findings: Findings, method: MethodSpec) -> tuple[Verdict, list[Reason], list[str]]:
@@ -46,21 +47,14 @@ def judge(findings: Findings, method: MethodSpec) -> tuple[Verdict, list[Reason]
         findings: Of all sections.
         method: What the job would run; some rules concern only methods that pair instances.
     """
-    reasons: list[Reason] = []
-    advice: list[str] = []
-    for rule in (_pairing, _alignment, _sample, _teacher, _headroom, _similarity, _bands, _power):
-        for reason, step in rule(findings, method):
-            reasons.append(reason)
-            if step:
-                advice.append(step)
-    reasons.sort(key=lambda reason: _ORDER[reason.speaks])
-    worst = reasons[0].speaks
-    verdict: Verdict = {"against": "unpromising", "unclear": "uncertain", "for": "promising"}[worst]  # type: ignore[assignment]
-    return (
-        verdict,
-        reasons,
-        advice or ["Run the job with its control, or `compare` for more than one method."],
-    )
+    rules = (_pairing, _alignment, _sample, _teacher, _headroom, _similarity, _bands, _power)
+    said = [found for rule in rules for found in rule(findings, method)]
+    said.sort(key=lambda found: _ORDER[found[0].speaks])
+    reasons = [reason for reason, _ in said]
+    advice = [step for _, step in said if step]
+    if not advice:
+        advice.append("Run the job with its control, or `compare` for more than one method.")
+    return _VERDICTS[reasons[0].speaks], reasons, advice
 
 
 _Said = Iterator[tuple[Reason, str]]

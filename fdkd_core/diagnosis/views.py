@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import ModalityData
-from fdkd_core.diagnosis.ridge import Matrix
+from fdkd_core.diagnosis.products import Matrix, eigenvectors, product
 
 MAX_COMPONENTS = 64
 """Principal components kept of inputs: a linear probe on 600 rows has no use for more."""
@@ -78,11 +78,11 @@ class Components:
         centred = fitted_NP - self._mean_P
         # Of the two Gram matrices the smaller: its eigenvectors give those of the other.
         if centred.shape[0] <= centred.shape[1]:
-            values, vectors = np.linalg.eigh(centred @ centred.T)
+            values, vectors = eigenvectors(product(centred, centred.T))
             values, vectors = _largest(values, vectors, most)
-            basis = centred.T @ vectors / np.sqrt(values)
+            basis = product(centred.T, vectors) / np.sqrt(values)
         else:
-            values, vectors = np.linalg.eigh(centred.T @ centred)
+            values, vectors = eigenvectors(product(centred.T, centred))
             values, basis = _largest(values, vectors, most)
         # An eigenvector's sign is arbitrary, and libraries differ in it.
         largest = np.abs(basis).argmax(axis=0)
@@ -90,8 +90,7 @@ class Components:
 
     def of(self, rows_NP: Matrix) -> Matrix:
         """Components of some rows, [N, K], the one with most variance first."""
-        found_NK: Matrix = (rows_NP - self._mean_P) @ self._basis_PK
-        return found_NK
+        return product(rows_NP - self._mean_P, self._basis_PK)
 
 
 def _largest(values: NDArray[np.float64], vectors: Matrix, most: int) -> tuple[NDArray[np.float64], Matrix]:
