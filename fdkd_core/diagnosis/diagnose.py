@@ -16,7 +16,7 @@ from fdkd_core.diagnosis.networks import Network, make_network, outputs_of, plan
 from fdkd_core.diagnosis.pairing import contradictions, find_leaks, read_contents, repeats
 from fdkd_core.diagnosis.products import Matrix
 from fdkd_core.diagnosis.report import write_report
-from fdkd_core.diagnosis.sample import Rows, Sample, describe, draw_sample
+from fdkd_core.diagnosis.sample import MAX_PROBED, Rows, Sample, describe, draw_sample, stratified
 from fdkd_core.diagnosis.similarity import make_splitter, measure_similarity
 from fdkd_core.diagnosis.speed import measure_speed
 from fdkd_core.diagnosis.verdict import judge
@@ -199,9 +199,9 @@ class _Diagnosis:
         return alignment, similarity
 
     def _headroom(self, networks: dict[Part, Network]) -> HeadroomFindings:
-        fitted, validated = self.sample.fit, self.sample.validated
-        labels, classes = self.data.labels, len(self.data.classes)
         rng = self._rng("probes")
+        labels, classes = self.data.labels, len(self.data.classes)
+        fitted, validated = stratified(self.sample.fit, labels, MAX_PROBED, rng), self.sample.validated
         select_by = self.spec.training.select_by
         metric: Metric = "macro_f1" if select_by == "macro_f1" else "accuracy"
         answers: list[Answers] = []

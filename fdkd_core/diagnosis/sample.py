@@ -17,6 +17,8 @@ BLOCK_ROWS = 25
 MIN_BLOCKS = 4
 MAX_MEASURED = 1000
 """More rows narrow the nulls no further than anyone looks, and cost time."""
+MAX_PROBED = 2000
+"""Rows that linear probes learn from: a linear classifier of 64 numbers gains little from more."""
 MAX_VALIDATED = 2000
 """Validation rows: a standard error of one point."""
 
