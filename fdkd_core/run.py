@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.diagnosis.diagnose import plan_diagnosis, run_diagnosis
 from fdkd_core.errors import GateFailedError
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
@@ -19,6 +20,7 @@ from fdkd_core.spec import (
     AnyJobSpec,
     AutoSpec,
     CompareSpec,
+    DiagnoseSpec,
     DistillSpec,
     StudySpec,
     TrainSpec,
@@ -58,6 +60,7 @@ RUNNERS: dict[type, Runner] = {
     TrainSpec: Runner(run_single, plan_single),
     StudySpec: Runner(run_study, plan_study),
     CompareSpec: Runner(run_compare, plan_compare),
+    DiagnoseSpec: Runner(run_diagnosis, plan_diagnosis),
 }
 """The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
 CHOOSING = Runner(run_auto, plan_auto)

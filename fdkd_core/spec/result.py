@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from fdkd_core.spec.findings import Findings, Reason
 from fdkd_core.spec.strict import StrictModel
 
 
@@ -327,12 +328,17 @@ class DiagnosisResult(StrictModel):
     name: str
     spec_sha256: str
     data_sha256: str
-    findings: dict[str, Any]
+    findings: Findings
     """Figures by section."""
     verdict: Literal["promising", "uncertain", "unpromising"]
-    reasons: list[str]
-    """Why, in sentences."""
+    """Whether a transfer can be expected: by the worst of the reasons."""
+    reasons: list[Reason]
+    """What each rule of the verdict made of the findings, those against first."""
+    advice: list[str]
+    """What to do next, in sentences, the most urgent first."""
     versions: dict[str, str]
+    device: str
+    threads: int
     seconds: float
 
 

@@ -240,7 +240,8 @@ def _row_shares(search: Search, model: Trained) -> NDArray[np.float64]:
     labels_N = job.data.labels[job.data.splits["val"]]
     logits_NC = outputs.logits.numpy().astype(np.float64)
     if select_by == "accuracy":
-        return (logits_NC.argmax(axis=1) == labels_N).astype(np.float64)
+        right: NDArray[np.float64] = (logits_NC.argmax(axis=1) == labels_N).astype(np.float64)
+        return right
     if select_by == "macro_f1":
         influence: NDArray[np.float64] = macro_f1_influence(logits_NC.argmax(axis=1), labels_N)
         return influence
