@@ -80,6 +80,8 @@ def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
                     checkpoint_secret=options.checkpoint_secret_file,
                     cache_dir=options.cache_dir,
                     decode_workers=options.decode_workers,
+                    teacher_cache_dir=options.teacher_cache_dir,
+                    arm_results=options.arms,
                 ),
                 on_event=on_event,
                 should_stop=lambda: stop.requested,
@@ -160,6 +162,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache-dir", type=Path, help="where decoded data too large for memory go")
     parser.add_argument(
         "--checkpoint-secret-file", type=_secret, metavar="FILE", help="signs checkpoints; 16 bytes or more"
+    )
+    parser.add_argument(
+        "--teacher-cache-dir", type=Path, metavar="DIR", help="where studies share a teacher's outputs"
+    )
+    parser.add_argument(
+        "--arms",
+        type=Path,
+        metavar="ARMS.json",
+        help="conclude a comparison from results of its arms; DATA is not read",
     )
     parser.add_argument("--events-fd", type=int, help="also write events as JSON lines to this descriptor")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")

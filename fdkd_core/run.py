@@ -15,6 +15,7 @@ from fdkd_core.preparation import check_fit, check_phases, given_teacher, load_d
 from fdkd_core.single_run import plan_single, run_single
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TeachingSpec, TrainSpec, spec_sha256
 from fdkd_core.spec.result import Result
+from fdkd_core.studies.elsewhere import run_elsewhere
 from fdkd_core.workspace import Workspace
 
 DEFAULT_OPTIONS = RunOptions()
@@ -74,6 +75,8 @@ def run(
         OutOfMemoryError: The machine or the GPU has no memory left.
     """
     started = time.monotonic()
+    if options.arm_results is not None:
+        return run_elsewhere(spec, options.arm_results, out_dir, on_event)
     runner = RUNNERS[type(spec)]
     device, threads = prepare_torch(options)
     given = given_teacher(spec, options)

@@ -94,5 +94,14 @@ def teacher_job(spec: CompareSpec) -> TrainSpec | None:
         dataset=spec.dataset,
         task=spec.task,
         student=StudentSpec(modality=spec.teacher.modality, architecture=spec.teacher.architecture),
-        training=spec.teacher.train or TrainingSpec(),
+        training=teacher_training(spec),
     )
+
+
+def teacher_training(spec: CompareSpec) -> TrainingSpec:
+    """How the teacher of a comparison is trained, with the comparison's seed.
+
+    The seed also cuts the validation rows where the data have no validation split. With one of its own the
+    teacher would learn from rows that the students are judged on.
+    """
+    return (spec.teacher.train or TrainingSpec()).model_copy(update={"seed": spec.training.seed})

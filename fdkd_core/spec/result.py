@@ -128,6 +128,9 @@ class StudyResult(StrictModel):
     student: ModelResult
     """Of the final run that was best on validation: the one handed over."""
     bundle: str
+    """Folder of the student bundle, relative to the output folder."""
+    teacher_bundle: str | None
+    """Folder of the teacher this job trained, relative to the output folder."""
     versions: dict[str, str]
     device: str
     threads: int
@@ -162,11 +165,14 @@ class Arm(StrictModel):
     difference: Estimate | None
     """To the control `no_teacher`, paired by seed; null for that control itself."""
     p_value: float | None
-    """Two-sided, of the paired t-test; null with one seed."""
+    """Two-sided, of the paired t-test; null with one seed, and where all differences are the same."""
+    p_value_holm: float | None
+    """The same, adjusted (Holm 1979) for the number of methods that were compared; null for controls."""
     teacher_gap_closed: float | None
     """Share of the gap between control and teacher; null when the teacher is not ahead by a point."""
     verdict: Literal["helps", "no evidence", "hurts"] | None
-    """By the interval of the difference: above 0, around it, below it."""
+    """By the interval of the difference: above 0, around it, below it. An interval without width, such as
+    that of one seed, is no evidence."""
     seconds: float
     """Wall time of all its trainings."""
 
@@ -184,8 +190,8 @@ class CompareResult(StrictModel):
     teacher: ModelResult | None
     arms: list[Arm]
     """The control `no_teacher` first, then methods and controls in the order of the spec."""
-    best: str
-    """Label of the method, or `no_teacher`, that is best on validation."""
+    best: str | None
+    """Label of the method, or `no_teacher`, that is best on validation; null when all failed."""
     summary: list[str]
     """What it means, in sentences."""
     versions: dict[str, str]

@@ -1,0 +1,142 @@
+"""What a comparison means, in two to five sentences that promise no more than the figures do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fdkd_core.spec.compare import NO_TEACHER
+from fdkd_core.spec.result import Arm, Estimate
+from fdkd_core.studies import statistics
+
+SIGNIFICANCE = 1.0 - statistics.CONFIDENCE
+
+
+def summarise(arms: Sequence[Arm], best: str | None, metric: str) -> list[str]:
+    """The sentences.
+
+    Args:
+        arms: With their differences to the control.
+        best: Label of the method, or of the control, that is best on validation.
+        metric: Of the figures.
+    """
+    if best is None:
+        return ["Every training failed, so nothing can be said.", *_failures(arms)]
+    methods = [arm for arm in arms if not arm.is_control]
+    return [
+        *_winner(next(arm for arm in arms if arm.label == best), methods),
+        *_others(methods, best),
+        *_fakes(arms, metric),
+        *_failures(arms),
+        *_caveat(arms),
+    ]
+
+
+def points(value: float) -> str:
+    """A difference of shares as `+2.3 points`."""
+    # The sign of what is shown, not of -0.0004.
+    rounded = round(100 * value, 1) + 0.0
+    return f"{rounded:+.1f} points"
+
+
+def interval(found: Estimate) -> str:
+    """A difference with its interval; without one where there is none."""
+    if found.low == found.high:
+        return points(found.mean)
+    low, high = (round(100 * bound, 1) + 0.0 for bound in (found.low, found.high))
+    return f"{points(found.mean)} (95 % interval {low:.1f} to {high:.1f})"
+
+
+def _winner(best: Arm, methods: Sequence[Arm]) -> Iterator[str]:
+    if best.label == NO_TEACHER:
+        yield "No method is better on validation than the tuned control: train without a teacher."
+        return
+    if best.difference is None:
+        yield f"{best.label} is best on validation, but the control failed: whether it helps is not known."
+        return
+    gained = f"{interval(best.difference)} on the test split over the tuned control"
+    match best.verdict:
+        case "helps":
+            closed = best.teacher_gap_closed
+            share = f" That closes {100 * closed:.0f} % of the gap to the teacher." if closed else ""
+            yield f"{best.label} helps: {gained}.{share}"
+            if best.p_value_holm is not None and best.p_value_holm > SIGNIFICANCE:
+                yield (
+                    f"With {len(methods)} methods compared, one may look that good by chance: p is "
+                    f"{best.p_value_holm:.2f} after Holm's correction."
+                )
+        case "hurts":
+            yield f"{best.label} is best on validation, and yet it hurts: {gained}."
+        case _:
+            yield f"{best.label} is best on validation, but there is no evidence that it helps: {gained}."
+
+
+def _others(methods: Sequence[Arm], best: str) -> Iterator[str]:
+    parts = []
+    for verdict in ("helps", "hurts"):
+        named = [
+            f"{arm.label} ({points(arm.difference.mean)})"
+            for arm in methods
+            if arm.verdict == verdict and arm.label != best and arm.difference is not None
+        ]
+        if named:
+            parts.append(f"{', '.join(named)} {verdict if len(named) == 1 else verdict[:-1]}")
+    rest = [arm.label for arm in methods if arm.verdict == "no evidence" and arm.label != best]
+    if rest:
+        parts.append(f"for {', '.join(rest)} there is no evidence either way")
+    if parts:
+        yield f"Methods {'' if best == NO_TEACHER else 'beside it'}: {'; '.join(parts)}.".replace(" :", ":")
+
+
+def _fakes(arms: Sequence[Arm], metric: str) -> Iterator[str]:
+    """Whether a teacher that knows less does the same."""
+    fakes = [arm for arm in arms if arm.is_control and arm.label != NO_TEACHER and arm.difference is not None]
+    if not fakes:
+        return
+    real = next((arm for arm in arms if not arm.is_control and arm.label == faked_label(fakes[0])), None)
+    if real is None or real.difference is None:
+        return
+    strongest = max(fakes, key=lambda arm: arm.difference.mean if arm.difference else 0.0)
+    assert strongest.difference is not None
+    name = strongest.teacher_view.replace("_", " ")
+    told = f"with {name} {real.label} gains {interval(strongest.difference)}"
+    if real.verdict != "helps":
+        if strongest.verdict == "helps":
+            yield f"But {told}: what helps there is not what the teacher knows."
+        return
+    by_seed = {run.seed: getattr(run.test, metric) for run in strongest.runs}
+    gains = [getattr(run.test, metric) - by_seed[run.seed] for run in real.runs if run.seed in by_seed]
+    beyond = statistics.estimate(gains)
+    if statistics.verdict(beyond) == "helps":
+        yield f"It takes the real teacher: {told}, and the real one is ahead by {interval(beyond)}."
+    elif strongest.verdict == "helps":
+        yield f"But {told}, as much as with the real teacher: what helps is not what the teacher knows."
+    else:
+        ahead = f"the real one is ahead by {interval(beyond)}"
+        yield f"Whether it takes the real teacher is open: {told}, and {ahead}."
+
+
+def faked_label(fake: Arm) -> str:
+    """Label of the method that a fake teacher was given to."""
+    return fake.label.removesuffix(f" {fake.teacher_view}")
+
+
+def _failures(arms: Sequence[Arm]) -> Iterator[str]:
+    failed = [arm for arm in arms if arm.error is not None]
+    if failed:
+        yield (
+            "Without figures: "
+            + "; ".join(f"{arm.label} ({arm.error.rstrip('.')})" for arm in failed if arm.error)
+            + "."
+        )
+
+
+def _caveat(arms: Sequence[Arm]) -> Iterator[str]:
+    runs = max((arm.runs for arm in arms), key=len)
+    rows = runs[0].test.num_samples
+    if len(runs) == 1:
+        yield f"Each arm ran with one seed, which is evidence for nothing; the test split has {rows:,} rows."
+    else:
+        yield (
+            f"The intervals are over {len(runs)} seeds of training; they do not cover which {rows:,} rows "
+            "the test split happens to have."
+        )

@@ -1,0 +1,193 @@
+"""What a comparison concludes from figures that are given."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from scipy import stats
+from study_samples import compare_spec, model_result, study_result
+
+from fdkd_core.spec.result import Arm, CompareResult
+from fdkd_core.studies.conclusion import Outcome, conclude
+from fdkd_core.studies.report import COMPARISON_COLUMNS, comparison_csv, comparison_markdown
+
+IDENTITY = {"spec": "1" * 64, "data": "2" * 64}
+CONTROL = [0.80, 0.81, 0.79]
+BETTER = [0.84, 0.86, 0.83]
+SAME = [0.81, 0.80, 0.80]
+WORSE = [0.75, 0.77, 0.74]
+
+
+def concluded(
+    logit: Sequence[float] | str = SAME,
+    fd: Sequence[float] | str = SAME,
+    fake: Sequence[float] | str = SAME,
+    control: Sequence[float] | str = CONTROL,
+    teacher: float | None = 0.9,
+    **changes: Any,
+) -> CompareResult:
+    spec = compare_spec(**changes)
+    figures = {"no_teacher": control, "logit_kd": logit, "fd_cmkd": fd, "fd_cmkd shuffled_pairs": fake}
+    outcomes: dict[str, Outcome] = {
+        label: found if isinstance(found, str) else study_result(label, spec, found)
+        for label, found in figures.items()
+    }
+    return conclude(
+        spec, outcomes, None if teacher is None else model_result(teacher), identity=IDENTITY, seconds=1.0
+    )
+
+
+def arm(result: CompareResult, label: str) -> Arm:
+    return next(arm for arm in result.arms if arm.label == label)
+
+
+def test_an_arm_is_compared_with_the_control_seed_by_seed() -> None:
+    result = concluded(logit=BETTER)
+    found = arm(result, "logit_kd")
+    assert found.difference is not None
+    assert found.difference.mean == pytest.approx(0.13 / 3)  # 0.04, 0.05, 0.04
+    assert found.p_value == pytest.approx(stats.ttest_rel(BETTER, CONTROL).pvalue)
+    assert found.teacher_gap_closed == pytest.approx((0.13 / 3) / 0.1)
+    assert found.verdict == "helps"
+    assert [a.label for a in result.arms] == ["no_teacher", "logit_kd", "fd_cmkd", "fd_cmkd shuffled_pairs"]
+    assert [a.is_control for a in result.arms] == [True, False, False, True]
+    assert arm(result, "no_teacher").difference is None
+    assert result.best == "logit_kd"
+
+
+def test_holm_counts_the_methods_and_not_the_controls() -> None:
+    result = concluded(logit=BETTER, fd=SAME)
+    better, same = arm(result, "logit_kd"), arm(result, "fd_cmkd")
+    assert better.p_value is not None
+    assert better.p_value_holm == pytest.approx(2 * better.p_value)
+    assert same.p_value_holm == same.p_value
+    assert arm(result, "fd_cmkd shuffled_pairs").p_value is not None
+    assert arm(result, "fd_cmkd shuffled_pairs").p_value_holm is None
+
+
+def test_a_method_that_helps_is_said_to() -> None:
+    text = concluded(logit=BETTER).summary
+    assert text[0].startswith("logit_kd helps: +4.3 points (95 % interval 2.9 to 5.8) on the test split")
+    assert "closes 43 % of the gap to the teacher" in text[0]
+    assert 2 <= len(text) <= 5
+
+
+def test_one_help_among_several_methods_is_doubted() -> None:
+    """The interval alone says that it helps; p is 0.03, and twice that is not below 0.05."""
+    result = concluded(logit=[0.82, 0.845, 0.81])
+    found = arm(result, "logit_kd")
+    assert found.verdict == "helps"
+    assert found.p_value_holm is not None
+    assert found.p_value_holm > 0.05
+    assert any("may look that good by chance" in sentence for sentence in result.summary)
+
+
+def test_a_control_that_is_best_is_said_to_be() -> None:
+    result = concluded(logit=WORSE, fd=WORSE, fake=WORSE)
+    assert result.best == "no_teacher"
+    assert result.summary[0] == (
+        "No method is better on validation than the tuned control: train without a teacher."
+    )
+    assert "hurt" in result.summary[1]
+    assert arm(result, "logit_kd").verdict == "hurts"
+
+
+def test_a_tie_goes_to_the_control() -> None:
+    assert concluded(logit=CONTROL, fd=CONTROL, fake=CONTROL).best == "no_teacher"
+
+
+def test_a_fake_teacher_that_helps_as_much_is_called_out() -> None:
+    result = concluded(fd=BETTER, fake=[0.84, 0.85, 0.835])
+    assert arm(result, "fd_cmkd").verdict == "helps"
+    assert arm(result, "fd_cmkd shuffled_pairs").verdict == "helps"
+    assert any("what helps is not what the teacher knows" in sentence for sentence in result.summary)
+
+
+def test_a_fake_teacher_that_does_nothing_speaks_for_the_real_one() -> None:
+    result = concluded(fd=BETTER, fake=CONTROL)
+    assert any(sentence.startswith("It takes the real teacher") for sentence in result.summary)
+
+
+def test_a_fake_that_cannot_be_told_apart_leaves_it_open() -> None:
+    result = concluded(fd=BETTER, fake=[0.80, 0.87, 0.80])
+    assert any("is open" in sentence for sentence in result.summary)
+
+
+def test_a_fake_teacher_is_never_best() -> None:
+    assert concluded(fake=[0.99, 0.99, 0.99]).best != "fd_cmkd shuffled_pairs"
+
+
+def test_one_seed_is_evidence_for_nothing() -> None:
+    result = concluded(logit=[0.9], fd=[0.7], fake=[0.8], control=[0.8])
+    found = arm(result, "logit_kd")
+    assert found.difference is not None
+    assert found.difference.low == found.difference.high == pytest.approx(0.1)
+    assert found.p_value is None
+    assert {a.verdict for a in result.arms if a.difference} == {"no evidence"}
+    assert "no evidence that it helps: +10.0 points" in result.summary[0]
+    assert result.summary[-1].startswith("Each arm ran with one seed")
+
+
+def test_an_arm_that_failed_has_its_reason_and_the_others_their_figures() -> None:
+    result = concluded(logit="diverged: too high a rate.", fd=BETTER)
+    found = arm(result, "logit_kd")
+    assert found.error == "diverged: too high a rate."
+    assert (found.lr, found.val, found.test, found.verdict, found.method) == (
+        None,
+        None,
+        None,
+        None,
+        "logit_kd",
+    )
+    assert arm(result, "fd_cmkd").verdict == "helps"
+    assert "Without figures: logit_kd (diverged: too high a rate)." in result.summary
+
+
+def test_without_the_control_nothing_is_claimed() -> None:
+    result = concluded(logit=BETTER, control="it was deleted")
+    assert {a.verdict for a in result.arms} == {None}
+    assert result.best == "logit_kd"
+    assert "not known" in result.summary[0]
+
+
+def test_when_all_failed_there_is_still_a_result() -> None:
+    result = concluded(*["no luck"] * 4)
+    assert result.best is None
+    assert result.summary[0].startswith("Every training failed")
+
+
+def test_the_figures_are_those_that_training_selects_by() -> None:
+    result = concluded(logit=BETTER, training={"select_by": "macro_f1"})
+    assert result.metric == "macro_f1"
+    found = arm(result, "logit_kd")
+    assert found.test is not None
+    assert found.test.mean == pytest.approx(sum(BETTER) / 3 - 0.01)
+
+
+def test_a_small_gap_to_the_teacher_has_no_share() -> None:
+    assert arm(concluded(logit=BETTER, teacher=0.805), "logit_kd").teacher_gap_closed is None
+    assert arm(concluded(logit=BETTER, teacher=None), "logit_kd").teacher_gap_closed is None
+
+
+def test_the_csv_has_a_row_for_each_run_and_for_the_teacher() -> None:
+    result = concluded(logit=BETTER)
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(result))))
+    assert tuple(rows[0]) == COMPARISON_COLUMNS
+    assert [row["method"] for row in rows] == ["teacher", *(a.label for a in result.arms for _ in range(3))]
+    assert [*rows[4].values()] == [
+        "vectors-teach-series", "logit_kd", "1", "0.1", "weight=1", "1", "0.8400", "0.8400", "0.8300", "2.0",
+    ]  # fmt: skip
+
+
+def test_the_page_shows_every_arm_and_every_sentence() -> None:
+    result = concluded(logit=BETTER, fd="diverged", name="a [link](x)")
+    page = comparison_markdown(result)
+    assert "a \\[link\\](x)" in page
+    for found in result.arms:
+        assert found.label.replace("_", "\\_") in page
+    assert "+4.3 (+2.9 to +5.8)" in page
+    assert "failed\\: diverged" in page

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fdkd_core.spec.result import Estimate
+from fdkd_core.studies.statistics import estimate, holm, paired_p_value, share_of_gap, standard_error, verdict
+
+
+def test_an_estimate_by_hand() -> None:
+    """Mean 2, sd 1, n 3: half width t(0.975; 2) / sqrt(3), and t(0.975; 2) is 4.3027."""
+    found = estimate([1.0, 2.0, 3.0])
+    assert found.mean == 2.0
+    assert found.high - 2.0 == pytest.approx(4.30265273 / math.sqrt(3), rel=1e-8)
+    assert 2.0 - found.low == pytest.approx(found.high - 2.0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+def test_intervals_and_p_values_are_those_of_scipy(count: int) -> None:
+    rng = np.random.default_rng(count)
+    student, control = rng.normal(0.8, 0.02, count), rng.normal(0.79, 0.02, count)
+    differences = (student - control).tolist()
+    found = estimate(differences)
+    low, high = stats.t.interval(0.95, count - 1, np.mean(differences), stats.sem(differences))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+    assert paired_p_value(differences) == pytest.approx(stats.ttest_rel(student, control).pvalue, rel=1e-9)
+    assert standard_error(differences) == pytest.approx(stats.sem(differences))
+
+
+def test_one_seed_is_its_own_interval_and_has_no_p_value() -> None:
+    assert estimate([0.5]) == Estimate(mean=0.5, low=0.5, high=0.5)
+    assert paired_p_value([0.5]) is None
+
+
+def test_equal_differences_have_no_p_value_unless_there_is_no_difference() -> None:
+    assert paired_p_value([0.25, 0.25, 0.25]) is None
+    assert paired_p_value([0.0, 0.0]) == 1.0
+
+
+def test_holm_by_hand() -> None:
+    """Sorted 0.01, 0.03, 0.04 times 3, 2, 1 is 0.03, 0.06, 0.04; none may be below the one before."""
+    assert holm({"a": 0.04, "b": 0.01, "c": 0.03}) == pytest.approx({"b": 0.03, "c": 0.06, "a": 0.06})
+    assert holm({"a": 0.7, "b": 0.6}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.001, 0.02, "helps"),
+        (-0.02, -0.001, "hurts"),
+        (-0.001, 0.02, "no evidence"),
+        (0.0, 0.02, "no evidence"),
+        (-0.02, 0.0, "no evidence"),
+        (0.02, 0.02, "no evidence"),
+        (-0.02, -0.02, "no evidence"),
+    ],
+)
+def test_the_verdict_goes_by_the_interval(low: float, high: float, expected: str) -> None:
+    assert verdict(Estimate(mean=(low + high) / 2, low=low, high=high)) == expected
+
+
+def test_the_share_of_a_gap() -> None:
+    assert share_of_gap(0.75, 0.7, 0.9, smallest_gap=0.01) == pytest.approx(0.25)
+    assert share_of_gap(0.75, 0.7, 0.705, smallest_gap=0.01) is None
+    assert share_of_gap(0.6, 0.7, 0.5, smallest_gap=0.01) is None
