@@ -123,6 +123,11 @@ class Settings(BaseSettings):
         """Working folders of attempts: checkpoints, results not yet published."""
         return self.data_dir / "work"
 
+    @property
+    def teacher_cache_dir(self) -> Path:
+        """What teachers said of whole datasets, shared by the studies of a comparison on one machine."""
+        return self.work_dir / "cache"
+
     def make_folders(self) -> None:
         """Creates the folders, readable by their owner alone."""
         for folder in (self.data_dir, self.storage_dir, self.uploads_dir, self.work_dir):

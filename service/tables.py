@@ -45,7 +45,8 @@ class Table(DeclarativeBase):
 
 
 IN_LINE = "state = 'queued' AND waits_for IS NULL"
-"""Condition of jobs that a worker may take once their time has come; of indexes, so literal."""
+IS_CHILD = "parent_id IS NOT NULL"
+"""Conditions of indexes over jobs: a worker may take it once its time has come; it is part of another."""
 
 
 def _partial_index(name: str, *columns: str, where: str) -> Index:
@@ -190,20 +191,19 @@ class Job(Leased, Table):
         Index("ix_jobs_owner_id_state_id", "owner_id", "state", "id"),
         Index("ix_jobs_owner_id_kind_id", "owner_id", "kind", "id"),
         Index("ix_jobs_owner_id_name_id", "owner_id", "name", "id"),
-        Index("ix_jobs_state_available_at", "state", "available_at"),
         Index("ix_jobs_state_lease", "state", "lease_expires_at"),
         Index("ix_jobs_dataset_id_id", "dataset_id", "id"),
         Index("ix_jobs_teacher_model_id", "teacher_model_id"),
+        _partial_index("ix_jobs_parent_id_state_id", "parent_id", "state", "id", where=IS_CHILD),
+        # See `jobs/line.py`. The state, always the same, leads SQLite to them, which has no statistics.
         _partial_index(
-            "ix_jobs_parent_id_state_id", "parent_id", "state", "id", where="parent_id IS NOT NULL"
+            "ix_jobs_next", "state", "available_at", "id", where=f"{IN_LINE} AND parent_id IS NULL"
         ),
-        # The two heads of the line, and how many of an owner's jobs stand in it: see `jobs/line.py`.
-        _partial_index("ix_jobs_next", "available_at", "id", where=f"{IN_LINE} AND parent_id IS NULL"),
         _partial_index(
-            "ix_jobs_next_child", "parent_id", "available_at", "id",
-            where=f"{IN_LINE} AND parent_id IS NOT NULL",
+            "ix_jobs_next_child", "state", "parent_id", "available_at", "id",
+            where=f"{IN_LINE} AND {IS_CHILD}",
         ),
-        _partial_index("ix_jobs_waiting", "owner_id", where="state = 'queued' AND parent_id IS NULL"),
+        _partial_index("ix_jobs_waiting", "owner_id", "id", where="state = 'queued' AND parent_id IS NULL"),
     )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -14,10 +14,13 @@ depends_on = None
 JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 IN_LINE = "state = 'queued' AND waits_for IS NULL"
 INDEXES = {
+    "ix_jobs_next": (["state", "available_at", "id"], f"{IN_LINE} AND parent_id IS NULL"),
+    "ix_jobs_next_child": (
+        ["state", "parent_id", "available_at", "id"],
+        f"{IN_LINE} AND parent_id IS NOT NULL",
+    ),
     "ix_jobs_parent_id_state_id": (["parent_id", "state", "id"], "parent_id IS NOT NULL"),
-    "ix_jobs_next": (["available_at", "id"], f"{IN_LINE} AND parent_id IS NULL"),
-    "ix_jobs_next_child": (["parent_id", "available_at", "id"], f"{IN_LINE} AND parent_id IS NOT NULL"),
-    "ix_jobs_waiting": (["owner_id"], "state = 'queued' AND parent_id IS NULL"),
+    "ix_jobs_waiting": (["owner_id", "id"], "state = 'queued' AND parent_id IS NULL"),
 }
 
 
@@ -28,6 +31,7 @@ def upgrade() -> None:
         jobs.add_column(sa.Column("waits_for", sa.BigInteger(), nullable=True))
         jobs.add_column(sa.Column("children", JSON, nullable=True))
         jobs.create_foreign_key(op.f("fk_jobs_parent_id"), "jobs", ["parent_id"], ["id"])
+    op.drop_index("ix_jobs_state_available_at", "jobs")  # the first two of these do its work
     for name, (columns, where) in INDEXES.items():
         op.create_index(name, "jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
@@ -41,6 +45,7 @@ def downgrade() -> None:
     )
     for name in INDEXES:
         op.drop_index(name, "jobs")
+    op.create_index("ix_jobs_state_available_at", "jobs", ["state", "available_at"])
     with op.batch_alter_table("jobs") as jobs:
         jobs.drop_constraint(op.f("fk_jobs_parent_id"), type_="foreignkey")
         jobs.drop_column("children")
