@@ -137,6 +137,21 @@ class UpliftFigures(Answer):
     teacher_gap_closed: float | None = None
     standard_error: float
     """Of `test_accuracy`, over the test samples; not over seeds."""
+    macro_f1_standard_error: float | None = None
+
+
+class GateFigures(Answer):
+    """What became of one gate: what the student had to show against its control."""
+
+    metric: str
+    passed: bool
+    value: float
+    """Student minus control, a fraction."""
+    standard_error: float
+    threshold: float
+    on_fail: str = "warn"
+    sentence: str
+    """All this for people."""
 
 
 class RunFigures(Answer):
@@ -151,6 +166,7 @@ class RunFigures(Answer):
     student: ModelFigures
     control: ModelFigures | None = None
     uplift: UpliftFigures | None = None
+    gates: list[GateFigures] = Field(default_factory=list)
     bundle: str
     teacher_bundle: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)

@@ -1,7 +1,8 @@
 """`python -m fdkd_core SPEC.yaml DATA OUT_DIR`: the product without the service.
 
 Exit codes: 0 done; 1 unexpected failure; 2 bad input, explained in OUT_DIR/report.json; 3 training diverged;
-4 the disk is full or a checkpoint cannot be used; 5 out of memory; 75 stopped by SIGTERM or SIGINT after a
+4 the disk is full or a checkpoint cannot be used; 5 out of memory; 6 the student did not pass a gate of its
+job, and OUT_DIR/refused.json has the figures; 75 stopped by SIGTERM or SIGINT after a
 checkpoint, and the same command resumes.
 """
 
@@ -18,7 +19,7 @@ from types import FrameType
 from rich.console import Console
 
 from fdkd_core.console import TerminalProgress, show_problems, show_result
-from fdkd_core.errors import FDKDError, InputError, OutOfMemoryError, TrainingInterrupted
+from fdkd_core.errors import FDKDError, GateFailedError, InputError, OutOfMemoryError, TrainingInterrupted
 from fdkd_core.events import Event
 from fdkd_core.options import RunOptions
 from fdkd_core.spec import AnyJobSpec, TeachingSpec, parse_spec
@@ -88,7 +89,7 @@ def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
             )
         except FDKDError as error:
             failed: Event = {"event": "run_failed", "code": error.code, "message": str(error)}
-            if isinstance(error, InputError):
+            if isinstance(error, InputError | GateFailedError):
                 failed["problems"] = [problem.as_dict() for problem in error.problems]
             on_event(failed)
             raise
@@ -145,8 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fdkd_core",
         description="Distil a student of one modality from a teacher of another; train its matched control.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 diverged, 4 storage, 5 out of memory, "
-        "75 stopped (run again to resume).",
+        epilog="Exit codes: 0 done, 2 bad input, 3 diverged, 4 storage, 5 out of memory, 6 gate "
+        "not passed, 75 stopped (run again to resume).",
     )
     parser.add_argument("spec", type=Path, metavar="SPEC.yaml", help="the job, as YAML or JSON")
     parser.add_argument("data", type=Path, metavar="DATA", help="folder, .zip, .tar, .npz or .parquet")

@@ -8,19 +8,15 @@ from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
-from fdkd_core.spec.result import ModelResult, Result, RunResult
-
-PHASE_WORDS = {
-    "teacher": "training the teacher",
-    "student": "training the student",
-    "control": "training the control, the same student without a teacher",
-    "finalise": "testing and writing the student",
-}
+from fdkd_core.phase_words import phase_words
+from fdkd_core.spec.result import CompareResult, ModelResult, Result, RunResult, StudyResult
+from fdkd_core.studies.console import show_comparison, show_study
 
 
 class TerminalProgress:
@@ -39,6 +35,7 @@ class TerminalProgress:
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._arms: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -57,9 +54,11 @@ class TerminalProgress:
                 self._task = self._progress.add_task("preparing", total=total, figures="")
             case "data_loaded":
                 self._show_data(event["report"])
+            case "arm_started":
+                self._arms[event["arm"]] = event["label"]
             case "phase_started":
                 resumed = f", resumed at step {event['step']}" if event["resumed"] else ""
-                self._say(f"[bold]{PHASE_WORDS[event['phase']]}[/]{resumed}")
+                self._say(f"[bold]{escape(phase_words(event['phase'], self._arms))}[/]{resumed}")
                 self._update(description=event["phase"], figures="")
             case "step":
                 self._update(completed=event["job_step"])
@@ -89,6 +88,10 @@ def show_result(console: Console, result: Result, out_dir: Path) -> None:
     match result:
         case RunResult():
             _show_run(console, result, out_dir)
+        case StudyResult():
+            show_study(console, result, out_dir)
+        case CompareResult():
+            show_comparison(console, result, out_dir)
 
 
 def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
@@ -127,6 +130,12 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
             f"{verdict} (±{100 * noise:.1f}; one seed)",
             highlight=False,
         )
+    for gate in result.gates:
+        console.print(f"gate: {gate.sentence}", style=None if gate.passed else "yellow", highlight=False)
+    for rows in result.taught:
+        if rows.paired_rows < rows.training_rows or rows.pairing == "class":
+            console.print(rows.sentence, highlight=False)
+    assert result.bundle is not None  # a refused student is an error
     console.print(f"student bundle: [bold]{out_dir / result.bundle}[/]", highlight=False, soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ FDKDError
  │   └─ IncompatibleError      each part is fine alone, but they do not fit together
  ├─ TrainingDivergedError      a loss term stopped being finite
  ├─ TrainingInterrupted        asked to stop; a checkpoint was written
+ ├─ GateFailedError            the student is not as good as its job asks for
  ├─ CheckpointError            no usable checkpoint, or one that belongs to another run
  ├─ StorageError               the disk is full or refuses to write
  └─ OutOfMemoryError           the machine or the GPU has no memory left
@@ -101,10 +102,10 @@ class TrainingDivergedError(FDKDError):
     code = "diverged"
     exit_code = 3
 
-    def __init__(self, step: int, term: str, value: float) -> None:
+    def __init__(self, step: int, term: str, value: float, *, where: str = "") -> None:
         self.step, self.term, self.value = step, term, value
         super().__init__(
-            f"loss term {term!r} became {value} at step {step}; the optimiser step was not taken. "
+            f"{where}loss term {term!r} became {value} at step {step}; the optimiser step was not taken. "
             "Lower training.optimizer.lr or the method's weights."
         )
 
@@ -114,6 +115,18 @@ class TrainingInterrupted(FDKDError):  # noqa: N818 - a request that was honoure
 
     code = "interrupted"
     exit_code = 75
+
+
+class GateFailedError(FDKDError):
+    """The student is not as good as its job asks for, and is not handed over."""
+
+    code = "gate_failed"
+    exit_code = 6
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        """One for each gate that had to be passed and was not, pointing into the spec."""
+        super().__init__("\n".join(problem.detail for problem in self.problems))
 
 
 class CheckpointError(FDKDError):

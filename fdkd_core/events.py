@@ -4,6 +4,7 @@
 |---|---|
 | `run_started` | name, kind, spec_sha256, data_sha256, device, threads, phases |
 | `data_loaded` | report (the data report) |
+| `arm_started` | arm (how the names of its phases begin), label, number, total |
 | `phase_started` | phase, step, total_steps, resumed |
 | `step` | phase, step, total_steps, job_step, epoch, lr, loss, terms, weighted, gradient_norms, speed, wait |
 | `epoch` | phase, epoch, step, accuracy, macro_f1, loss, best_epoch |
@@ -13,8 +14,11 @@
 | `run_finished` | result (as in result.json) |
 | `run_failed` | code, message, problems |
 
-`phases` holds the name and `total_steps` of each; `job_step` counts over all of them. Losses of a `step`
-event are means over the steps since the last one, of which there are about `STEP_EVENTS_PER_EPOCH` an epoch;
+Phases have names of at most 16 characters: `teacher`, `student`, `control`; `trial-N` and `seed-N` in a
+study, after `armK-` in a comparison; `rungR-N` and `finalF-N` in a job that chooses its method; `finalise`
+for what comes after training. `phases` holds the name and `total_steps` of each; `job_step` counts over all
+of them. Losses of a `step` event are means over the steps since the last one, of which there are about
+`STEP_EVENTS_PER_EPOCH` an epoch;
 speed is `samples_per_s`, and wait is `wait_frac`, the share of time spent waiting for data.
 """
 

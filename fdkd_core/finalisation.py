@@ -17,52 +17,63 @@ from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.models.cost import multiply_adds, parameter_count
 from fdkd_core.models.weights import render_weights
-from fdkd_core.phases import ModelRole, Trained, evaluate_model
-from fdkd_core.spec import DistillSpec, TrainSpec
-from fdkd_core.spec.result import ModelResult, RunResult, SplitMetrics, Uplift
+from fdkd_core.phases import Trained, evaluate_model
+from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
+from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
+from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
-
-MIN_TEACHER_GAP = 0.01
-"""Of a gap smaller than a point, the share closed is a ratio of noise."""
 
 
 @dataclass(frozen=True)
 class Finalisation:
     """Everything the last phase reads."""
 
-    spec: DistillSpec | TrainSpec
+    spec: AnyJobSpec
     data: PairedDataset
     workspace: Workspace
     device: torch.device
     identity: dict[str, Any]
 
-    def finish(self, trained: dict[ModelRole, Trained], *, threads: int, started: float) -> RunResult:
-        """Reads the test split, once per model, writes the bundles and the result."""
-        results: dict[ModelRole, ModelResult] = {}
-        right: dict[ModelRole, NDArray[np.bool_]] = {}
+    def finish(
+        self, trained: dict[str, Trained], taught: list[TaughtRows], *, threads: int, started: float
+    ) -> RunResult:
+        """Reads the test split, once per model, writes the bundles and the result.
+
+        Raises:
+            GateFailedError: The student did not pass a gate that it had to; its figures are kept, it is not.
+        """
+        assert isinstance(self.spec, DistillSpec | TrainSpec)
+        results: dict[str, ModelResult] = {}
+        predicted: dict[str, NDArray[np.int64]] = {}
         labels = self.data.labels[self.data.splits["test"]]
         for role, model in trained.items():
             val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
             test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
-            right[role] = outputs.logits.numpy().argmax(axis=1) == labels
-            results[role] = self._model_result(model, val=val, test=test)
+            predicted[role] = outputs.logits.numpy().argmax(axis=1)
+            results[role] = self.model_result(model, val=val, test=test)
         uplift = None
+        gates: list[GateResult] = []
         if "control" in results:
-            uplift = _uplift(results, right["student"], right["control"])
+            assert isinstance(self.spec, DistillSpec)
+            uplift = measure_uplift(results, labels, predicted["student"], predicted["control"])
+            gates = pass_gates(self.spec.gates, uplift)
+        failure = failure_of(gates)
         versions = library_versions()
         card = ModelCard(
             spec=self.spec.model_dump(mode="json"),
             results=results,
             uplift=uplift,
+            gates=gates,
+            taught=taught,
             data_report=self.data.report,
             identity=self.identity,
             versions=versions,
         )
-        bundled: tuple[Role, ...] = ("student", "teacher")
+        bundled: tuple[Role, ...] = ("teacher",) if failure else ("student", "teacher")
         for role in bundled:
             if role in trained and trained[role].epochs > 0:
-                self._write_bundle(role, trained[role], card)
+                self.write_bundle(role, trained[role], card)
         result = RunResult(
             kind=self.spec.kind,
             name=self.spec.name,
@@ -73,17 +84,23 @@ class Finalisation:
             student=results["student"],
             control=results.get("control"),
             uplift=uplift,
-            bundle="student",
+            gates=gates,
+            taught=taught,
+            bundle=None if failure else "student",
             teacher_bundle="teacher" if "teacher" in trained and trained["teacher"].epochs else None,
             versions=versions,
             device=str(self.device),
             threads=threads,
             seconds=time.monotonic() - started,
         )
+        if failure is not None:
+            self.workspace.refuse(result)
+            raise failure
         self.workspace.finish(result)
         return result
 
-    def _model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
+    def model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
+        """What the result says of a model."""
         recipe = self.data.modalities[trained.modality].recipe
         weights = render_weights(trained.model)
         return ModelResult(
@@ -100,10 +117,11 @@ class Finalisation:
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
 
-    def _write_bundle(self, role: Role, trained: Trained, card: ModelCard) -> None:
+    def write_bundle(self, role: Role, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
+        """Writes the bundle of a model into the folder named for its role."""
         modality = self.data.modalities[trained.modality]
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
-        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" else None
+        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" and with_onnx else None
         write_bundle(
             self.workspace.folder / role,
             model=trained.model,
@@ -114,19 +132,3 @@ class Finalisation:
             parity_inputs=parity,
             role=role,
         )
-
-
-def _uplift(
-    results: dict[ModelRole, ModelResult], student_right: NDArray[np.bool_], control_right: NDArray[np.bool_]
-) -> Uplift:
-    student, control, teacher = results["student"], results["control"], results["teacher"]
-    gained = student.test.accuracy - control.test.accuracy
-    gap = teacher.test.accuracy - control.test.accuracy
-    paired = student_right.astype(np.float64) - control_right.astype(np.float64)
-    return Uplift(
-        val_accuracy=student.val.accuracy - control.val.accuracy,
-        test_accuracy=gained,
-        test_macro_f1=student.test.macro_f1 - control.test.macro_f1,
-        teacher_gap_closed=gained / gap if gap >= MIN_TEACHER_GAP else None,
-        standard_error=float(paired.std() / np.sqrt(len(paired))),
-    )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.events import EventLog
-from fdkd_core.models.base import Backbone
+from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
 from fdkd_core.preparation import make_phase, teacher_training
-from fdkd_core.spec import AnyJobSpec, TeachingSpec
+from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec
+from fdkd_core.teacher_cache import TeacherCache
+from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
 from fdkd_core.workspace import Workspace
+
+Fake = Callable[[ModelOutput], ModelOutput]
+"""Such as `teacher_views.shuffled` with a seed."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,12 @@ class JobRun:
     """Hashes of spec, data and given teacher: what the folder and its checkpoints are bound to."""
     started: float
     """On the monotonic clock."""
+    phase_prefix: str = ""
+    """Before the names of phases, where a job is a part of another."""
 
     def run_phase(self, phase: Phase, steps_before: int) -> tuple[Trained, int]:
         """Trains one model, or goes on with it; see `phases.run_phase`."""
+        phase = replace(phase, name=self.phase_prefix + phase.name)
         return run_phase(
             phase,
             self.data,
@@ -66,3 +74,29 @@ class JobRun:
             teacher = Trained(spec.teacher.modality, spec.teacher.architecture, self.given, 0, 0, 0.0)
         teacher.model.requires_grad_(False)
         return teacher, steps
+
+    def teacher_rows(self, teacher: Trained, *, fake: Fake | None = None) -> TeacherRows:
+        """What each training row is taught with, by the pairing that the spec asks for.
+
+        Args:
+            teacher: Frozen.
+            fake: Changes its outputs first, for a control.
+        """
+        spec, rows = self.spec, self.data.splits["train"]
+        assert isinstance(spec, MethodJobSpec)
+        present = torch.from_numpy(self.data.modalities[teacher.modality].has(rows))
+        cache = TeacherCache(
+            self.options.teacher_cache_dir,
+            secret=self.options.checkpoint_secret,
+            warn=lambda text: self.log.emit("warning", message=text),
+        )
+        outputs = cache.outputs(teacher, self.data, self.device)
+        return view_rows(
+            scattered(outputs if fake is None else fake(outputs), present),
+            torch.from_numpy(self.data.labels[rows]),
+            len(self.data.classes),
+            pairing=spec.pairing,
+            paired_fraction=spec.paired_fraction,
+            seed=spec.training.seed,
+            present=None if bool(present.all()) else present,
+        )

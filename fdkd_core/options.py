@@ -36,7 +36,7 @@ class RunOptions:
     """Processes that decode; null chooses by the amount of data."""
     teacher_cache_dir: Path | None = None
     """Where studies keep a teacher's outputs, so that the next one with the same teacher and data need not
-    compute them again; see `fdkd_core.studies.teacher_cache`. May be emptied at any time."""
+    compute them again; see `fdkd_core.teacher_cache`. May be emptied at any time."""
     arm_results: Path | None = None
     """Of a comparison: results of its arms, which were run elsewhere; see `fdkd_core.studies.arm_results`.
     Then the data are not read, and nothing is trained."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from fdkd_core.training.evaluation import predict_rows
 from fdkd_core.training.loop import Hooks, LoopState, StepMetrics, Trainee, fit, make_optimizer
 from fdkd_core.training.randomness import seed_torch
 
-ModelRole = Literal["teacher", "student", "control"]
 NO_DISTILLATION = NoneSpec()
 
 
@@ -102,7 +101,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
     Raises:
         IncompatibleError: Architecture, method, batch size and data do not fit together.
     """
-    training, rows = phase.training, data.splits["train"]
+    training, rows = phase.training, data.training_rows(phase.modality)
     if len(rows) < training.batch_size:
         raise IncompatibleError(
             Problem(
@@ -122,6 +121,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
         num_classes=len(data.classes),
         teacher_outputs=outputs,
         labels=torch.from_numpy(data.labels[rows]),
+        paired=phase.paired,
         num_rows=len(rows),
         teacher_model=phase.teacher.model if phase.teacher else None,
         seed=training.seed,

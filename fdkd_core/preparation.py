@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
@@ -18,6 +19,7 @@ from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, make_trainee
 from fdkd_core.spec import (
     AnyJobSpec,
     ArchitectureSpec,
+    CompareSpec,
     MethodSpec,
     StudentSpec,
     TeacherSpec,
@@ -26,6 +28,7 @@ from fdkd_core.spec import (
     TrainSpec,
 )
 from fdkd_core.spec.catalogue import default_architecture
+from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.teachers import GivenTeacher
 
@@ -68,6 +71,7 @@ def load_data(spec: AnyJobSpec, path: Path, given: GivenTeacher | None, options:
             manifest=options.manifest,
             seed=spec.training.seed,
             recipes=recipes,
+            may_lack=[name for name in modalities if name != spec.student.modality],
             cache_dir=options.cache_dir,
             workers=options.decode_workers,
         )
@@ -116,6 +120,8 @@ def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: GivenTeacher | No
 
 def teacher_training(spec: TeachingSpec) -> TrainingSpec:
     """How the teacher is trained: as stated, or with every default."""
+    if isinstance(spec, CompareSpec):
+        return compared_teacher_training(spec)
     return spec.teacher.train or TrainingSpec()
 
 
@@ -126,12 +132,13 @@ def make_phase(
     method: MethodSpec = NO_DISTILLATION,
     teacher_outputs: ModelOutput | None = None,
     teacher: Trained | None = None,
+    paired: Tensor | None = None,
 ) -> Phase:
     """A phase for one part of the resolved spec."""
     assert part.architecture is not None  # filled in by resolve_spec
     pointer = "/teacher/architecture" if name == "teacher" else "/student/architecture"
     return Phase(
-        name, part.modality, part.architecture, pointer, training, method, teacher_outputs, teacher=teacher
+        name, part.modality, part.architecture, pointer, training, method, teacher_outputs, paired, teacher
     )
 
 

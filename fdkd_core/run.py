@@ -7,15 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import GateFailedError
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
 from fdkd_core.memory_limit import memory_errors
 from fdkd_core.options import RunOptions, prepare_torch
 from fdkd_core.preparation import check_fit, check_phases, given_teacher, load_data, resolve_spec
 from fdkd_core.single_run import plan_single, run_single
-from fdkd_core.spec import AnyJobSpec, DistillSpec, TeachingSpec, TrainSpec, spec_sha256
-from fdkd_core.spec.result import Result
+from fdkd_core.spec import (
+    AnyJobSpec,
+    CompareSpec,
+    DistillSpec,
+    StudySpec,
+    TeachingSpec,
+    TrainSpec,
+    spec_sha256,
+)
+from fdkd_core.spec.result import Result, RunResult
+from fdkd_core.studies.compare import plan_compare, run_compare
 from fdkd_core.studies.elsewhere import run_elsewhere
+from fdkd_core.studies.study import plan_study, run_study
+from fdkd_core.uplift import failure_of
 from fdkd_core.workspace import Workspace
 
 DEFAULT_OPTIONS = RunOptions()
@@ -24,7 +37,9 @@ DEFAULT_OPTIONS = RunOptions()
 class Plan(Protocol):
     """Name and `total_steps` of each phase that a job will train, by which progress is counted."""
 
-    def __call__(self, spec: AnyJobSpec, *, is_teacher_given: bool, num_rows: int) -> list[dict[str, Any]]:
+    def __call__(
+        self, spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool
+    ) -> list[dict[str, Any]]:
         """See `single_run.plan_single`."""
 
 
@@ -39,6 +54,8 @@ class Runner(NamedTuple):
 RUNNERS: dict[type, Runner] = {
     DistillSpec: Runner(run_single, plan_single),
     TrainSpec: Runner(run_single, plan_single),
+    StudySpec: Runner(run_study, plan_study),
+    CompareSpec: Runner(run_compare, plan_compare),
 }
 """The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
 
@@ -73,6 +90,8 @@ def run(
         CheckpointError: The folder's checkpoints are not this run's.
         StorageError: The disk is full or refuses to write.
         OutOfMemoryError: The machine or the GPU has no memory left.
+        GateFailedError: The student did not pass a gate of the spec that it had to. So does every further
+            run in the same folder, without training.
     """
     started = time.monotonic()
     if options.arm_results is not None:
@@ -102,6 +121,11 @@ def run(
             workspace.remove_checkpoints()
             on_event({"event": "run_finished", "result": finished.model_dump(mode="json")})
             return finished
+        refused = workspace.refused_result()
+        failure = failure_of(refused.gates) if isinstance(refused, RunResult) else None
+        if failure is not None:
+            workspace.remove_checkpoints()
+            raise failure
         workspace.write_data_report(data.report)
         log = EventLog(workspace.events_path, on_event)
         log.emit(
@@ -112,13 +136,18 @@ def run(
             data_sha256=data.sha256,
             device=str(device),
             threads=threads,
-            phases=runner.plan(spec, is_teacher_given=given is not None, num_rows=len(data.splits["train"])),
+            phases=runner.plan(spec, data, is_teacher_given=given is not None),
         )
         log.emit("data_loaded", report=data.report)
         job = JobRun(
             spec, data, given_model, workspace, log, should_stop, device, threads, options, identity, started
         )
-        result = runner.run(job)
+        try:
+            result = runner.run(job)
+        except GateFailedError:
+            if not options.keep_checkpoints:
+                workspace.remove_checkpoints()
+            raise
         if not options.keep_checkpoints:
             workspace.remove_checkpoints()
         log.emit("run_finished", result=result.model_dump(mode="json"))

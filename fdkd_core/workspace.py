@@ -7,7 +7,9 @@ work/PHASE/        checkpoints, removed at the end
 teacher/           bundle of the teacher this run trained, which may teach the next
 student/           the bundle that is handed over
 report/            tables and plots, where the kind of job has some
+arms/LABEL/        the same again for each arm of a comparison, without a log of its own
 result.json        written last: its existence means that all else is complete
+refused.json       in its place when the student did not pass a gate that it had to: the same figures
 report.json        only after bad input: the problems found
 """
 
@@ -43,14 +45,16 @@ class Workspace:
         self.teacher_path = folder / "teacher"
         self.report_path = folder / "report"
         self._result_path = folder / "result.json"
+        self._refused_path = folder / "refused.json"
         self._lock: int | None = None
 
-    def claim(self, identity: dict[str, Any], spec: dict[str, Any]) -> None:
+    def claim(self, identity: dict[str, Any], spec: dict[str, Any], *, lock: bool = True) -> None:
         """Makes the folder this run's own, or joins it to resume.
 
         Args:
             identity: Hashes that tell this run from any other.
             spec: The resolved spec, kept for readers.
+            lock: Keep other processes out; not for a folder within one that is locked.
 
         Raises:
             SpecError: The folder belongs to another run, holds foreign files, or is in use.
@@ -60,7 +64,8 @@ class Workspace:
             raise self._refusal("is not a folder")
         with storage_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        if lock:
+            self._take_lock()
         job_path = self.folder / "job.json"
         if job_path.exists():
             owner = json.loads(job_path.read_text())["identity"]
@@ -92,12 +97,11 @@ class Workspace:
 
     def finished_result(self) -> Result | None:
         """The result, when an earlier attempt completed the run."""
-        try:
-            return parse_result(self._result_path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError:
-            return None
+        return _read_result(self._result_path)
+
+    def refused_result(self) -> Result | None:
+        """What an earlier attempt found that ended with a `GateFailedError`."""
+        return _read_result(self._refused_path)
 
     def write_data_report(self, report: dict[str, Any]) -> None:
         """Keeps what was found in the data."""
@@ -106,6 +110,10 @@ class Workspace:
     def finish(self, result: Result) -> None:
         """Publishes the result."""
         write_json_atomic(self._result_path, result.model_dump(mode="json"))
+
+    def refuse(self, result: Result) -> None:
+        """Keeps the figures of a student that is not handed over."""
+        write_json_atomic(self._refused_path, result.model_dump(mode="json"))
 
     def remove_checkpoints(self) -> None:
         """Frees the space that only an unfinished run needs."""
@@ -116,6 +124,13 @@ class Workspace:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _read_result(path: Path) -> Result | None:
+    try:
+        return parse_result(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def write_problem_report(folder: Path, error: InputError) -> None:

@@ -4,7 +4,7 @@
 |---|---|---|
 | 0 | | publish |
 | 2 | | fail with the problems of report.json; start over when the folder taken over is another run's |
-| 3, 4, 5 | `run_failed` with the error's code | see `ERRORS` |
+| 3 to 6 | `run_failed` with the error's code | see `ERRORS` |
 | 75 | | stop: cancelled when that was wished, else back to the queue, free of charge |
 | 78, or any but 0 and 75 before `trainer_ready` | | not started: the worker's fault, not charged to the job |
 | 1, a signal, anything else | | lose: try again from the last checkpoint, after a while |
@@ -22,6 +22,7 @@ from fdkd_core.errors import (
     CheckpointError,
     DatasetError,
     FDKDError,
+    GateFailedError,
     IncompatibleError,
     InputError,
     ModelFileError,
@@ -35,7 +36,7 @@ from worker.observation import Observation
 from worker.trainer import EXIT_NOT_STARTED
 
 EXIT_DONE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 2, 75
-_ERROR_EXITS = frozenset({3, 4, 5})
+_ERROR_EXITS = frozenset({3, 4, 5, 6})
 MAX_MESSAGE_CHARACTERS = 4_000
 MAX_PROBLEMS = 100
 
@@ -69,6 +70,7 @@ ERRORS: dict[type[FDKDError], Ending] = {
     IncompatibleError: Ending(Action.FAIL),
     TrainingDivergedError: Ending(Action.FAIL),
     TrainingInterrupted: Ending(Action.STOP),
+    GateFailedError: Ending(Action.FAIL),
     CheckpointError: Ending(Action.START_OVER),
     StorageError: Ending(Action.FAIL, retryable=True),
     OutOfMemoryError: Ending(Action.FAIL),
@@ -122,7 +124,8 @@ def judge(status: int, observation: Observation, out: Path) -> Verdict:
     code = last_event.get("code") if last_event.get("event") == "run_failed" else None
     if status in _ERROR_EXITS and code in _BY_CODE:
         ending = _BY_CODE[str(code)]
-        return Verdict(ending.action, str(code), str(last_event.get("message")), ending.retryable)
+        message, problems = str(last_event.get("message")), _problems_told(last_event)
+        return Verdict(ending.action, str(code), message, ending.retryable, problems)
     return Verdict(Action.LOSE, "crashed", _crash_message(status, last_lines))
 
 
@@ -153,6 +156,13 @@ def _bad_input(out: Path, last_lines: list[str]) -> Verdict:
         return Verdict(Action.LOSE, "crashed", _crash_message(EXIT_BAD_INPUT, last_lines))
     message = "; ".join(str(problem.get("detail", "")) for problem in problems[:3])
     return Verdict(Action.FAIL, code, message, problems=problems)
+
+
+def _problems_told(event: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    problems = event.get("problems")
+    if not isinstance(problems, list):
+        return ()
+    return tuple(problem for problem in problems[:MAX_PROBLEMS] if isinstance(problem, dict))
 
 
 def _crash_message(status: int, last_lines: list[str]) -> str:

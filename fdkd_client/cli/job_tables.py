@@ -16,6 +16,7 @@ from fdkd_client.results import Failure, Job, ModelFigures, Progress, RunFigures
 _HINTS = {
     "diverged": "Lower training.optimizer.lr, or the weights of the method.",
     "out_of_memory": "Lower training.batch_size or the width of the networks, or use a larger machine.",
+    "gate_failed": "The student is not handed over. To get it all the same, set on_fail: warn in the gate.",
     "storage_full": "Free space in the server's data folder, then retry.",
     "crashed": "The logs may say why: fdkd jobs logs {id}",
     "stalled": "No step came for too long. The logs may say why: fdkd jobs logs {id}",
@@ -69,6 +70,8 @@ def result_view(result: RunFigures) -> Group:
     lines: list[RenderableType] = [table, ""]
     if result.uplift is not None:
         lines.append(Text.from_markup(uplift_text(result.uplift)))
+    for gate in result.gates:
+        lines.append(Text(f"gate    {printable(gate.sentence)}", style="green" if gate.passed else "yellow"))
     lines.append(Text("Accuracy and macro-F1 in %. The control is the same student without a teacher."
                       if result.control else "Accuracy and macro-F1 in %.", style="dim"))  # fmt: skip
     return Group(*lines)
@@ -150,9 +153,17 @@ def _what(job: Job) -> str:
     data = plain(spec.get("dataset", job.dataset_id or "?"))
     if job.kind != "distill":
         return f"trains {student} on {data}"
-    method = spec.get("method")
-    name = plain(method["name"]) if isinstance(method, dict) and "name" in method else "fd_cmkd"
-    return f"{_part(spec.get('teacher'))} teaches {student} on {data}, by {name}"
+    return f"{_part(spec.get('teacher'))} teaches {student} on {data}, by {_method(spec.get('method'))}"
+
+
+def _method(method: object) -> str:
+    """The name of a method; of a combination those of its parts."""
+    if not isinstance(method, dict) or "name" not in method:
+        return "fd_cmkd"
+    parts = method.get("parts")
+    if not isinstance(parts, list):
+        return plain(method["name"])
+    return " + ".join(_method(part.get("method")) for part in parts if isinstance(part, dict))
 
 
 def _part(part: object) -> str:

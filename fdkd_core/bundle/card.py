@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from pydantic import Field
+
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
-from fdkd_core.spec.result import ModelResult, Uplift
+from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows, Uplift
 from fdkd_core.spec.strict import StrictModel
 
 Role = Literal["student", "teacher"]
-_ROLES: tuple[Literal["teacher", "student", "control"], ...] = ("teacher", "student", "control")
+_ROLES = ("teacher", "student", "control")
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#!|~$@:])")
 _MAX_CHARACTERS = 300
@@ -26,14 +28,18 @@ class ModelCard(StrictModel):
 
     spec: dict[str, Any]
     """The resolved job specification as JSON."""
-    results: dict[Literal["teacher", "student", "control"], ModelResult]
+    results: dict[str, ModelResult]
     """By role: `student`, and the others where the job has them."""
     uplift: Uplift | None = None
+    gates: list[GateResult] = Field(default_factory=list)
+    taught: list[TaughtRows] = Field(default_factory=list)
     data_report: dict[str, Any]
     """The data report; its `splits` are shown."""
     identity: dict[str, Any]
     """Hashes of what went in: `spec`, `data`, and `teacher` where one was given."""
     versions: dict[str, str]
+    chosen: str = ""
+    """How the model came to be the one that is handed over, where there were others."""
 
 
 def render_card(
@@ -61,6 +67,7 @@ def render_card(
         _title(card, role, config, kind, classes),
         _scores(card),
         _uplift_words(card),
+        f"## How it was chosen\n\n{escape_all(card.chosen)}" if card.chosen and role == "student" else "",
         _loading(folder, config, kind, onnx),
         _details(card, role, onnx),
         _limits(card, kind),
@@ -74,6 +81,11 @@ def escape(text: object) -> str:
     shown = " ".join(str(text).split())
     if len(shown) > _MAX_CHARACTERS:
         shown = shown[: _MAX_CHARACTERS - 1] + "…"
+    return escape_all(shown)
+
+
+def escape_all(shown: str) -> str:
+    """As `escape`, however long it is."""
     shown = _MARKDOWN.sub(r"\\\1", shown)
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"(?i)www\.", lambda match: match.group()[:-1] + r"\.", shown)
@@ -163,6 +175,9 @@ def _uplift_words(card: ModelCard) -> str:
     if uplift.teacher_gap_closed is not None and points > 0:
         share = f"{100 * uplift.teacher_gap_closed:.0f} %"
         text += f" The student closed {share} of the control's gap to the teacher."
+    if card.gates:
+        text += "\n\nWhat its job asked of it:\n"
+        text += "".join(f"\n- {escape(gate.sentence)}" for gate in card.gates)
     return text
 
 
@@ -192,8 +207,9 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
 def _details(card: ModelCard, role: Role, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
-    if card.spec.get("kind") == "distill":
-        lines.append(f"- Method: {escape(_fields(card.spec.get('method', {})))}")
+    if "method" in card.spec:
+        lines += [f"- Method: {escape(_fields(method))}" for method in _methods(card)]
+        lines += [f"- {escape(rows.sentence)}" for rows in card.taught]
     training = card.spec.get("training") if role == "student" else card.spec.get("teacher", {}).get("train")
     lines.append(f"- Training: {escape(_fields(training or {}))}")
     for name, result in _in_order(card):
@@ -250,7 +266,14 @@ def _counts(card: ModelCard) -> str:
 
 
 def _method(card: ModelCard) -> str:
-    return str(card.spec.get("method", {}).get("name", "no method"))
+    return " + ".join(str(method.get("name", "no method")) for method in _methods(card))
+
+
+def _methods(card: ModelCard) -> Sequence[Mapping[str, Any]]:
+    """The method; of a combination its parts, each with its factor."""
+    method = card.spec.get("method", {})
+    parts = [{**part["method"], "times": part.get("weight", 1.0)} for part in method.get("parts", ())]
+    return parts or [method]
 
 
 def _architecture(fields: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ class TrainingBatches:
         """The batch of step number `step`, normalised and augmented."""
         positions = self.positions(step)
         rows = self._rows[positions]
-        inputs = self._kind.to_input(self._modality.values[self._modality.index[rows]], self._modality.recipe)
+        inputs = self._kind.to_input(self._modality.inputs_of(rows), self._modality.recipe)
         if self._augment != "none":
             generator = _generator(self._seed, _AUGMENT, step)
             inputs = self._kind.augment(inputs, generator, self._augment, self._modality.recipe)
@@ -82,7 +82,7 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
 def clean_inputs(modality: ModalityData, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Network inputs of some rows, never augmented."""
     kind = KINDS[modality.recipe["kind"]]
-    return np.ascontiguousarray(kind.to_input(modality.values[modality.index[rows]], modality.recipe))
+    return np.ascontiguousarray(kind.to_input(modality.inputs_of(rows), modality.recipe))
 
 
 def _generator(seed: int, stream: int, number: int) -> np.random.Generator:

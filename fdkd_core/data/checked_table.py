@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fdkd_core.data.annotations import Annotations
 from fdkd_core.data.description import Description
@@ -26,6 +29,7 @@ def checked_table(
     sha256: str,
     warnings: Iterable[str],
     class_names: list[object] | None = None,
+    missing: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Table:
     """Raises everything noted, then what shows only on the whole: sizes, splits, classes.
 
@@ -38,6 +42,7 @@ def checked_table(
         sha256: Identity of what was read.
         warnings: Lines for the report.
         class_names: Those of the data file; dataset.yaml has the last word.
+        missing: Rows without a value by column; only training rows may lack one.
 
     Raises:
         DatasetError: With every problem found.
@@ -53,6 +58,8 @@ def checked_table(
             )
     if not columns:
         log.add("missing_column", "there is no column that could be a modality")
+    lacking = {name: rows for name, rows in (missing or {}).items() if rows.any()}
+    note_missing(lacking, annotations.splits, log)
     log.raise_if_any()
     check_splits(annotations.splits, limits)
     labels = index_labels(annotations.labels, annotations.splits, accepted, limits)
@@ -68,9 +75,29 @@ def checked_table(
         class_names=accepted,
         kinds=description.kinds(),
         options=description.options(),
+        missing=lacking,
         sha256=sha256,
         warnings=lines,
     )
+
+
+def note_missing(missing: Mapping[str, NDArray[np.bool_]], splits: Sequence[str], log: ProblemLog) -> None:
+    """Notes the rows that must have a value and have none.
+
+    Args:
+        missing: Shape [rows] by column: rows without a value.
+        splits: One per row.
+        log: Receives `invalid_values`.
+    """
+    is_train = np.array([split == "train" for split in splits], dtype=bool)
+    for name, rows in missing.items():
+        for row in np.flatnonzero(rows & ~is_train):
+            detail = f"the column {quote(name)} is empty here; only training rows may lack a value"
+            log.add("invalid_values", detail, row=int(row) + 1, pointer=name)
+        if is_train.any() and not (is_train & ~rows).any():
+            log.add(
+                "invalid_values", f"the column {quote(name)} is empty in every training row", pointer=name
+            )
 
 
 def identity(*parts: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
-from fdkd_core.data.labels import index_labels
+from fdkd_core.data.labels import LabelIndex, index_labels
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.reading import read_table
 from fdkd_core.data.splits import cut_validation
@@ -42,6 +42,7 @@ def load_dataset(
     manifest: str | None = None,
     seed: int = 0,
     recipes: Mapping[str, Recipe] | None = None,
+    may_lack: Collection[str] = (),
     cache_dir: Path | None = None,
     workers: int | None = None,
     min_train_rows: int = 2,
@@ -59,6 +60,8 @@ def load_dataset(
         manifest: Name of the manifest inside.
         seed: Of the validation cut.
         recipes: Fitted recipes by column, such as that of an uploaded teacher, which are used as they are.
+        may_lack: Columns that training rows may lack, such as the teacher's; rows that lack another of
+            `modalities` are left out. Where `modalities` is null, every row stays.
         cache_dir: Where decoded columns of 1 GiB and more are kept during the run.
         workers: Child processes that decode; None chooses.
         min_train_rows: Fewest training rows after the cut, such as the batch size.
@@ -72,11 +75,16 @@ def load_dataset(
         StorageError: No room for decoded data.
     """
     table = read_table(path, manifest=manifest, limits=limits)
+    required = [] if modalities is None else [name for name in modalities if name not in may_lack]
+    complete = None if modalities is None else _complete(table, modalities)
     modalities = list(table.columns) if modalities is None else modalities
     _check_columns(table, modalities)
-    splits, cut_lines = cut_validation(table.ids, table.splits, table.labels, table.groups, seed=seed)
+    splits, cut_lines = cut_validation(
+        table.ids, table.splits, table.labels, table.groups, seed=seed, complete=complete
+    )
     labels = index_labels(table.labels, splits, table.class_names, limits)
     rows = {split: _rows_of(splits, split) for split in SPLITS}
+    rows["train"], left_out_lines = _leave_out(rows["train"], table, required, labels)
     if len(rows["train"]) < min_train_rows:
         detail = f"training has {len(rows['train'])} rows; at least {min_train_rows} are needed"
         raise DatasetError(Problem("dataset_too_small", detail, "split"))
@@ -84,7 +92,7 @@ def load_dataset(
     plans = [_plan(table, name, rows["train"], given.get(name)) for name in modalities]
     decoded = _decode_all(plans, cache_dir, workers, progress)
     columns = {name: table.columns[name] for name in modalities}
-    duplicates = find_duplicates(columns, splits)
+    duplicates = find_duplicates(columns, splits, table.missing)
     report = {
         "sha256": table.sha256,
         "rows": len(table.ids),
@@ -97,9 +105,15 @@ def load_dataset(
             for split in SPLITS
         },
         "validation_cut_by": None if "val" in table.splits else "row" if table.groups is None else "group",
-        "modalities": {plan.column.name: _describe(plan, decoded[plan.column.name]) for plan in plans},
+        "modalities": {
+            plan.column.name: {
+                **_describe(plan, decoded[plan.column.name]),
+                "training_rows_without": int((~decoded[plan.column.name].has(rows["train"])).sum()),
+            }
+            for plan in plans
+        },
         "duplicates": [found.as_dict() for found in duplicates],
-        "warnings": _warnings(table, cut_lines, labels.warnings, duplicates),
+        "warnings": _warnings(table, [*cut_lines, *left_out_lines], labels.warnings, duplicates),
     }
     return PairedDataset(
         table.ids, labels.indexes, labels.classes, rows, decoded, sha256=table.sha256, report=report
@@ -138,10 +152,45 @@ def _rows_of(splits: Sequence[str], split: Split) -> NDArray[np.int64]:
     return np.array([row for row, found in enumerate(splits) if found == split], dtype=np.int64)
 
 
+def _complete(table: Table, modalities: Sequence[str]) -> list[bool] | None:
+    """Which rows have a value in each of some columns; None when all have."""
+    lacking = [table.missing[name] for name in modalities if name in table.missing]
+    return (~np.any(lacking, axis=0)).tolist() if lacking else None
+
+
+def _leave_out(
+    train: NDArray[np.int64], table: Table, required: Sequence[str], labels: LabelIndex
+) -> tuple[NDArray[np.int64], list[str]]:
+    """The training rows that have all they must have, and lines for the report about the others.
+
+    Raises:
+        DatasetError: They are all the rows of a class.
+    """
+    lines = []
+    kept = np.ones(len(train), dtype=bool)
+    for name in required:
+        if name in table.missing:
+            lacking = table.missing[name][train]
+            lines += (
+                [f"{lacking.sum()} training rows without {quote(name)} are left out"] if lacking.any() else []
+            )
+            kept &= ~lacking
+    gone = np.setdiff1d(labels.indexes[train], labels.indexes[train[kept]])
+    if len(gone):
+        named = ", ".join(quote(labels.classes[index]) for index in gone[:10])
+        detail = f"no training row of {len(gone)} classes has all of {', '.join(required)}: {named}"
+        raise DatasetError(Problem("dataset_too_small", detail, "label"))
+    return train[kept], lines
+
+
 def _plan(table: Table, name: str, train_rows: NDArray[np.int64], given: Preprocessor | None) -> _Plan:
     column = table.columns[name]
     options = table.options.get(name, {})
-    distinct = DistinctValues(column, train_rows.tolist())
+    missing = table.missing.get(name)
+    if missing is not None and missing[train_rows].all():
+        detail = f"no training row has a value in the column {quote(name)}"
+        raise DatasetError(Problem("dataset_too_small", detail, name))
+    distinct = DistinctValues(column, train_rows.tolist(), missing)
     kind = _choose_kind(table, column, distinct)
     if given is not None:
         _refuse_mismatch(column, kind.kind, options, distinct, given)
@@ -308,5 +357,15 @@ def _describe(plan: _Plan, data: ModalityData) -> dict[str, Any]:
 def _warnings(
     table: Table, cut_lines: list[str], label_lines: list[str], duplicates: Sequence[CrossSplitDuplicates]
 ) -> list[str]:
-    lines = [*table.warnings, *cut_lines, *label_lines, *(found.line(table.ids) for found in duplicates)]
+    empty = [
+        f"column {name}: {rows.sum()} training rows have no value; no teacher of it teaches them"
+        for name, rows in table.missing.items()
+    ]
+    lines = [
+        *table.warnings,
+        *empty,
+        *cut_lines,
+        *label_lines,
+        *(found.line(table.ids) for found in duplicates),
+    ]
     return list(dict.fromkeys(lines))  # labels are indexed by the reader too, before the cut

@@ -47,18 +47,23 @@ class DistinctValues:
     Args:
         column: The column.
         first: Rows whose values come first, so that those of the training split lie together.
+        missing: Shape [rows]: which rows have no value; None when all have.
     """
 
-    def __init__(self, column: RawColumn, first: Sequence[int] = ()) -> None:
+    def __init__(
+        self, column: RawColumn, first: Sequence[int] = (), missing: NDArray[np.bool_] | None = None
+    ) -> None:
         number_of: dict[Hashable, int] = {}
         self.rows: list[int] = []
         """Of each value, the lowest row that has it."""
         self.index = np.full(len(column), -1, dtype=np.int64)
-        """Number of the value of each row."""
+        """Number of the value of each row; -1 where there is none."""
         self.num_first = 0
         """Values of the `first` rows: numbers 0 to num_first - 1."""
         for rows in (first, range(len(column))):
             for row in rows:
+                if missing is not None and missing[row]:
+                    continue
                 key = column.key(row)
                 number = number_of.setdefault(key, len(number_of))
                 if number == len(self.rows):

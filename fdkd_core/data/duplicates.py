@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fdkd_core.data.table import SPLITS
 from fdkd_core.errors import quote
@@ -52,7 +53,11 @@ class CrossSplitDuplicates:
         }
 
 
-def find_duplicates(columns: Mapping[str, RawColumn], splits: Sequence[str]) -> list[CrossSplitDuplicates]:
+def find_duplicates(
+    columns: Mapping[str, RawColumn],
+    splits: Sequence[str],
+    missing: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> list[CrossSplitDuplicates]:
     """Looks for equal raw values across splits, column by column.
 
     Values named by many rows are read once, and files only where another has the same size. Values that
@@ -61,17 +66,25 @@ def find_duplicates(columns: Mapping[str, RawColumn], splits: Sequence[str]) -> 
     Args:
         columns: The modalities; each as long as `splits`.
         splits: The split of each row.
+        missing: By column, which rows have no value; columns that have all need no entry.
 
     Returns:
         One finding for each column and pair of splits that share values.
     """
-    return [found for column in columns.values() for found in _in_column(column, splits)]
+    return [
+        found
+        for name, column in columns.items()
+        for found in _in_column(column, splits, (missing or {}).get(name))
+    ]
 
 
-def _in_column(column: RawColumn, splits: Sequence[str]) -> list[CrossSplitDuplicates]:
+def _in_column(
+    column: RawColumn, splits: Sequence[str], missing: NDArray[np.bool_] | None
+) -> list[CrossSplitDuplicates]:
     rows_of_key: dict[Hashable, list[int]] = defaultdict(list)
     for row in range(len(splits)):
-        rows_of_key[column.key(row)].append(row)
+        if missing is None or not missing[row]:
+            rows_of_key[column.key(row)].append(row)
     # content -> split -> rows
     holders: dict[Hashable, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for content, rows in _with_content(column, list(rows_of_key.values())):

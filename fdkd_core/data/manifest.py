@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fdkd_core.data.annotations import read_annotations
 from fdkd_core.data.cells import Cells
 from fdkd_core.data.checked_table import checked_table, identity
@@ -80,11 +83,12 @@ def read_manifest(
     log = ProblemLog(limits.max_bad_rows)
     is_csv = name.lower().endswith(".csv")
     cells = parse_csv(content, log, limits) if is_csv else parse_jsonl(content, log, limits)
-    columns, annotations_cells, warnings = _columns(cells, source, root, description, log, limits)
+    missing: dict[str, NDArray[np.bool_]] = {}
+    columns, annotations_cells, warnings = _columns(cells, source, root, description, log, limits, missing)
     annotations = read_annotations(annotations_cells, cells.num_rows, description.group, log, limits)
     for column in columns.values():
         if isinstance(column, FileColumn):
-            members.update(column.members)
+            members.update(member for member in column.members if member)
     # Hashing reads all of a folder, which is not worth it for data that is going to be refused.
     content_sha256 = "" if log else source.sha256({*members, root + name})
     return checked_table(
@@ -95,6 +99,7 @@ def read_manifest(
         limits,
         sha256=identity("manifest", name, content_sha256, sidecar_sha256),
         warnings=[*cells.warnings, *warnings],
+        missing=missing,
     )
 
 
@@ -161,15 +166,22 @@ def _read(source: MemberSource, name: str) -> bytes:
 
 
 def _columns(
-    cells: Cells, source: MemberSource, root: str, description: Description, log: ProblemLog, limits: Limits
+    cells: Cells,
+    source: MemberSource,
+    root: str,
+    description: Description,
+    log: ProblemLog,
+    limits: Limits,
+    missing: dict[str, NDArray[np.bool_]],
 ) -> tuple[dict[str, RawColumn], dict[str, list[object]], list[str]]:
-    """The modalities, all columns by name, and lines for the report."""
+    """The modalities, all columns by name, and lines for the report; fills in `missing`."""
     by_name = dict(zip(cells.names, cells.columns, strict=True))
     names, warnings = modality_names(cells.names, description, log)
     kinds = description.kinds()
     columns: dict[str, RawColumn] = {}
     for name in names:
-        texts = _texts(name, by_name[name], log)
+        texts = _texts(by_name[name])
+        missing[name] = np.array([not text for text in texts], dtype=bool)
         finder = _Finder(source, root, limits)
         if kinds.get(name) in _ALWAYS_FILES or finder.are_files(texts):
             columns[name] = FileColumn(name, source, finder.members(name, texts, log))
@@ -178,15 +190,10 @@ def _columns(
     return columns, by_name, warnings
 
 
-def _texts(name: str, cells: Sequence[object], log: ProblemLog) -> list[str]:
-    texts = []
-    for row, cell in enumerate(cells, start=1):
-        text = "" if cell is None else str(cell)
-        if not text.strip():
-            log.add("invalid_values", f"the column {quote(name)} is empty here", row=row, pointer=name)
-            text = ""
-        texts.append(text)
-    return texts
+def _texts(cells: Sequence[object]) -> list[str]:
+    """The cells as text, "" for those without a value."""
+    texts = ["" if cell is None else str(cell) for cell in cells]
+    return [text if text.strip() else "" for text in texts]
 
 
 class _Finder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.annotations import read_annotations
@@ -84,10 +85,13 @@ def read_npz(source: ZipSource, description: Description, limits: Limits, *, sid
     names, notes = modality_names([name for name in headers if name != _CLASS_NAMES], description, log)
     warnings += notes
     columns: dict[str, RawColumn] = {}
+    missing: dict[str, NDArray[np.bool_]] = {}
     for name in names:
         column = _column(source, name, headers[name], num_rows, log, warnings, limits)
         if column is not None:
             columns[name] = column
+        if isinstance(column, TextColumn):  # an array has a value in every row
+            missing[name] = np.array([not text.strip() for text in column.values], dtype=bool)
     class_names = None
     if _CLASS_NAMES in headers:
         class_names = _as_list(_CLASS_NAMES, _array(source, _CLASS_NAMES).reshape(-1), log)
@@ -100,6 +104,7 @@ def read_npz(source: ZipSource, description: Description, limits: Limits, *, sid
         sha256=identity("npz", source.sha256([]), sidecar_sha256),
         warnings=warnings,
         class_names=class_names,
+        missing=missing,
     )
 
 
@@ -216,9 +221,7 @@ def _texts(name: str, array: NDArray[Any], log: ProblemLog) -> list[str]:
     texts = []
     for row, value in enumerate(_as_list(name, array, log), start=1):
         text = value if isinstance(value, str) else ""
-        if not text.strip():
-            log.add("invalid_values", f"the column {quote(name)} is empty here", row=row, pointer=name)
-        elif not text.isascii() and any(0xD800 <= ord(character) < 0xE000 for character in text):
+        if not text.isascii() and any(0xD800 <= ord(character) < 0xE000 for character in text):
             log.add(
                 "invalid_values", f"{quote(name)} contains half of a surrogate pair", row=row, pointer=name
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fdkd_core.data.annotations import read_annotations
-from fdkd_core.data.checked_table import checked_table, identity
+from fdkd_core.data.checked_table import checked_table, identity, note_missing
 from fdkd_core.data.description import Description
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.parquet_process import read_in_child
@@ -33,6 +33,7 @@ def read_parquet(file: OpenFile, description: Description, limits: Limits, *, si
     log.extend(content.problems)
     annotations = read_annotations(content.cells, content.num_rows, description.group, log, limits)
     if content.problems:
+        note_missing(content.missing, annotations.splits, log)
         log.raise_if_any()
     return checked_table(
         annotations,
@@ -42,4 +43,5 @@ def read_parquet(file: OpenFile, description: Description, limits: Limits, *, si
         limits,
         sha256=identity("parquet", file.sha256(), sidecar_sha256),
         warnings=content.warnings,
+        missing=content.missing,
     )

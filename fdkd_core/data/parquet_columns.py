@@ -43,6 +43,8 @@ class ParquetContent:
     """The annotations by column: text, numbers, booleans and None. Other columns have no cells."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """The modalities."""
+    missing: dict[str, list[int]] = field(default_factory=dict)
+    """Rows, counted from 0, without a value by column, where there are some."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -92,7 +94,7 @@ def _read(
     names = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
     modalities, warnings = modality_names(names, description, log)
     log.raise_if_any()
-    content = ParquetContent(parquet.metadata.num_rows, {name: [] for name in names}, {}, warnings)
+    content = ParquetContent(parquet.metadata.num_rows, {name: [] for name in names}, warnings=warnings)
     reader = _Reader(parquet, file_bytes, log, limits)
     for name in {*RESERVED, description.group or "group"} & content.cells.keys():
         content.cells[name] = reader.scalars(name)
@@ -100,6 +102,8 @@ def _read(
         read = reader.column(name)
         if read is not None:
             content.columns[name] = read
+            if reader.missing:
+                content.missing[name] = reader.missing
         else:
             content.warnings.append(
                 f"the column {quote(name)} is left out: its type {quote(str(schema.field(name).type))} "
@@ -118,9 +122,12 @@ class _Reader:
         self._limits = limits
         self._num_rows: int = parquet.metadata.num_rows
         self._unpacked = 0
+        self.missing: list[int] = []
+        """Rows of the column read last that have no value."""
 
     def column(self, name: str) -> RawColumn | None:
         """The modality in a column; None when its type cannot be one."""
+        self.missing = []
         kind = self._parquet.schema_arrow.field(name).type
         if pa.types.is_struct(kind):
             return self._files(name) if {field.name for field in kind} in _FILE_STRUCTS else None
@@ -150,9 +157,9 @@ class _Reader:
 
     def _text(self, name: str) -> TextColumn:
         unique, index = self._distinct(self._chunks(name))
-        for row, number in enumerate(index, start=1):
+        for row, number in enumerate(index):
             if number < 0 or not unique[number].strip():
-                self._empty(name, row)
+                self.missing.append(row)
             elif len(unique[number]) > self._limits.max_cell_chars:
                 self._too_long(name, row, len(unique[number]), "characters", self._limits.max_cell_chars)
         return TextColumn(name, [unique[number] if number >= 0 else "" for number in index])
@@ -168,9 +175,11 @@ class _Reader:
 
     def _bytes_column(self, name: str, chunks: list[Any], names: list[str | None] | None) -> BytesColumn:
         unique, index = self._distinct(chunks)
-        for row, number in enumerate(index, start=1):
+        unique = unique or [b""]
+        for row, number in enumerate(index):
             if number < 0 or not unique[number]:
-                self._empty(name, row)
+                self.missing.append(row)
+                index[row] = 0  # some value, which is never read
             elif len(unique[number]) > self._limits.max_member_bytes:
                 self._too_long(name, row, len(unique[number]), "bytes", self._limits.max_member_bytes)
         offsets = np.concatenate([[0], np.cumsum([len(value) for value in unique])]).astype(np.int64)
@@ -196,25 +205,25 @@ class _Reader:
         """Numbers, or lists of them: of one shape, or of shapes that differ in the first axis alone."""
         chunks = self._chunks(name)
         self._count(chunks)
-        is_null = [chunk.is_null().to_numpy(zero_copy_only=False) for chunk in chunks]
-        missing = np.flatnonzero(np.concatenate(is_null)) if is_null else ()
-        for row in missing:
-            self._empty(name, int(row) + 1)
+        is_null = np.zeros(self._num_rows, dtype=bool)
+        if chunks:
+            is_null = np.concatenate([chunk.is_null().to_numpy(zero_copy_only=False) for chunk in chunks])
         try:
-            flat = [_flattened(chunk) for chunk in chunks if len(chunk) and not len(missing)]
+            flat = [_flattened(present) for chunk in chunks if len(present := chunk.drop_null())]
         except _UnevenError as error:
             self._log.add("invalid_values", f"{quote(name)}: {error}", pointer=name)
             return None
-        if not flat:  # nothing to read, or refused above
+        if not flat:
+            self.missing = np.flatnonzero(is_null).tolist()
             return ArrayColumn(name, np.zeros((self._num_rows, 1), dtype=np.float32))
         if len({values.shape[1:] for values, _ in flat}) > 1:
             self._log.add("invalid_values", f"{quote(name)}: inner lists differ in length", pointer=name)
             return None
         values = np.concatenate([values for values, _ in flat])
-        lengths = np.concatenate([lengths for _, lengths in flat])
-        for row in np.flatnonzero(lengths == 0):
-            self._empty(name, int(row) + 1)
-        if (lengths == lengths[0]).all():
+        lengths = np.zeros(self._num_rows, dtype=np.int64)
+        lengths[~is_null] = np.concatenate([lengths for _, lengths in flat])
+        self.missing = np.flatnonzero(lengths == 0).tolist()
+        if (lengths == lengths[0]).all() and not self.missing:
             values = values.reshape(len(lengths), int(lengths[0]), *values.shape[1:])
             check_finite(name, values, self._log)
             return ArrayColumn(name, values)
@@ -222,11 +231,8 @@ class _Reader:
         check_finite(name, values, self._log, offsets)
         return RaggedColumn(name, values, offsets)
 
-    def _empty(self, name: str, row: int) -> None:
-        self._log.add("invalid_values", f"the column {quote(name)} is empty here", row=row, pointer=name)
-
     def _too_long(self, name: str, row: int, size: int, unit: str, allowed: int) -> None:
-        self._log.add("exceeds_limit", f"{size} {unit}; {allowed} are allowed", row=row, pointer=name)
+        self._log.add("exceeds_limit", f"{size} {unit}; {allowed} are allowed", row=row + 1, pointer=name)
 
     def _count(self, chunks: list[Any]) -> None:
         self._unpacked += sum(chunk.nbytes for chunk in chunks)

@@ -16,6 +16,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fdkd_core.data.column_file import ColumnFileError, read_columns, write_columns
 from fdkd_core.data.description import Description
 from fdkd_core.data.limits import GiB, Limits
@@ -43,6 +46,8 @@ class ParquetAnswer:
     """The annotations by column; other columns have no cells."""
     columns: list[RawColumn]
     """The modalities, unless there are problems. They lie in a temporary file without a name."""
+    missing: dict[str, NDArray[np.bool_]]
+    """Rows without a value by column, where there are some."""
     problems: list[Problem]
     """Wrong with single rows of the modalities."""
     warnings: list[str]
@@ -147,6 +152,7 @@ def write_answer(
         header["fatal"] = [_invalid(f"the reader failed with {type(error).__name__}").as_dict()]
     else:
         header = {"num_rows": content.num_rows, "cells": content.cells, "warnings": content.warnings}
+        header["missing"] = content.missing
         header["problems"] = [problem.as_dict() for problem in log.problems()]
         columns = [] if log else list(content.columns.values())
     try:
@@ -176,9 +182,20 @@ def read_answer(file: BinaryIO) -> ParquetAnswer:
             raise ColumnFileError("an annotation of another length")
         if any(len(column) != num_rows for column in columns):
             raise ColumnFileError("a column of another length")
-        return ParquetAnswer(num_rows, cells, columns, problems, [str(line) for line in header["warnings"]])
-    except (ColumnFileError, KeyError, TypeError, ValueError) as error:
+        missing = {str(name): _marked(rows, num_rows) for name, rows in header["missing"].items()}
+        lines = [str(line) for line in header["warnings"]]
+        return ParquetAnswer(num_rows, cells, columns, missing, problems, lines)
+    except (ColumnFileError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(_invalid("the reader gave a broken answer about this file")) from error
+
+
+def _marked(rows: list[int], num_rows: int) -> NDArray[np.bool_]:
+    """Row numbers from 0 as a mask."""
+    if not all(type(row) is int and 0 <= row < num_rows for row in rows):
+        raise ColumnFileError("a missing row that is not there")
+    mask = np.zeros(num_rows, dtype=bool)
+    mask[np.array(rows, dtype=np.int64)] = True
+    return mask
 
 
 def _limit_memory(num_bytes: int) -> None:

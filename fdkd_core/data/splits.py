@@ -100,6 +100,7 @@ def cut_validation(
     *,
     seed: int,
     frac: float = VALIDATION_FRAC,
+    complete: Sequence[bool] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Moves training rows to validation where there is no validation row.
 
@@ -113,6 +114,8 @@ def cut_validation(
         groups: One per row, such as the speaker; None where rows are independent.
         seed: Of the choice.
         frac: Share of the training rows to move, in (0, 1).
+        complete: One per row: whether it has all that a validation row must have; None when all do. Rows
+            that do not, and groups with such a row, stay.
 
     Returns:
         The splits, and lines for the report. Unchanged, without lines, where there are validation rows.
@@ -126,6 +129,8 @@ def cut_validation(
     for row, split in enumerate(splits):
         if split == "train":
             units[groups[row] if groups is not None else ids[row]].append(row)
+    if complete is not None:
+        units = {unit: rows for unit, rows in units.items() if all(complete[row] for row in rows)}
     order = sorted(units, key=lambda unit: _shuffle_key(seed, unit))
     totals = Counter(label for label, split in zip(labels, splits, strict=True) if split == "train")
     moved = _choose([Counter(labels[row] for row in units[unit]) for unit in order], totals, frac)
@@ -135,7 +140,9 @@ def cut_validation(
                 "dataset_too_small",
                 "no validation split can be cut from train: no "
                 + ("group" if groups is not None else "row")
-                + " can move without emptying a class; add validation rows",
+                + " can move without emptying a class"
+                + (" or lacking a modality" if complete is not None else "")
+                + "; add validation rows",
                 "split",
             )
         )

@@ -32,6 +32,8 @@ class Table:
     """Kind per column where dataset.yaml states it."""
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options per column from dataset.yaml."""
+    missing: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Shape [rows] per column that lacks the value of some training row: which ones. They are never read."""
     sha256: str = ""
     """Hash of everything read: the identity of the dataset."""
     warnings: list[str] = field(default_factory=list)
@@ -45,7 +47,18 @@ class ModalityData:
     values: NDArray[Any]
     """Shape [unique values, *input_shape], storage dtype; in memory or memory-mapped."""
     index: NDArray[np.int64]
-    """Shape [rows]."""
+    """Shape [rows]; -1 for a training row without a value."""
+
+    def has(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some rows have a value."""
+        found: NDArray[np.bool_] = self.index[rows] >= 0
+        return found
+
+    def inputs_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The decoded values of rows that have one."""
+        assert self.has(rows).all(), "a row without a value cannot be looked at"
+        values: NDArray[Any] = self.values[self.index[rows]]
+        return values
 
 
 @dataclass(frozen=True)
@@ -62,3 +75,8 @@ class PairedDataset:
     sha256: str
     report: dict[str, Any]
     """The data report (`data_report.json`)."""
+
+    def training_rows(self, modality: str) -> NDArray[np.int64]:
+        """The training rows that have a modality, ascending: what a model of it is trained on."""
+        rows = self.splits["train"]
+        return rows[self.modalities[modality].has(rows)]

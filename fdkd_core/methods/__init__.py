@@ -7,17 +7,32 @@ from typing import Any
 
 from fdkd_core.methods.balance import GradientBalance
 from fdkd_core.methods.base import Method, MethodContext
+from fdkd_core.methods.combine import Combine
 from fdkd_core.methods.fd_cmkd import FDCMKD
 from fdkd_core.methods.feature_mse import FeatureMSE
 from fdkd_core.methods.logit_kd import LogitKD
 from fdkd_core.methods.none import NoDistillation
-from fdkd_core.spec import DistillingSpec, FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec import (
+    CombineSpec,
+    DistillingSpec,
+    FDCMKDSpec,
+    FeatureMSESpec,
+    LogitKDSpec,
+    MethodSpec,
+    NoneSpec,
+)
+
+
+def _combine(spec: CombineSpec, context: MethodContext) -> Method:
+    return Combine(spec, context, build_method)
+
 
 METHODS: dict[type, Callable[..., Method]] = {
     NoneSpec: NoDistillation,
     LogitKDSpec: LogitKD,
     FeatureMSESpec: FeatureMSE,
     FDCMKDSpec: FDCMKD,
+    CombineSpec: _combine,
 }
 
 

@@ -24,7 +24,7 @@ class GradientBalance(nn.Module):
         Here the factor is the ratio of the norms itself: nothing is learnt, and no rate has to be chosen.
 
     Args:
-        names: Of the distillation terms.
+        names: Of the distillation terms that are balanced; of a combination these may be some of all.
     """
 
     norms: Tensor

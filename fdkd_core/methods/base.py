@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from fdkd_core.methods.balance import GradientBalance
@@ -48,6 +48,9 @@ class MethodContext:
     """The trained teacher, for methods that train it further. They must copy it."""
     seed: int = 0
     """Of the training, for what a method draws at random once."""
+    paired: Bool[Tensor, " n"] | None = None
+    """Which training rows have a view of the teacher; None when all have. The outputs of the others are
+    zeros, and they never come in a `StepViews`."""
 
 
 class Method(nn.Module):
@@ -60,8 +63,13 @@ class Method(nn.Module):
     """Whether the batch must carry the teacher's inputs: its cached outputs are not enough."""
     weight_schedule: WeightScheduleSpec = WeightScheduleSpec()
     """Set by `build_method` from the spec."""
-    balance: GradientBalance | None = None
+    balance: GradientBalance | None
     """Where weights are ratios of gradient norms; set by `build_method` too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Of the instance: as an attribute of the class, None would hide the module that is set later.
+        self.balance = None
 
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:
         """Unweighted loss terms, each of shape [B]; the keys are those of `weights`.

@@ -10,10 +10,12 @@ import math
 import operator
 from collections.abc import Iterable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fdkd_core.bands import class_basis, dct_basis, num_low, pca_basis, random_basis, split_by_basis
 from fdkd_core.frequency import cutoff_bin, split_bands
 from fdkd_core.losses.features import l2_normalize, log_squared_error, squared_error
 from fdkd_core.losses.logits import cross_entropy
@@ -32,6 +34,49 @@ class BandClassifier(nn.Module):
         """Logits of shape [B, classes]."""
         logits: Tensor = self.linear(functional.relu(band_BD))
         return logits
+
+
+class BandBasis(nn.Module):
+    """A split by an orthonormal basis instead of the channel FFT.
+
+    Args:
+        basis_DK: Orthonormal columns.
+        centre_D: What is subtracted from a feature first; None for the mean over its channels.
+        num_low: Columns of the low band.
+    """
+
+    basis: Tensor
+    centre: Tensor
+
+    def __init__(self, basis_DK: Tensor, centre_D: Tensor | None, num_low: int) -> None:
+        super().__init__()
+        self.is_teachers = centre_D is not None
+        self.num_low = num_low
+        # Made anew from the teacher in every attempt: no part of a checkpoint.
+        self.register_buffer("basis", basis_DK, persistent=False)
+        self.register_buffer("centre", centre_D, persistent=False)
+
+    def forward(self, features_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Low and high band, each [B, D]."""
+        centre = self.centre if self.is_teachers else features_BD.float().mean(dim=1, keepdim=True)
+        return split_by_basis(features_BD, self.basis, centre, num_low=self.num_low)
+
+
+def make_basis(spec: FDCMKDSpec, context: MethodContext) -> BandBasis:
+    """The basis that a spec names, for this teacher."""
+    dim = context.teacher_dim
+    low = num_low(dim, spec.cutoff)
+    if spec.basis == "dct":
+        return BandBasis(dct_basis(dim), None, low)
+    if spec.basis == "random":
+        return BandBasis(random_basis(dim, context.seed), None, low)
+    assert context.teacher_outputs is not None
+    features = context.teacher_outputs.features.detach().float().cpu()
+    centre = features.mean(dim=0) if len(features) else torch.zeros(dim)
+    if spec.basis == "pca":
+        return BandBasis(pca_basis(features), centre, low)
+    assert context.labels is not None
+    return BandBasis(class_basis(features, context.labels), centre, low)
 
 
 class FDCMKD(Method):
@@ -55,11 +100,17 @@ class FDCMKD(Method):
         if spec.split:
             cutoff_bin(context.teacher_dim, spec.cutoff)  # refuses one channel before training starts
         self.cutoff = spec.cutoff if spec.split else None
+        self.basis = make_basis(spec, context) if spec.split and spec.basis != "fft" else None
         self.scale = spec.scale
         self.high_distance = spec.high_distance
         self.log_scale = math.sqrt(context.teacher_dim) if spec.log_scale == "sqrt_dim" else spec.log_scale
         self.reduction = spec.reduction
-        self.projector = make_projector(spec.projector, context.student_dim, context.teacher_dim)
+        kind = "linear" if self.basis is not None and self.basis.is_teachers else spec.projector
+        self.projector = make_projector(kind, context.student_dim, context.teacher_dim)
+        if self.basis is not None and self.basis.is_teachers:
+            # Else all samples would begin on one side of the teacher's cloud, in nearly the same direction.
+            with torch.no_grad():
+                self.projector.bias.copy_(self.basis.centre)
         self.bands = ("low", "high") if spec.split else ("whole",)
 
         self.weights = {"low": spec.low_weight, "high": spec.high_weight} if spec.split else {}
@@ -104,7 +155,10 @@ class FDCMKD(Method):
         if self.cutoff is None:
             bands = {"whole": features_BD}
         else:
-            low_BD, high_BD = split_bands(features_BD, cutoff=self.cutoff)
+            if self.basis is None:
+                low_BD, high_BD = split_bands(features_BD, cutoff=self.cutoff)
+            else:
+                low_BD, high_BD = self.basis(features_BD)
             bands = {"low": low_BD, "high": high_BD}
         return {name: l2_normalize(band) for name, band in bands.items()} if self.scale else bands
 

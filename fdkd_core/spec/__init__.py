@@ -10,11 +10,13 @@ from fdkd_core.spec.architectures import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.diagnose import DiagnoseSpec
+from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.job import (
     SCHEMA_VERSION,
     ClassificationSpec,
     ControlsSpec,
     DistillSpec,
+    MethodJobSpec,
     StudentSpec,
     TaskSpec,
     TeacherSpec,
@@ -24,10 +26,14 @@ from fdkd_core.spec.job import (
 from fdkd_core.spec.kinds import AnyJobSpec, JobKind, JobSpec
 from fdkd_core.spec.loading import canonical_json, json_schema, load_spec, parse_spec, spec_sha256
 from fdkd_core.spec.methods import (
+    FD_CMKD_WITH_LOGITS,
     PAPER_ABLATION,
+    CombinedPart,
+    CombineSpec,
     DistillingSpec,
     FDCMKDSpec,
     FeatureMSESpec,
+    LeafMethodSpec,
     LogitKDSpec,
     MethodSpec,
     NoneSpec,
@@ -47,12 +53,15 @@ from fdkd_core.spec.training import (
 from fdkd_core.spec.tuning import TuningSpec
 
 __all__ = [
+    "FD_CMKD_WITH_LOGITS",
     "PAPER_ABLATION",
     "SCHEMA_VERSION",
     "AdamWSpec",
     "AnyJobSpec",
     "ArchitectureSpec",
     "ClassificationSpec",
+    "CombineSpec",
+    "CombinedPart",
     "CompareSpec",
     "ConstantSpec",
     "ControlsSpec",
@@ -64,10 +73,13 @@ __all__ = [
     "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
+    "GateSpec",
     "JobKind",
     "JobSpec",
+    "LeafMethodSpec",
     "LogitKDSpec",
     "MLPSpec",
+    "MethodJobSpec",
     "MethodSpec",
     "NoneSpec",
     "OptimizerSpec",

@@ -17,7 +17,7 @@ from fdkd_core.spec.architectures import (
     ResNet18Spec,
     TextTransformerSpec,
 )
-from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+from fdkd_core.spec.methods import CombineSpec, FDCMKDSpec, MethodSpec
 
 KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
 
@@ -116,6 +116,12 @@ def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/metho
         teacher_dim: D of the teacher's feature.
         pointer: Where `method` stands in the spec.
     """
+    if isinstance(method, CombineSpec):
+        return [
+            problem
+            for index, part in enumerate(method.parts)
+            for problem in method_problems(part.method, teacher_dim, f"{pointer}/parts/{index}/method")
+        ]
     if isinstance(method, FDCMKDSpec) and method.split and teacher_dim < 2:
         detail = f"a band split needs at least 2 channels of the teacher's feature, found {teacher_dim}"
         return [Problem("incompatible", detail, pointer)]

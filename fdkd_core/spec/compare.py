@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fdkd_core.spec.job import StudentSpec, TeacherSpec, TeachingSpec, TrainSpec
+from fdkd_core.spec.job import MethodJobSpec, StudentSpec, TeacherSpec, TrainSpec
 from fdkd_core.spec.methods import FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec, NoneSpec
 from fdkd_core.spec.strict import Name
 from fdkd_core.spec.study import Seeds, StudySpec, TeacherView
@@ -19,7 +19,7 @@ NO_TEACHER = "no_teacher"
 FakeTeacher = Literal["shuffled_pairs", "permuted_channels", "untrained_teacher"]
 
 
-class CompareSpec(TeachingSpec):
+class CompareSpec(MethodJobSpec):
     """Compare methods with each other and with matched controls: does distillation help here, and which?
 
     The teacher is trained once. Each method, and each control, is a `study` with the same tuning and the same
@@ -65,7 +65,7 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
         return StudySpec(
             kind="study", name=label, dataset=spec.dataset, task=spec.task, teacher=teacher,
             student=spec.student, training=spec.training, method=method, teacher_view=view,
-            tuning=spec.tuning, seeds=spec.seeds,
+            tuning=spec.tuning, seeds=spec.seeds, pairing=spec.pairing, paired_fraction=spec.paired_fraction,
         )  # fmt: skip
 
     found = {NO_TEACHER: study(NO_TEACHER, NoneSpec())}

@@ -21,9 +21,9 @@ from fdkd_core.spec.catalogue import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
-from fdkd_core.spec.job import TeacherSpec, TeachingSpec
+from fdkd_core.spec.job import MethodJobSpec, TeacherSpec, TeachingSpec
 from fdkd_core.spec.kinds import AnyJobSpec
-from fdkd_core.spec.methods import MethodSpec
+from fdkd_core.spec.methods import DistillingSpec, MethodSpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
@@ -86,6 +86,7 @@ def check(
         problems += _check_trained(
             architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
+    problems += _pairing_problems(spec)
     if isinstance(spec, TeachingSpec) and teacher_dim is not None:
         for pointer, method in method_pointers(spec):
             problems += method_problems(method, teacher_dim, pointer)
@@ -110,6 +111,21 @@ def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
     if isinstance(spec, CompareSpec):
         return [(f"/methods/{index}", method) for index, method in enumerate(spec.methods)]
     return [("/method", method) for method in spec.methods_used]
+
+
+def _pairing_problems(spec: AnyJobSpec) -> list[Problem]:
+    """A method that trains the teacher on its inputs cannot be taught with means of its outputs."""
+    if not isinstance(spec, MethodJobSpec) or spec.pairing != "class":
+        return []
+    return [
+        Problem(
+            "incompatible",
+            f"{method.name} trains the teacher on single samples, of which there are none by class",
+            "/pairing",
+        )
+        for method in spec.methods_used
+        if isinstance(method, DistillingSpec) and method.needs_teacher_inputs
+    ][:1]
 
 
 def input_mismatch(column: Report, model: Report) -> str | None:
@@ -201,7 +217,7 @@ def _check_trained(
 ) -> list[Problem]:
     """Problems of a model that the job trains."""
     problems = []
-    rows = _most_training_rows(dataset)
+    rows = _most_training_rows(dataset, column)
     if rows < training.batch_size:
         detail = f"batches of {training.batch_size} need at least as many training rows; found {rows}"
         problems.append(Problem("dataset_too_small", detail, f"{training_pointer}/batch_size"))
@@ -215,9 +231,12 @@ def _check_trained(
     return problems + memory_problems(needed, memory_bytes, training.batch_size, pointer)
 
 
-def _most_training_rows(dataset: Report) -> int:
-    """Training rows, whatever the seed: how many a cut by groups leaves depends on which groups it takes."""
-    rows: int = dataset["splits"]["train"]["rows"]
+def _most_training_rows(dataset: Report, column: Report) -> int:
+    """Training rows that have a modality, whatever the seed.
+
+    How many a cut by groups leaves depends on which groups it takes.
+    """
+    rows: int = dataset["splits"]["train"]["rows"] - column.get("training_rows_without", 0)
     if dataset.get("validation_cut_by") == "group":
         rows += dataset["splits"]["val"]["rows"] - 1
     return rows

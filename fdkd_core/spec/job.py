@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
-from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+from fdkd_core.spec.gates import GateSpec
+from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec, NoneSpec
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.training import TrainingSpec
 
@@ -84,13 +85,43 @@ class TeachingSpec(StrictModel):
         return ()
 
 
-class DistillSpec(TeachingSpec):
+class MethodJobSpec(TeachingSpec):
+    """Base of the jobs that train students by a method."""
+
+    pairing: Literal["instance", "class"] = "instance"
+    """What a training row is taught with. `instance`: the teacher's outputs for the same sample, for data
+    recorded together. `class`: their means over the paired rows of its class, for data that is paired by its
+    labels only, where the outputs for one sample say nothing about another."""
+    paired_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the training rows that keep their teacher's view, the same of every class and at least one of
+    each, chosen by `training.seed`; all that have one by default. The others train the task loss alone with
+    `instance`; with `class` they are taught the means too, which come from the paired rows only."""
+
+
+class DistillSpec(MethodJobSpec):
     """Train a student of one modality with a teacher of another."""
 
     kind: Literal["distill"]
     method: MethodSpec = FDCMKDSpec()
     """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
     controls: ControlsSpec = ControlsSpec()
+    gates: Annotated[tuple[GateSpec, ...], Field(max_length=8)] = ()
+    """What the student must show against its control to be handed over, or without a warning. None by
+    default: the control is reported either way."""
+
+    @field_validator("gates")
+    @classmethod
+    def _have_a_control(cls, gates: tuple[GateSpec, ...], info: ValidationInfo) -> tuple[GateSpec, ...]:
+        controls, method = info.data.get("controls"), info.data.get("method")
+        if gates and controls is not None and not controls.no_teacher:
+            raise PydanticCustomError(
+                "conflicting_fields", "need the control that `controls.no_teacher` switches off", {}
+            )
+        if gates and isinstance(method, NoneSpec):
+            raise PydanticCustomError(
+                "conflicting_fields", "need a method: without one the student is its own control", {}
+            )
+        return gates
 
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:

@@ -138,7 +138,8 @@ def load_spec(document: object) -> AnyJobSpec:
 
 def problems_of(error: ValidationError, document: dict[str, Any]) -> list[Problem]:
     """What pydantic found wrong with a document, as problems that point into it."""
-    return [_as_problem(detail, document) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    return [_as_problem(detail, document) for detail in details if not _is_consequence(detail, details)]
 
 
 def canonical_json(spec: AnyJobSpec) -> str:
@@ -195,6 +196,14 @@ def _unusable_values(value: object, pointer: str) -> list[Problem]:
 def code_of(kind: str) -> str:
     """Our code for a kind of pydantic error."""
     return _CODES.get(kind, "wrong_type" if kind in _PYDANTIC_KINDS else kind)
+
+
+def _is_consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Whether a list only seems too short because some of its items could not be read."""
+    place = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and other is not detail for other in details
+    )
 
 
 def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:

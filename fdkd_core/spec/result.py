@@ -55,6 +55,50 @@ class Uplift(StrictModel):
     standard_error: float
     """Of `test_accuracy`, from the test samples on which the two disagree (paired); it does not cover
     the spread over seeds."""
+    macro_f1_standard_error: float | None = None
+    """The same of `test_macro_f1`; null in results of releases that did not measure it."""
+
+
+class GateResult(StrictModel):
+    """What became of one gate of the spec."""
+
+    metric: Literal["accuracy", "macro_f1"]
+    passed: bool
+    value: float
+    """Student minus control on the test split, a fraction."""
+    standard_error: float
+    """Of `value`; see `Uplift`."""
+    threshold: float
+    """The margin that was asked for."""
+    significant: bool
+    """Whether the margin had to be exceeded by two standard errors."""
+    on_fail: Literal["warn", "fail"]
+    sentence: str
+    """All this for people."""
+
+
+class TaughtRows(StrictModel):
+    """How many training rows a teacher spoke about."""
+
+    teacher: str
+    """Its phase: `teacher`."""
+    pairing: Literal["instance", "class"]
+    paired_rows: int
+    """Training rows with a teacher's view of their own; with `class` they made the means."""
+    training_rows: int
+    """All that the student was trained on."""
+
+    @property
+    def sentence(self) -> str:
+        """How the data were paired, for people."""
+        share = (
+            f"{self.paired_rows:,} of {self.training_rows:,} training rows have a view of the {self.teacher}"
+        )
+        if self.pairing == "class":
+            return f"{share}; their means taught each class"
+        if self.paired_rows == self.training_rows:
+            return share
+        return f"{share}; from the others the student learnt the labels alone"
 
 
 class RunResult(StrictModel):
@@ -70,8 +114,12 @@ class RunResult(StrictModel):
     student: ModelResult
     control: ModelResult | None
     uplift: Uplift | None
-    bundle: str
-    """Folder of the student bundle, relative to the output folder."""
+    gates: list[GateResult] = Field(default_factory=list)
+    """As many as the spec has, in its order."""
+    taught: list[TaughtRows] = Field(default_factory=list)
+    """One for each teacher; empty without distillation."""
+    bundle: str | None
+    """Folder of the student bundle, relative to the output folder; null when a gate withheld the student."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
     versions: dict[str, str]
@@ -89,7 +137,7 @@ class Trial(StrictModel):
     """From 0."""
     lr: float
     parameters: dict[str, float | str]
-    """What was tried of the method, by the names of its fields."""
+    """What was tried of the method, by the names of its fields (`parts.0.weight` of a combination)."""
     val: SplitMetrics | None
     """Null when training diverged."""
     seconds: float
@@ -119,6 +167,8 @@ class StudyResult(StrictModel):
     """As tuned, with every default filled in."""
     lr: float
     """As tuned."""
+    parameters: dict[str, float | str]
+    """The fields of the method that were tuned, as in the trial that won."""
     teacher_view: str
     select_by: Literal["accuracy", "macro_f1", "loss"]
     """The validation figure that decided."""
@@ -194,6 +244,9 @@ class CompareResult(StrictModel):
     """Label of the method, or `no_teacher`, that is best on validation; null when all failed."""
     summary: list[str]
     """What it means, in sentences."""
+    bundle: str | None
+    """Folder of the student of `best`, relative to the output folder; null where the arms were run elsewhere,
+    as jobs with bundles of their own."""
     versions: dict[str, str]
     seconds: float
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fdkd_core.spec.job import TeachingSpec
+from fdkd_core.spec.job import MethodJobSpec
 from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
 from fdkd_core.spec.strict import Name
 from fdkd_core.spec.tuning import TuningSpec
@@ -19,7 +19,7 @@ and a network of the same architecture that was never trained."""
 Seeds = Annotated[int, Field(ge=1, le=50)]
 
 
-class StudySpec(TeachingSpec):
+class StudySpec(MethodJobSpec):
     """Tune one method on validation, then train it anew with seeds that tuning did not see.
 
     `training.seed` is that of the trials; the final runs have the seeds after it. The test split is read once

@@ -29,7 +29,7 @@ class TuningSpec(StrictModel):
     trials: Annotated[int, Field(ge=1, le=1000)] = 8
     """Per method. With 1, everything stays as the spec states it. Few, because each is a whole training."""
     lr: RangeSpec | None = None
-    """Learning rates; null takes 0.05 to 20 times the spec's own, within what the field allows. A larger
+    """Learning rates; null takes a tenth to ten times the spec's own. A larger
     loss weight also raises the effective step, so no method is compared at another's rate."""
     weight_factor: RangeSpec = RangeSpec(low=0.1, high=10.0)
     """By what a method's weights are multiplied."""

@@ -6,7 +6,7 @@ Free of torch and of data: what it is given is all it knows, wherever the studie
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fdkd_core.spec import CompareSpec
 from fdkd_core.spec.compare import NO_TEACHER, arms
@@ -29,6 +29,7 @@ def conclude(
     *,
     identity: Mapping[str, Any],
     seconds: float,
+    bundle: str | None = None,
 ) -> CompareResult:
     """Compares every arm with the control `no_teacher`, seed by seed.
 
@@ -38,8 +39,11 @@ def conclude(
         teacher: Figures of the shared teacher; None where they are not known.
         identity: Hashes `spec` and `data`.
         seconds: Wall time of the whole comparison.
+        bundle: Folder of the best arm's student, where there will be one.
     """
-    metric = "macro_f1" if spec.training.select_by == "macro_f1" else "accuracy"
+    metric: Literal["accuracy", "macro_f1"] = (
+        "macro_f1" if spec.training.select_by == "macro_f1" else "accuracy"
+    )
     found = [
         _arm(label, study.teacher_view, outcomes[label], metric) for label, study in arms(spec, None).items()
     ]
@@ -60,6 +64,7 @@ def conclude(
         arms=found,
         best=best,
         summary=summarise(found, best, metric),
+        bundle=bundle if best is not None else None,
         versions=library_versions(),
         seconds=seconds,
     )
@@ -77,7 +82,7 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
         teacher_view=view,
         error=None if result else str(outcome),
         lr=result.lr if result else None,
-        parameters=_tuned_parameters(result) if result else {},
+        parameters=result.parameters if result else {},
         trials=len(trials),
         runs=runs,
         val=statistics.estimate([getattr(run.val, metric) for run in runs]) if runs else None,
@@ -89,12 +94,6 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
         verdict=None,
         seconds=sum(trial.seconds for trial in trials) + sum(run.seconds for run in runs),
     )
-
-
-def _tuned_parameters(result: StudyResult) -> dict[str, float | str]:
-    """What the trials varied, with the values of the method as tuned."""
-    names = {name for trial in result.trials for name in trial.parameters}
-    return {name: result.method[name] for name in sorted(names)}
 
 
 def _compared(arm: Arm, control: Arm, teacher: ModelResult | None, metric: str) -> Arm:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from fdkd_core.atomic_files import sha256_file
 from fdkd_core.errors import Problem, SpecError
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.spec import AnyJobSpec, CompareSpec, spec_sha256
-from fdkd_core.spec.result import CompareResult, Result
+from fdkd_core.spec.result import Result
 from fdkd_core.studies.arm_results import read_arm_results, resolved_spec
 from fdkd_core.studies.conclusion import conclude
 from fdkd_core.studies.report import write_comparison
@@ -50,29 +49,17 @@ def run_elsewhere(spec: AnyJobSpec, arms_path: Path, out_dir: Path, on_event: Ev
             threads=1,
             phases=[],
         )
-        result = finish_comparison(
-            workspace,
-            log,
-            lambda: conclude(
-                spec,
-                found.outcomes(),
-                found.shared_teacher,
-                identity=identity,
-                seconds=time.monotonic() - started,
-            ),
+        log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
+        result = conclude(
+            spec,
+            found.outcomes(),
+            found.shared_teacher,
+            identity=identity,
+            seconds=time.monotonic() - started,
         )
+        write_comparison(workspace.report_path, result)
+        workspace.finish(result)
         log.emit("run_finished", result=result.model_dump(mode="json"))
         return result
     finally:
         workspace.close()
-
-
-def finish_comparison(
-    workspace: Workspace, log: EventLog, make_result: Callable[[], CompareResult]
-) -> CompareResult:
-    """Writes the report, then the result."""
-    log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
-    result = make_result()
-    write_comparison(workspace.report_path, result)
-    workspace.finish(result)
-    return result

@@ -10,7 +10,7 @@ from fdkd_core.spec.result import Arm, CompareResult
 
 WIDTH_IN, ROW_IN, MARGIN_IN, DPI = 7.0, 0.32, 1.3, 150
 _COLOURS = {"helps": "#1a7f37", "no evidence": "#57606a", "hurts": "#cf222e"}
-_STYLE = {
+_STYLE: Any = {
     # Ids in an SVG come from this salt instead of a random one.
     "svg.hashsalt": "fdkd",
     "svg.fonttype": "path",

@@ -82,9 +82,9 @@ def _others(methods: Sequence[Arm], best: str) -> Iterator[str]:
             parts.append(f"{', '.join(named)} {verdict if len(named) == 1 else verdict[:-1]}")
     rest = [arm.label for arm in methods if arm.verdict == "no evidence" and arm.label != best]
     if rest:
-        parts.append(f"for {', '.join(rest)} there is no evidence either way")
+        parts.append(f"no evidence either way for {', '.join(rest)}")
     if parts:
-        yield f"Methods {'' if best == NO_TEACHER else 'beside it'}: {'; '.join(parts)}.".replace(" :", ":")
+        yield f"{'Methods' if best == NO_TEACHER else 'Other methods'}: {'; '.join(parts)}."
 
 
 def _fakes(arms: Sequence[Arm], metric: str) -> Iterator[str]:

@@ -183,9 +183,16 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
 
 
 def note_validation(state: LoopState, trainee: Trainee) -> None:
-    """Validates at the end of an epoch, keeps the best weights, and decides on early stopping."""
+    """Validates at the end of an epoch, keeps the best weights, and decides on early stopping.
+
+    Raises:
+        TrainingDivergedError: The last steps left weights whose scores are not finite.
+    """
     epoch = state.step // trainee.batches.steps_per_epoch
-    found = trainee.validate()
+    try:
+        found = trainee.validate()
+    except FloatingPointError:
+        raise TrainingDivergedError(state.step, "validation", math.nan) from None
     state.history.append(
         {
             "epoch": epoch,
@@ -212,21 +219,16 @@ def distillation_terms(
     """The method's terms for the rows of the batch that have a teacher's view; none when no row has one."""
     method, device = trainee.method, trainee.device
     positions = torch.from_numpy(batch.positions)
-    views = StepViews(
-        student,
-        _teacher_rows(trainee, positions),
-        labels,
-        positions.to(device),
-        torch.from_numpy(trainee.teacher_inputs(batch.positions)).to(device)
-        if trainee.teacher_inputs is not None
-        else None,
-    )
-    if trainee.paired is None:
-        return method.terms(views)
-    chosen = trainee.paired[positions].nonzero().squeeze(1).to(device)
-    if len(chosen) == 0:
-        return {name: torch.zeros(1, device=device) for name in method.weights}
-    return method.terms(rows_of(views, chosen))
+    views = StepViews(student, _teacher_rows(trainee, positions), labels, positions.to(device))
+    if trainee.paired is not None:
+        chosen = trainee.paired[positions].nonzero().squeeze(1)
+        if len(chosen) == 0:
+            return {name: torch.zeros(1, device=device) for name in method.weights}
+        views, positions = rows_of(views, chosen.to(device)), positions[chosen]
+    if trainee.teacher_inputs is not None:  # of the rows that have them
+        inputs = torch.from_numpy(trainee.teacher_inputs(positions.numpy())).to(device)
+        views = views._replace(teacher_inputs=inputs)
+    return method.terms(views)
 
 
 def term_weights(
@@ -238,7 +240,7 @@ def term_weights(
     if method.balance is None:
         return weights
     factors = method.balance.factors(means["task"], means, features)
-    return {name: weights[name] * factors[name] for name in weights}
+    return {name: weight * factors.get(name, 1.0) for name, weight in weights.items()}
 
 
 def _teacher_rows(trainee: Trainee, positions: Tensor) -> ModelOutput | None:

@@ -1,6 +1,6 @@
 """Runs the small job in this process and kills it, as hard as can be, at a chosen moment.
 
-    run_and_die.py DATA OUT MOMENT
+    run_and_die.py DATA OUT MOMENT [SPEC.json]
 
 MOMENT: `never`; `PHASE:STEP`, before that step; `PHASE:checkpoint`, right after the first checkpoint is on
 disk; `finalise`, before the test split is read; `bundle`, between the bundle and the result.
@@ -19,6 +19,7 @@ from small_job import small_spec
 
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
+from fdkd_core.spec import parse_spec
 from fdkd_core.training import checkpoint
 from fdkd_core.workspace import Workspace
 
@@ -29,7 +30,8 @@ def die() -> None:
 
 
 def main() -> None:
-    data, out, moment = sys.argv[1:]
+    data, out, moment, *rest = sys.argv[1:]
+    spec = parse_spec(Path(rest[0]).read_bytes()) if rest else small_spec()
     phase, step = "", 0
     checkpoint.MIN_COST_RATIO = 0.0  # checkpoints exactly where the spec puts them
 
@@ -53,7 +55,7 @@ def main() -> None:
     if moment == "bundle":
         Workspace.finish = lambda self, result: die()  # type: ignore[method-assign, assignment]
     run(
-        small_spec(), Path(data), Path(out),
+        spec, Path(data), Path(out),
         options=RunOptions(device="cpu", threads=1), on_event=on_event, should_stop=should_stop,
     )  # fmt: skip
 

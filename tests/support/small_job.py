@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fdkd_core.spec import DistillSpec, load_spec
+from fdkd_core.spec import CompareSpec, DistillSpec, StudySpec, load_spec
 
 STEPS_PER_PHASE = 18
 CHECKPOINT_EVERY = 7
@@ -37,6 +37,30 @@ def small_spec(**changes: Any) -> DistillSpec:
     spec = load_spec({**document, **changes})
     assert isinstance(spec, DistillSpec)
     return spec
+
+
+def small_study(**changes: Any) -> StudySpec:
+    """A study of three trials and two final runs on the same data."""
+    spec = load_spec({**_shared(), "kind": "study", "tuning": {"trials": 3}, "seeds": 2, **changes})
+    assert isinstance(spec, StudySpec)
+    return spec
+
+
+def small_comparison(**changes: Any) -> CompareSpec:
+    """A comparison of logit_kd, the control and one fake teacher: two trials and two final runs each."""
+    document = {
+        **_shared(), "kind": "compare", "tuning": {"trials": 2}, "seeds": 2,
+        "methods": [{"name": "logit_kd"}], "fake_teachers": ["shuffled_pairs"],
+    }  # fmt: skip
+    spec = load_spec({**document, **changes})
+    assert isinstance(spec, CompareSpec)
+    return spec
+
+
+def _shared() -> dict[str, Any]:
+    document = small_spec().model_dump(mode="json")
+    apart = {"kind", "method", "controls", "gates"}
+    return {name: document[name] for name in document if name not in apart}
 
 
 def write_small_data(path: Path, *, rows: int = 96, classes: int = 3) -> Path:

@@ -54,8 +54,8 @@ def study_result(
     assert spec.student.architecture is not None
     return StudyResult(
         kind="study", name=label, spec_sha256="1" * 64, data_sha256="2" * 64, classes=3,
-        method=study.method.model_dump(mode="json"), lr=0.1, teacher_view=study.teacher_view,
-        select_by="accuracy",
+        method=study.method.model_dump(mode="json"), lr=0.1, parameters=weights,
+        teacher_view=study.teacher_view, select_by="accuracy",
         trials=[Trial(number=0, lr=0.1, parameters=weights, val=metrics(0.5), seconds=1.0)],
         runs=runs, teacher=None,
         student=model_result(max(test), spec.student.architecture.model_dump(mode="json")),

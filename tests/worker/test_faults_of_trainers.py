@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from scripted_trainer import chain
+from small_job import small_spec
 from worker_rig import MISBEHAVING, Rig, running
 
 from fdkd_core.spec import TrainSpec, load_spec
@@ -198,6 +199,36 @@ def test_a_real_trainer_diverges_runs_out_of_memory_and_the_next_one_is_fine(
         assert (job.error["code"], job.error["phase"]) == ("out_of_memory", "student")
         assert rig.fired(greedy) == ["oom@student:3"]
         rig.wait_for_end(healthy, "succeeded")
+
+
+def test_a_student_that_fails_its_gate_fails_its_job(rig: Rig, small_data: Path) -> None:
+    """With figures, without artifacts; a retry says the same and trains nothing."""
+    dataset_id = rig.add_dataset(small_data)
+    training = {"epochs": 1, "batch_size": 16}
+    spec = small_spec(
+        name="gated",
+        teacher={"modality": "clean", "train": training},
+        training=training,
+        gates=[{"min_uplift": 0.9, "on_fail": "fail"}],
+    )
+    job_id = rig.add_job(dataset_id, spec)
+    with running(rig.start_worker(MISBEHAVING)):
+        job = rig.wait_for_end(job_id, "failed")
+        retry_id = rig.add_job(dataset_id, spec, retry_of=job_id)
+        retry = rig.wait_for_end(retry_id, "failed")
+    assert job.error is not None
+    assert (job.error["code"], job.error["phase"], job.error["retryable"]) == (
+        "gate_failed",
+        "finalise",
+        False,
+    )
+    assert "the job asks for at least +90.0: not passed" in job.error["message"]
+    assert [problem["pointer"] for problem in job.error["problems"]] == ["/gates/0"]
+    assert rig.artifacts(job_id) == {}
+    assert (job.attempt, job.losses, job.result) == (1, 0, None)
+    assert retry.error is not None
+    assert retry.error["message"] == job.error["message"]
+    assert rig.events(retry_id, "job.phase_started") == []
 
 
 def test_input_that_is_gone_or_wrong_fails_the_job(rig: Rig, small_data: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fdkd_core import errors
-from fdkd_core.errors import DatasetError, FDKDError, Problem, StorageError
+from fdkd_core.errors import DatasetError, FDKDError, GateFailedError, Problem, StorageError
 from fdkd_core.workspace import write_problem_report
 from worker.inputs import MissingInputError
 from worker.observation import Observation
@@ -53,6 +53,7 @@ FAILED = {"event": "run_failed", "message": "so it was"}
         (4, "invalid_checkpoint", Action.START_OVER, False),
         (4, "internal", Action.FAIL, False),
         (5, "out_of_memory", Action.FAIL, False),
+        (6, "gate_failed", Action.FAIL, False),
         (4, None, Action.LOSE, False),
         (4, "no_such_code", Action.LOSE, False),
         (1, None, Action.LOSE, False),
@@ -87,6 +88,20 @@ def test_bad_input_carries_its_problems(tmp_path: Path) -> None:
     assert error["message"] == "is 40,000 pixels wide"
     assert error["phase"] == "preparing"
     assert error["retryable"] is False
+
+
+def test_a_failed_gate_carries_its_figures(tmp_path: Path) -> None:
+    failure = GateFailedError([Problem("gate_failed", "it is -3.0 points", "/gates/0")])
+    problems = [problem.as_dict() for problem in failure.problems]
+    event = {"event": "run_failed", "code": failure.code, "message": str(failure), "problems": problems}
+    error = judge(failure.exit_code, heard(event), tmp_path).as_error("finalise")
+    assert error["message"] == "it is -3.0 points"
+    assert error["problems"] == problems
+    assert error["retryable"] is False
+    # Whatever else comes over the pipe is no reason to crash.
+    odd = judge(6, heard({**event, "problems": ["x", 3, {"code": "y"}]}), tmp_path)
+    assert odd.problems == ({"code": "y"},)
+    assert judge(6, heard({**event, "problems": 7}), tmp_path).problems == ()
 
 
 def test_bad_input_without_a_report_is_a_folder_of_another_run(tmp_path: Path) -> None:

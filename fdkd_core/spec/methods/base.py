@@ -34,3 +34,8 @@ class DistillingSpec(StrictModel):
     """`gradient_norm`: each weight becomes a ratio, of the norm of the term's gradient at the student's
     feature to that of the task loss, averaged over the last steps (after GradNorm, Chen et al. 2018, without
     its learnt rates). Then one weight means the same for every teacher. Off: weights are as stated."""
+
+    @property
+    def needs_teacher_inputs(self) -> bool:
+        """Whether the teacher's inputs are needed, because it is trained further: as of the `Method`."""
+        return False

@@ -18,6 +18,11 @@ class FDCMKDSpec(DistillingSpec):
     cutoff: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Bins 1..floor(cutoff * (K-1)) are low; 1/2 is the paper's best of 1/4, 1/3, 1/2. 1/4 and 3/4 were
     the same within noise here."""
+    basis: Literal["fft", "dct", "pca", "class", "random"] = "fft"
+    """In what a feature is split. `fft` along the channels is the paper's; `dct` another transform; `pca` the
+    teacher's principal directions, `class` those in which its class means differ, then the rest: both order
+    directions by what the teacher does with them instead of by the arbitrary order of channels. `random`, a
+    fixed rotation, is the control for all of them. The low band has as many dimensions as the FFT's."""
     scale: bool = True
     """Scale consistency: divide each band by its own L2 norm, per sample. On, as the paper; weights
     then mean the same for every teacher."""
@@ -49,8 +54,8 @@ class FDCMKDSpec(DistillingSpec):
     band_head_weight: Weight = 1.0
     """Factor of the band heads' loss; 1 in the authors' script."""
     projector: Projector = "auto"
-    """`auto`: a Linear on the student side only where widths differ, the least that is needed;
-    `linear`: always. Not exported."""
+    """`auto`: a Linear on the student side only where widths differ, the least that is needed, and for `pca`
+    and `class`, whose directions are the teacher's own; `linear`: always. Not exported."""
 
 
 _PLAIN = FDCMKDSpec(

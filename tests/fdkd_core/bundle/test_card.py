@@ -7,6 +7,7 @@ from bundle_samples import SPECS, make_card, result
 
 from fdkd_core.bundle.card import ModelCard, escape, render_card
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.spec import FD_CMKD_WITH_LOGITS
 from fdkd_core.spec.result import Uplift
 
 CONFIG = BundleConfig(
@@ -102,6 +103,14 @@ def test_jobs_without_control_or_teacher() -> None:
 def test_disagreement_is_not_hidden() -> None:
     bad = ONNX.model_copy(update={"relative_difference": 0.02})
     assert "more than rounding explains" in render(make_card(), onnx=bad)
+
+
+def test_a_combination_is_named_by_its_parts() -> None:
+    spec = make_card().spec | {"method": FD_CMKD_WITH_LOGITS.model_dump(mode="json")}
+    text = render(make_card(spec=spec))
+    assert "with fd\\_cmkd + logit\\_kd" in text
+    assert "- Method: fd\\_cmkd (" in text
+    assert "- Method: logit\\_kd (" in text
 
 
 EVIL = [

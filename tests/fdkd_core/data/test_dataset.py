@@ -334,3 +334,87 @@ def test_progress_names_the_column(folder):
     calls = []
     folder.load(progress=lambda *done: calls.append(done))
     assert calls == [("image", 26, 26), ("audio", 26, 26)]
+
+
+def empty(folder: Folder, column: str, rows) -> Folder:
+    for row in rows:
+        folder.rows[row][column] = ""
+    return folder
+
+
+def test_training_rows_may_lack_the_teachers_column(folder):
+    data = empty(folder, "image", (0, 3, 4)).load(may_lack=["image"])
+    assert data.splits["train"].tolist() == list(range(16))
+    assert data.training_rows("image").tolist() == [1, 2, *range(5, 16)]
+    assert data.training_rows("audio").tolist() == list(range(16))
+    report = data.report
+    assert report["modalities"]["image"]["training_rows_without"] == 3
+    assert report["modalities"]["audio"]["training_rows_without"] == 0
+    assert report["modalities"]["image"]["distinct_values"] == 23
+    assert "column image: 3 training rows have no value; no teacher of it teaches them" in report["warnings"]
+    image = data.modalities["image"]
+    assert image.has(np.arange(6)).tolist() == [False, True, True, False, False, True]
+    with pytest.raises(AssertionError, match="without a value"):
+        image.inputs_of(np.array([1, 3]))
+
+
+def test_the_rows_that_are_there_are_the_same_values(tmp_path):
+    for name in ("whole", "partly"):
+        (tmp_path / name).mkdir()
+    whole = Folder(tmp_path / "whole").load()
+    partly = empty(Folder(tmp_path / "partly"), "image", (2, 5)).load(may_lack=["image"])
+    rows = np.array([0, 1, 3, 4, *range(6, 26)])
+    for name in ("image", "audio"):
+        np.testing.assert_array_equal(
+            whole.modalities[name].inputs_of(rows), partly.modalities[name].inputs_of(rows)
+        )
+    assert whole.modalities["audio"].recipe == partly.modalities["audio"].recipe
+    assert whole.modalities["image"].recipe["mean"] != partly.modalities["image"].recipe["mean"]
+    assert whole.sha256 != partly.sha256
+
+
+def test_rows_that_lack_the_students_column_are_left_out(folder):
+    data = empty(empty(folder, "audio", (1, 2)), "image", (5,)).load(may_lack=["image"])
+    assert data.splits["train"].tolist() == [0, *range(3, 16)]
+    assert data.training_rows("image").tolist() == [0, 3, 4, *range(6, 16)]
+    assert data.report["splits"]["train"]["rows"] == 14
+    assert "2 training rows without 'audio' are left out" in data.report["warnings"]
+
+
+def test_a_class_that_is_left_out_altogether_is_refused(folder):
+    with pytest.raises(DatasetError) as caught:
+        empty(folder, "audio", range(1, 16, 2)).load(may_lack=["image"])
+    assert problems_of(caught) == [(None, "dataset_too_small", "label")]
+    assert "class1" in str(caught.value)
+
+
+def test_every_row_counts_in_a_report_over_all_columns(tmp_path):
+    folder = empty(empty(Folder(tmp_path), "audio", (1, 2)), "image", (5,))
+    folder.load(may_lack=["image"])  # writes the manifest
+    report = load_dataset(tmp_path, None, workers=0).report
+    assert report["splits"]["train"]["rows"] == 16
+    assert {name: part["training_rows_without"] for name, part in report["modalities"].items()} == {
+        "image": 1,
+        "audio": 2,
+    }
+
+
+@pytest.mark.parametrize("row", [16, 20])
+def test_validation_and_test_rows_must_be_complete(folder, row):
+    with pytest.raises(DatasetError) as caught:
+        empty(folder, "image", (1, row)).load(may_lack=["image"])
+    assert problems_of(caught) == [(row + 1, "invalid_values", "image")]
+
+
+def test_only_complete_rows_are_cut_for_validation(tmp_path):
+    folder = Folder(tmp_path, splits=("train",) * 20 + ("test",) * 6)
+    for seed in range(5):
+        data = empty(folder, "image", range(4, 20)).load(may_lack=["image"], seed=seed)
+        assert set(data.splits["val"].tolist()) <= {0, 1, 2, 3}
+        assert len(data.splits["val"])
+        assert data.modalities["image"].has(data.splits["val"]).all()
+
+
+def test_missing_values_are_no_duplicates(tmp_path):
+    folder = empty(Folder(tmp_path, ["image", "text"]), "image", (0, 1))
+    assert empty(folder, "text", (2, 3)).load(may_lack=["image", "text"]).report["duplicates"] == []

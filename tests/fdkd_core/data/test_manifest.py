@@ -114,10 +114,10 @@ def test_reports_all_bad_rows_at_once(make_folder: Make, members: Members, probl
         "i,train,cat,image/none.png,missing",  # 10
         "j,train,cat,../secret,outside",  # 11
         "k,train,cat,image/a.png",  # 12: ragged
-        "l,train,cat,,no image",  # 13
+        "l,test,cat,,no image",  # 13
         "m,train,3,image/a.png,integer among text",  # 14
         ",train,cat,image/a.png,no id",  # 15
-        "n,train,cat,image/a.png, ",  # 16: no text
+        "n,val,cat,image/a.png, ",  # 16: no text
         "o,train,cat,image,a folder",  # 17
     ]
     problems = problems_of(make_folder(with_row(members, "\n".join(rows))))
@@ -293,4 +293,4 @@ def test_an_empty_column_is_said_to_be_empty(
     rows[0] += "caption"
     problems = problems_of(make_folder({**members, "manifest.csv": "\n".join(rows).encode()}))
     assert {(p.code, p.pointer) for p in problems} == {("invalid_values", "caption")}
-    assert len(problems) == 6
+    assert [p.row for p in problems] == [None, 5, 6]

@@ -192,12 +192,50 @@ def test_refuses_bad_labels(save: Save, problems_of: ProblemsOf, label: list[Any
     assert code in {problem.code for problem in problems}
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("image", [None, b"", *[b"x%d" % n for n in range(6)]]),
+        ("text", [None, "  ", *[f"x{n}" for n in range(6)]]),
+        (
+            "file",
+            [None, {"bytes": None, "path": "a"}, *[{"bytes": b"x%d" % n, "path": None} for n in range(6)]],
+        ),
+        ("feat", [None, [], *[[float(n), 2.0] for n in range(6)]]),
+        ("series", [None, [], *[[[float(n)]] * (n + 1) for n in range(6)]]),
+        ("age", [None, None, *range(6)]),
+    ],
+)
+def test_training_rows_may_lack_a_value(save: Save, column: str, values: list[Any]) -> None:
+    kept = {name: value for name, value in good().items() if name in ("id", "split", "label", "grid")}
+    table = read_table(save({**kept, column: values}, row_group_size=3))
+    assert list(table.missing) == [column]
+    assert table.missing[column].tolist() == [True] * 2 + [False] * 6
+    found = [table.columns[column].read(row) for row in range(2, 8)]
+    expected = [value["bytes"] if isinstance(value, dict) else value for value in values[2:]]
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, np.atleast_1d(other)) if isinstance(one, np.ndarray) else one == other
+    assert table.columns["grid"].read(0).shape == (3, 2)
+
+
+def test_a_column_that_training_lacks_altogether_is_refused(save: Save, problems_of: ProblemsOf) -> None:
+    values = {
+        "image": pa.array([None] * 8, pa.binary()),
+        "feat": pa.array([None] * 8, pa.list_(pa.float32())),
+    }
+    problems = problems_of(save({**good(), **values}))
+    assert {(p.pointer, p.row) for p in problems} == {
+        (name, row) for name in values for row in (None, 5, 6, 7, 8)
+    }
+
+
 def test_reports_rows_of_all_columns_at_once(save: Save, problems_of: ProblemsOf) -> None:
-    bad = {"label": ["sit", ""] + ["walk"] * 6, "text": ["x", "y", " "] + ["x"] * 5, "split": ["trian"] * 8}
-    problems = problems_of(save({**good(), **bad}))
+    bad = {"label": ["sit", ""] + ["walk"] * 6, "split": ["trian"] * 8}
+    feat = [[1.0], [1.0], [float("nan")], *[[1.0]] * 5]
+    problems = problems_of(save({**good(), **bad, "feat": feat}))
     assert {(p.row, p.pointer) for p in problems} == {
         (2, "label"),
-        (3, "text"),
+        (3, "feat"),
         *((row, "split") for row in range(1, 9)),
     }
 

@@ -110,7 +110,7 @@ def test_a_full_disk_is_said_to_be_full(path: Path, monkeypatch: pytest.MonkeyPa
             read_answer(answer)
 
 
-GOOD = {"num_rows": 1, "cells": {"label": ["a"], "text": []}, "problems": [], "warnings": []}
+GOOD = {"num_rows": 1, "cells": {"label": ["a"], "text": []}, "problems": [], "warnings": [], "missing": {}}
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,11 @@ GOOD = {"num_rows": 1, "cells": {"label": ["a"], "text": []}, "problems": [], "w
         {**GOOD, "cells": 3},
         {**GOOD, "problems": [{"what": "x"}]},
         {**GOOD, "warnings": 3},
+        {**GOOD, "missing": 3},
+        {**GOOD, "missing": {"text": 3}},
+        {**GOOD, "missing": {"text": [1]}},
+        {**GOOD, "missing": {"text": [-1]}},
+        {**GOOD, "missing": {"text": [False]}},
         {"fatal": [3]},
     ],
 )

@@ -10,7 +10,15 @@ from torch.nn import functional
 from fdkd_core.methods import METHODS, build_method
 from fdkd_core.methods.base import MethodContext, StepViews
 from fdkd_core.models.base import ModelOutput
-from fdkd_core.spec import PAPER_ABLATION, FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec import (
+    FD_CMKD_WITH_LOGITS,
+    PAPER_ABLATION,
+    FDCMKDSpec,
+    FeatureMSESpec,
+    LogitKDSpec,
+    MethodSpec,
+    NoneSpec,
+)
 
 CLASSES = 3
 SPECS: list[MethodSpec] = [
@@ -18,6 +26,7 @@ SPECS: list[MethodSpec] = [
     LogitKDSpec(),
     FeatureMSESpec(),
     FDCMKDSpec(),
+    FD_CMKD_WITH_LOGITS,
     *PAPER_ABLATION.values(),
 ]
 

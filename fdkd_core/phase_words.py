@@ -1,0 +1,37 @@
+"""Names of phases in words."""
+
+from __future__ import annotations
+
+import re
+
+_WORDS = {
+    "teacher": "training the teacher",
+    "student": "training the student",
+    "control": "training the control, the same student without a teacher",
+    "finalise": "testing and writing the student",
+}
+_PATTERNS = {
+    r"trial-(\d+)": "trial {0}",
+    r"seed-(\d+)": "final run {0}",
+    r"rung(\d+)-(\d+)": "rung {0}, configuration {1}",
+    r"final(\d+)-(\d+)": "finalist {0}, run {1}",
+}
+
+
+def phase_words(phase: str, arms: dict[str, str] | None = None) -> str:
+    """What a phase does, for people; a name that is not known stands for itself.
+
+    Args:
+        phase: As in events.
+        arms: Labels of a comparison's arms by the prefix of their phases.
+    """
+    for prefix, label in (arms or {}).items():
+        if phase.startswith(prefix):
+            return f"{label}: {phase_words(phase.removeprefix(prefix))}"
+    if phase in _WORDS:
+        return _WORDS[phase]
+    for pattern, words in _PATTERNS.items():
+        found = re.fullmatch(pattern, phase)
+        if found is not None:
+            return words.format(*found.groups())
+    return phase

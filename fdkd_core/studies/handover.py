@@ -1,0 +1,132 @@
+"""After the trainings of a study: figures, bundles, report and result."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from fdkd_core.bundle import ModelCard
+from fdkd_core.finalisation import Finalisation
+from fdkd_core.job_run import JobRun
+from fdkd_core.phases import Trained
+from fdkd_core.spec import MethodSpec, NoneSpec, StudySpec
+from fdkd_core.spec.result import Estimate, FinalRun, ModelResult, StudyResult, Trial
+from fdkd_core.studies import statistics
+from fdkd_core.studies.report import parameters_text, write_trials
+from fdkd_core.studies.search import Candidate, with_lr
+from fdkd_core.studies.trainings import best_run, evaluate
+from fdkd_core.versions import library_versions
+
+_METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
+
+
+def finalisation(job: JobRun) -> Finalisation:
+    """What writes bundles of this job."""
+    return Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
+
+
+def measure_teacher(job: JobRun, teacher: Trained) -> ModelResult:
+    """Figures of the teacher; its test split is read once here."""
+    val, test = evaluate(job, teacher, "val"), evaluate(job, teacher, "test")
+    return finalisation(job).model_result(teacher, val=val, test=test)
+
+
+def hand_over_study(
+    job: JobRun,
+    *,
+    tuned: Candidate,
+    trials: list[Trial],
+    runs: list[FinalRun],
+    student: Trained,
+    teacher: Trained | None,
+    measured: ModelResult | None,
+) -> StudyResult:
+    """Writes bundles, report and result of a study.
+
+    Args:
+        job: The study.
+        tuned: The candidate of the final runs.
+        trials: All of them.
+        runs: The final runs.
+        student: The model of the final run that is best on validation.
+        teacher: None for a method without one.
+        measured: Figures of the teacher.
+    """
+    spec = job.spec
+    assert isinstance(spec, StudySpec)
+    final = finalisation(job)
+    best = runs[best_run(runs, spec.training.select_by)]
+    # A comparison writes the teacher itself, and exports the student of its best arm alone.
+    is_arm = bool(job.phase_prefix)
+    teacher_is_ours = teacher is not None and teacher.epochs > 0 and not is_arm
+    found = StudyResult(
+        kind="study",
+        name=spec.name,
+        spec_sha256=job.identity["spec"],
+        data_sha256=job.data.sha256,
+        classes=len(job.data.classes),
+        method=tuned.method.model_dump(mode="json"),
+        lr=tuned.lr,
+        parameters=tuned.parameters,
+        teacher_view=spec.teacher_view,
+        select_by=spec.training.select_by,
+        trials=trials,
+        runs=runs,
+        teacher=measured,
+        student=final.model_result(student, val=best.val, test=best.test),
+        bundle="student",
+        teacher_bundle="teacher" if teacher_is_ours else None,
+        versions=library_versions(),
+        device=str(job.device),
+        threads=job.threads,
+        seconds=time.monotonic() - job.started,
+    )
+    card = study_card(spec, found, data_report=job.data.report, identity=job.identity)
+    final.write_bundle("student", student, card, with_onnx=not is_arm)
+    if teacher_is_ours:
+        assert teacher is not None
+        final.write_bundle("teacher", teacher, card)
+    write_trials(job.workspace.report_path, found)
+    job.workspace.finish(found)
+    return found
+
+
+def study_card(
+    spec: StudySpec, found: StudyResult, *, data_report: dict[str, Any], identity: dict[str, Any]
+) -> ModelCard:
+    """Facts on the student of a study."""
+    method = _METHOD.validate_python(found.method, strict=False)
+    seed = found.runs[best_run(found.runs, found.select_by)].seed
+    training = with_lr(spec.training, found.lr).model_copy(update={"seed": seed})
+    as_tuned = spec.model_copy(update={"method": method, "training": training})
+    return ModelCard(
+        spec=as_tuned.model_dump(mode="json"),
+        results={"student": found.student}
+        if found.teacher is None
+        else {"student": found.student, "teacher": found.teacher},
+        data_report=data_report,
+        identity=identity,
+        versions=found.versions,
+        chosen=_chosen(method, found, seed),
+    )
+
+
+def _chosen(method: MethodSpec, found: StudyResult, seed: int) -> str:
+    """How this model came to be the one, for its card."""
+    values = parameters_text({"lr": found.lr, **found.parameters})
+    teacher = "without a teacher" if isinstance(method, NoneSpec) else f"with {method.name}"
+    accuracy = percent(statistics.estimate([run.test.accuracy for run in found.runs]))
+    return (
+        f"Trained {teacher}. The best of {len(found.trials)} trials on validation ({values}) was trained "
+        f"anew with {len(found.runs)} seeds; this is the run with seed {seed}, the best of them on "
+        f"validation. Over all seeds, test accuracy is {accuracy}: expect that of another training like it."
+    )
+
+
+def percent(found: Estimate) -> str:
+    """A share with its interval, in percent."""
+    if found.low == found.high:
+        return f"{100 * found.mean:.1f} %"
+    return f"{100 * found.mean:.1f} % (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f})"

@@ -1,0 +1,63 @@
+"""What a job of many trainings has finished, kept so that no restart does it again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from fdkd_core.atomic_files import storage_errors, write_atomic, write_json_atomic
+from fdkd_core.workspace import Workspace
+
+
+class Outcomes:
+    """A JSON file for each finished training, by the name of its phase, in `work/outcomes`.
+
+    The workspace is bound to the job's spec and data, so that whatever lies here is this job's.
+    """
+
+    def __init__(self, workspace: Workspace, *, keep_checkpoints: bool = False) -> None:
+        self._workspace = workspace
+        self._keep_checkpoints = keep_checkpoints
+        self._folder = workspace.checkpoints("outcomes")
+
+    def read(self, phase: str) -> dict[str, Any] | None:
+        """What came out of a phase; None when it has not ended."""
+        try:
+            found: dict[str, Any] = json.loads((self._folder / f"{phase}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return found
+
+    def write(self, phase: str, outcome: dict[str, Any], *, checkpoints: str) -> None:
+        """Notes the outcome of a phase; its checkpoints, a folder of the name given, are not needed after.
+
+        Raises:
+            StorageError: The disk is full or failing.
+        """
+        self._make()
+        write_json_atomic(self._folder / f"{phase}.json", outcome)
+        if not self._keep_checkpoints:
+            shutil.rmtree(self._workspace.checkpoints(checkpoints), ignore_errors=True)
+
+    def weights_path(self, phase: str) -> Path:
+        """Where `write_weights` puts a model."""
+        return self._folder / f"{phase}.safetensors"
+
+    def write_weights(self, phase: str, weights: bytes) -> None:
+        """Keeps the weights of a phase's model. To be called before the outcome is noted.
+
+        Raises:
+            StorageError: The disk is full or failing.
+        """
+        self._make()
+        write_atomic(self.weights_path(phase), weights)
+
+    def drop_weights(self, phase: str) -> None:
+        """Forgets the weights of a model that will not be handed over."""
+        self.weights_path(phase).unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        with storage_errors():
+            self._folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,181 @@
+"""The kind `study`: trials of one method on validation, then final runs of the best one with fresh seeds.
+
+teacher (trained or given) -> trials -> final runs -> the best of them is handed over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fdkd_core.data.batches import steps_per_epoch
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import IncompatibleError, Problem
+from fdkd_core.job_run import JobRun
+from fdkd_core.models.base import ModelOutput
+from fdkd_core.phases import Trained, make_model
+from fdkd_core.preparation import make_phase, teacher_training
+from fdkd_core.spec import AnyJobSpec, DistillingSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
+from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult
+from fdkd_core.studies.handover import hand_over_study, measure_teacher
+from fdkd_core.studies.search import Candidate, candidates
+from fdkd_core.studies.trainings import (
+    Lesson,
+    best_run,
+    best_trial,
+    load_final,
+    run_final,
+    run_trial,
+)
+from fdkd_core.teacher_views import permuted, shuffled
+
+FAKES: dict[str, Callable[..., ModelOutput]] = {"shuffled_pairs": shuffled, "permuted_channels": permuted}
+"""Teacher views that are changed outputs of the real teacher."""
+
+
+def run_study(job: JobRun) -> StudyResult:
+    """Tunes and repeats the method of a job; writes bundles, report and result.
+
+    Raises:
+        TrainingDivergedError: All trials diverged, or a final run did.
+        IncompatibleError: The method trains its teacher further, and is to be shown a fake one's outputs.
+    """
+    assert isinstance(job.spec, StudySpec)
+    teacher, measured, steps = None, None, 0
+    if not isinstance(job.spec.method, NoneSpec):
+        teacher, steps = job.teacher()
+        measured = measure_teacher(job, teacher)
+    return conduct(job, teacher, measured, steps)
+
+
+def conduct(
+    job: JobRun, teacher: Trained | None, measured: ModelResult | None, steps_before: int
+) -> StudyResult:
+    """A study whose teacher is there.
+
+    Args:
+        job: The study; a part of a comparison has a workspace of its own.
+        teacher: Frozen; None for a method without one.
+        measured: Its figures.
+        steps_before: For the job's progress.
+    """
+    spec = job.spec
+    assert isinstance(spec, StudySpec)
+    lesson = prepare_lesson(job, teacher)
+    found = candidates(spec.training, spec.method, spec.tuning)
+    steps = student_steps(spec, job.data)
+    names = trial_names(spec)
+    trials = [
+        run_trial(lesson, name, candidate, candidate.training, steps_before + index * steps)
+        for index, (name, candidate) in enumerate(zip(names, found, strict=True))
+    ]
+    select_by = spec.training.select_by
+    tuned = found[best_trial(lesson, trials, names, select_by)]
+    runs = final_runs(lesson, tuned, spec.seeds, steps_before + len(trials) * steps)
+    best = best_run(runs, select_by)
+    student = load_final(lesson, final_names(spec.seeds)[best], tuned, runs[best])
+    if not job.phase_prefix:
+        job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
+    return hand_over_study(
+        job,
+        tuned=tuned,
+        trials=trials,
+        runs=runs,
+        student=student,
+        teacher=teacher,
+        measured=measured,
+    )
+
+
+def prepare_lesson(job: JobRun, teacher: Trained | None) -> Lesson:
+    """What the trainings of a study see of the teacher: the real one, or what its `teacher_view` says."""
+    spec = job.spec
+    assert isinstance(spec, StudySpec)
+    if teacher is None or isinstance(spec.method, NoneSpec):
+        return Lesson(job)
+    if spec.teacher_view == "untrained_teacher":
+        teacher = _untrained(job, teacher)
+    fake = None
+    if spec.teacher_view in FAKES:
+        _refuse_inputs(spec)
+        fake = partial(FAKES[spec.teacher_view], seed=spec.training.seed)
+    return Lesson(job, teacher, job.teacher_rows(teacher, fake=fake))
+
+
+def _untrained(job: JobRun, teacher: Trained) -> Trained:
+    """The teacher's network with initial weights."""
+    spec = job.spec
+    assert isinstance(spec, StudySpec)
+    # The comparison's seed: how a given teacher was trained is not known.
+    phase = make_phase("teacher", spec.teacher, spec.training)
+    model = make_model(phase, job.data).to(job.device).eval()
+    model.requires_grad_(False)
+    return Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
+
+
+def _refuse_inputs(spec: StudySpec) -> None:
+    """A method that runs the teacher itself cannot be shown changed outputs of it."""
+    if isinstance(spec.method, DistillingSpec) and spec.method.needs_teacher_inputs:
+        raise IncompatibleError(
+            Problem(
+                "incompatible",
+                f"{spec.method.name} runs the teacher itself: it cannot be shown {spec.teacher_view}",
+                "/teacher_view",
+            )
+        )
+
+
+def final_runs(lesson: Lesson, tuned: Candidate, seeds: int, steps_before: int) -> list[FinalRun]:
+    """All final runs; only the weights of the best one are kept."""
+    training = lesson.job.spec.training
+    steps = student_steps(lesson.job.spec, lesson.job.data)
+    names = final_names(seeds)
+    runs: list[FinalRun] = []
+    for index, name in enumerate(names):
+        runs.append(run_final(lesson, name, tuned, training.seed + index + 1, steps_before + index * steps))
+        best = best_run(runs, training.select_by)
+        for other in names[: len(runs)]:
+            if other != names[best]:
+                lesson.outcomes.drop_weights(other)
+    return runs
+
+
+def trial_names(spec: StudySpec) -> list[str]:
+    """Phases of the trials."""
+    return [f"trial-{number}" for number in range(spec.tuning.trials)]
+
+
+def final_names(seeds: int) -> list[str]:
+    """Phases of the final runs."""
+    return [f"seed-{number}" for number in range(1, seeds + 1)]
+
+
+def student_steps(spec: AnyJobSpec, data: PairedDataset) -> int:
+    """Steps of one training of the student, unless it stops early."""
+    return phase_steps(spec.training, data, spec.student.modality)
+
+
+def teacher_plan(spec: TeachingSpec, data: PairedDataset) -> dict[str, Any]:
+    """The phase that trains the teacher."""
+    return {
+        "name": "teacher",
+        "total_steps": phase_steps(teacher_training(spec), data, spec.teacher.modality),
+    }
+
+
+def phase_steps(training: TrainingSpec, data: PairedDataset, modality: str) -> int:
+    """Steps of one training on the rows that have the modality."""
+    return training.epochs * steps_per_epoch(len(data.training_rows(modality)), training.batch_size)
+
+
+def plan_study(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
+    """Name and number of steps of each training."""
+    assert isinstance(spec, StudySpec)
+    steps = student_steps(spec, data)
+    planned = [
+        {"name": name, "total_steps": steps} for name in (*trial_names(spec), *final_names(spec.seeds))
+    ]
+    if is_teacher_given or isinstance(spec.method, NoneSpec):
+        return planned
+    return [teacher_plan(spec, data), *planned]

@@ -1,0 +1,163 @@
+"""The two kinds of training of which searches are made: a trial, and a final run with a fresh seed.
+
+Each is a phase with checkpoints of its own, and its outcome is kept: what has ended is not done again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from fdkd_core.errors import TrainingDivergedError
+from fdkd_core.job_run import JobRun
+from fdkd_core.models.weights import load_weights, render_weights
+from fdkd_core.phases import Phase, Trained, evaluate_model, make_model
+from fdkd_core.preparation import make_phase
+from fdkd_core.spec import NoneSpec, TeachingSpec, TrainingSpec
+from fdkd_core.spec.result import FinalRun, SplitMetrics, Trial
+from fdkd_core.studies.outcomes import Outcomes
+from fdkd_core.studies.search import Candidate
+from fdkd_core.teacher_views import TeacherRows
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What all trainings of a search share: the job, and what is shown of the teacher."""
+
+    job: JobRun
+    teacher: Trained | None = None
+    rows: TeacherRows | None = None
+    """What the teacher says of the training rows; None without one."""
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What has ended."""
+        return Outcomes(self.job.workspace, keep_checkpoints=self.job.options.keep_checkpoints)
+
+    def phase(self, name: str, candidate: Candidate, training: TrainingSpec) -> Phase:
+        """The phase that trains a student by a candidate."""
+        spec = self.job.spec
+        assert isinstance(spec, TeachingSpec)
+        if self.rows is None or isinstance(candidate.method, NoneSpec):
+            return make_phase(name, spec.student, training, candidate.method)
+        return make_phase(
+            name, spec.student, training, candidate.method, self.rows.outputs, self.teacher, self.rows.paired
+        )
+
+
+def run_trial(
+    lesson: Lesson, name: str, candidate: Candidate, training: TrainingSpec, steps_before: int
+) -> Trial:
+    """Trains a candidate and judges it on the validation split; one that diverges has no figures.
+
+    Args:
+        lesson: What it learns from.
+        name: Of the phase.
+        candidate: What is tried.
+        training: As the candidate's, but for the budget.
+        steps_before: For the job's progress.
+    """
+    noted = lesson.outcomes.read(name)
+    if noted is not None:
+        return Trial.model_validate(noted["trial"])
+    job, started = lesson.job, time.monotonic()
+    diverged = None
+    try:
+        trained, _ = job.run_phase(lesson.phase(name, candidate, training), steps_before)
+        val, seconds = evaluate(job, trained, "val"), trained.seconds
+    except TrainingDivergedError as error:
+        job.log.emit(
+            "warning", message=f"{job.phase_prefix}{name} diverged at step {error.step}: {error.term}"
+        )
+        val, seconds = None, time.monotonic() - started
+        diverged = {"step": error.step, "term": error.term, "value": repr(error.value)}
+    trial = Trial(
+        number=candidate.number, lr=candidate.lr, parameters=candidate.parameters, val=val, seconds=seconds
+    )
+    noted = {"trial": trial.model_dump(mode="json"), "diverged": diverged}
+    lesson.outcomes.write(name, noted, checkpoints=job.phase_prefix + name)
+    return trial
+
+
+def best_trial(lesson: Lesson, trials: list[Trial], names: list[str], select_by: str) -> int:
+    """Index of the trial that is best on validation; the first wins a tie.
+
+    Raises:
+        TrainingDivergedError: All trials diverged.
+    """
+    values = [selection_value(trial.val, select_by) for trial in trials]
+    best = max(range(len(values)), key=lambda index: values[index])
+    if values[best] == -math.inf:
+        noted = lesson.outcomes.read(names[0])
+        assert noted is not None
+        found: dict[str, Any] = noted["diverged"]
+        where = f"each of the {len(trials)} trials diverged; in the first, "
+        raise TrainingDivergedError(found["step"], found["term"], float(found["value"]), where=where)
+    return best
+
+
+def run_final(lesson: Lesson, name: str, candidate: Candidate, seed: int, steps_before: int) -> FinalRun:
+    """Trains a candidate with a fresh seed, then reads the test split once. The weights are kept.
+
+    Raises:
+        TrainingDivergedError: It diverged. Leaving the seed out would make the method look better than it
+            is, and no figure can stand for it.
+    """
+    noted = lesson.outcomes.read(name)
+    if noted is not None:
+        return FinalRun.model_validate(noted)
+    job = lesson.job
+    training = candidate.training.model_copy(update={"seed": seed})
+    try:
+        trained, _ = job.run_phase(lesson.phase(name, candidate, training), steps_before)
+        val, test = evaluate(job, trained, "val"), evaluate(job, trained, "test")
+    except TrainingDivergedError as error:
+        where = f"after tuning, in the run with seed {seed}: "
+        raise TrainingDivergedError(error.step, error.term, error.value, where=where) from None
+    run = FinalRun(
+        seed=seed, val=val, test=test, seconds=trained.seconds, epochs=trained.epochs,
+        best_epoch=trained.best_epoch,
+    )  # fmt: skip
+    lesson.outcomes.write_weights(name, render_weights(trained.model))
+    lesson.outcomes.write(name, run.model_dump(mode="json"), checkpoints=job.phase_prefix + name)
+    return run
+
+
+def best_run(runs: list[FinalRun], select_by: str) -> int:
+    """Index of the run that is best on validation; the first wins a tie."""
+    return max(range(len(runs)), key=lambda index: selection_value(runs[index].val, select_by))
+
+
+def load_final(lesson: Lesson, name: str, candidate: Candidate, run: FinalRun) -> Trained:
+    """The model of a final run."""
+    job = lesson.job
+    training = candidate.training.model_copy(update={"seed": run.seed})
+    phase = lesson.phase(name, candidate, training)
+    model = make_model(phase, job.data)
+    load_weights(lesson.outcomes.weights_path(name), model)
+    model.to(job.device).eval()
+    return Trained(
+        phase.modality, phase.architecture, model, epochs=run.epochs, best_epoch=run.best_epoch,
+        seconds=run.seconds,
+    )  # fmt: skip
+
+
+def evaluate(job: JobRun, trained: Trained, split: str) -> SplitMetrics:
+    """Figures of a model on a split.
+
+    Raises:
+        TrainingDivergedError: Its scores are not finite.
+    """
+    try:
+        return evaluate_model(trained.model, job.data, trained.modality, split, job.device)[0]
+    except FloatingPointError:
+        raise TrainingDivergedError(0, split, math.nan) from None
+
+
+def selection_value(found: SplitMetrics | None, select_by: str) -> float:
+    """The validation figure that decides, larger is better; -inf when training diverged."""
+    if found is None:
+        return -math.inf
+    return -found.loss if select_by == "loss" else float(getattr(found, select_by))

@@ -1,0 +1,112 @@
+"""Outputs of a frozen teacher, kept by the content of all that they depend on.
+
+The studies of a comparison share a teacher; on one machine, the first computes what it says of the training
+rows and the others read it. A file is named by the hash of teacher, data, preprocessing and rows, and of what
+rounding depends on (torch, device, threads), so that reading it gives the bits that computing it would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save as dump_tensors
+
+from fdkd_core.atomic_files import storage_errors, write_atomic
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import StorageError
+from fdkd_core.models.base import ModelOutput
+from fdkd_core.models.weights import render_weights
+from fdkd_core.phases import Trained
+from fdkd_core.training.evaluation import predict_rows
+
+FORMAT_VERSION = 1
+
+
+class TeacherCache:
+    """A folder of teachers' outputs.
+
+    Args:
+        folder: Made when first needed; None computes every time.
+        secret: Seals the files where others can write to the folder; None for a plain checksum.
+        warn: Told of a file that was passed over, and of a disk that takes none.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, secret: bytes | None = None, warn: Callable[[str], None]
+    ) -> None:
+        self._folder = folder
+        self._secret = secret
+        self._warn = warn
+
+    def outputs(self, teacher: Trained, data: PairedDataset, device: torch.device) -> ModelOutput:
+        """What the teacher says of the training rows that it has a view of: [P, D] and [P, C], on the CPU."""
+        modality, rows = data.modalities[teacher.modality], data.training_rows(teacher.modality)
+
+        def compute() -> ModelOutput:
+            return predict_rows(teacher.model, modality, rows, device)
+
+        if self._folder is None:
+            return compute()
+        key = outputs_key(teacher, data, rows, device)
+        path = self._folder / f"{key}.safetensors"
+        found = self._read(path, key)
+        if found is None:
+            found = compute()
+            self._write(path, key, found)
+        return found
+
+    def _read(self, path: Path, key: str) -> ModelOutput | None:
+        if not path.exists():
+            return None
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                found = ModelOutput(file.get_tensor("features"), file.get_tensor("logits"))
+                seal = (file.metadata() or {}).get("seal", "")
+        except (OSError, safetensors.SafetensorError) as error:
+            self._warn(f"the cached teacher outputs {path.name} cannot be read: {error}")
+            return None
+        if not hmac.compare_digest(seal, self._seal(key, found)):
+            self._warn(f"the cached teacher outputs {path.name} are damaged and are computed again")
+            return None
+        return found
+
+    def _write(self, path: Path, key: str, outputs: ModelOutput) -> None:
+        tensors = {"features": outputs.features.contiguous(), "logits": outputs.logits.contiguous()}
+        try:
+            with storage_errors():
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, dump_tensors(tensors, metadata={"seal": self._seal(key, outputs)}))
+        except (StorageError, OSError) as error:
+            self._warn(f"teacher outputs could not be cached: {error}")
+
+    def _seal(self, key: str, outputs: ModelOutput) -> str:
+        digest = hmac.new(self._secret or b"", key.encode(), hashlib.sha256)
+        for part in outputs:
+            digest.update(repr(tuple(part.shape)).encode() + part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def outputs_key(teacher: Trained, data: PairedDataset, rows: NDArray[np.int64], device: torch.device) -> str:
+    """Hash of everything that the outputs depend on."""
+    facts: dict[str, Any] = {
+        "version": FORMAT_VERSION,
+        "architecture": teacher.architecture.model_dump(mode="json"),
+        "weights": hashlib.sha256(render_weights(teacher.model)).hexdigest(),
+        "data": data.sha256,
+        "column": teacher.modality,
+        "recipe": data.modalities[teacher.modality].recipe,
+        "rows": hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest(),
+        "torch": torch.__version__,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""What a person reads about a job, made from what a server sends."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from fdkd_client.cli.job_tables import job_view
+from fdkd_client.results import Job
+
+SPLIT = {"accuracy": 0.9, "macro_f1": 0.89, "loss": 0.3, "num_samples": 100}
+MODEL: dict[str, Any] = {
+    "modality": "audio",
+    "architecture": {"name": "conv2d", "width": 16},
+    "parameters": 1234,
+    "multiply_adds": 1,
+    "size_bytes": 5000,
+    "val": SPLIT,
+    "test": SPLIT,
+    "seconds": 3.0,
+    "epochs": 2,
+    "best_epoch": 1,
+    "weights_sha256": "0" * 64,
+}
+RESULT: dict[str, Any] = {
+    "kind": "distill",
+    "name": "a",
+    "spec_sha256": "",
+    "data_sha256": "",
+    "classes": 10,
+    "student": MODEL,
+    "bundle": "student",
+    "device": "cpu",
+    "threads": 1,
+    "seconds": 9.0,
+}
+SPEC: dict[str, Any] = {
+    "dataset": "digits",
+    "teacher": {"modality": "image"},
+    "student": {"modality": "audio"},
+    "method": {
+        "name": "combine",
+        "parts": [{"method": {"name": "fd_cmkd"}}, {"weight": 2.0, "method": {"name": "logit_kd"}}],
+    },
+}
+
+
+def shown(**fields: Any) -> str:
+    job = Job.model_validate({"id": "job_1", "kind": "distill", "name": "a", "spec": SPEC, **fields})
+    target = io.StringIO()
+    Console(file=target, width=120).print(job_view(job))
+    return target.getvalue()
+
+
+def gate(passed: bool, sentence: str) -> dict[str, Any]:
+    return {
+        "metric": "accuracy",
+        "passed": passed,
+        "value": 0.01,
+        "standard_error": 0.02,
+        "threshold": 0.0,
+        "on_fail": "warn",
+        "sentence": sentence,
+    }
+
+
+def test_a_combination_is_named_by_its_parts() -> None:
+    assert "image teaches audio on digits, by fd_cmkd + logit_kd" in shown(state="queued")
+
+
+def test_gates_are_shown_with_the_result() -> None:
+    gates = [gate(True, "first: passed."), gate(False, "second [x]: not passed.")]
+    text = shown(state="succeeded", result={**RESULT, "gates": gates})
+    assert "gate    first: passed." in text
+    assert "gate    second [x]: not passed." in text
+    assert "gate" not in shown(state="succeeded", result=RESULT)
+
+
+def test_a_failed_gate_says_what_to_do() -> None:
+    problem = {"code": "gate_failed", "detail": "Test accuracy is -3.0 points", "pointer": "/gates/0"}
+    error = {
+        "code": "gate_failed",
+        "message": "Test accuracy is -3.0 points",
+        "phase": "finalise",
+        "retryable": False,
+        "problems": [problem],
+    }
+    text = shown(state="failed", error=error)
+    assert "/gates/0: Test accuracy is -3.0 points" in text
+    assert "on_fail: warn" in text
+    assert "fdkd jobs retry" not in text

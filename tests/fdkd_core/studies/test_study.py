@@ -1,0 +1,288 @@
+"""The kind `study` on data that train in a second."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_job import STEPS_PER_PHASE, small_study, write_small_data
+
+import fdkd_core
+from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
+from fdkd_core.finalisation import Finalisation
+from fdkd_core.job_run import JobRun
+from fdkd_core.options import RunOptions
+from fdkd_core.run import run
+from fdkd_core.spec.result import StudyResult
+from fdkd_core.training import checkpoint
+
+OPTIONS = RunOptions(device="cpu", threads=1)
+DRIVER = Path(__file__).parents[2] / "support" / "run_and_die.py"
+PHASES = ["teacher", "trial-0", "trial-1", "trial-2", "seed-1", "seed-2", "finalise"]
+EXPLODING = {"name": "feature_mse", "normalize": False, "weight": 1e6}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(tmp_path_factory.mktemp("data") / "small.npz")
+
+
+Finished = tuple[Path, StudyResult, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    out = tmp_path_factory.mktemp("run") / "out"
+    events: list[dict[str, Any]] = []
+    result = run(small_study(), data, out, options=OPTIONS, on_event=events.append)
+    assert isinstance(result, StudyResult)
+    return out, result, events
+
+
+def fingerprint(out: Path) -> dict[str, Any]:
+    """All that must not depend on interruptions."""
+
+    def without_seconds(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without_seconds(v) for name, v in value.items() if name != "seconds"}
+        return [without_seconds(v) for v in value] if isinstance(value, list) else value
+
+    manifest = json.loads((out / "student" / "manifest.json").read_text())
+    return {
+        "result": without_seconds(json.loads((out / "result.json").read_text())),
+        "weights": manifest["files"]["model.safetensors"],
+    }
+
+
+def test_a_study_has_trials_runs_and_the_best_of_both(finished: Finished) -> None:
+    out, result, _ = finished
+    assert json.loads((out / "result.json").read_text()) == result.model_dump(mode="json")
+    assert [trial.number for trial in result.trials] == [0, 1, 2]
+    values = [trial.val.accuracy for trial in result.trials if trial.val is not None]
+    best = result.trials[values.index(max(values))]
+    assert result.lr == best.lr
+    assert {name: result.method[name] for name in best.parameters} == best.parameters
+    assert [run.seed for run in result.runs] == [1, 2]
+    handed_over = max(result.runs, key=lambda run: run.val.accuracy)
+    assert (result.student.val, result.student.test) == (handed_over.val, handed_over.test)
+    assert result.student.best_epoch == handed_over.best_epoch
+    assert result.teacher is not None
+    assert result.teacher.test.accuracy > 0.8
+
+
+def test_the_output_folder_holds_what_it_should(finished: Finished) -> None:
+    out, result, _ = finished
+    assert {path.name for path in out.iterdir()} == {
+        "job.json", "data_report.json", "events.jsonl", "teacher", "student", "report", "result.json",
+        ".lock",
+    }  # fmt: skip
+    rows = list(csv.DictReader((out / "report" / "trials.csv").read_text().splitlines()))
+    assert [float(row["lr"]) for row in rows] == [trial.lr for trial in result.trials]
+    card = (out / "student" / "README.md").read_text()
+    assert "## How it was chosen" in card
+    assert "The best of 3 trials on validation" in card
+
+
+def test_the_bundle_predicts_what_the_result_claims(finished: Finished, data: Path) -> None:
+    out, result, _ = finished
+    arrays = np.load(data)
+    test = arrays["split"] == "test"
+    student = fdkd_core.load_student(out / "student", backend="onnx")
+    predictions = student.predict_many(list(arrays["wave"][test]))
+    labels = [str(label) for label in arrays["label"][test]]
+    right = np.mean([found.label == label for found, label in zip(predictions, labels, strict=True)])
+    assert right == pytest.approx(result.student.test.accuracy)
+
+
+def test_events_follow_the_plan(finished: Finished) -> None:
+    _, _, events = finished
+    phases = [event["phase"] for event in events if event["event"] == "phase_started"]
+    assert phases == PHASES
+    planned = events[0]["phases"]
+    assert [phase["name"] for phase in planned] == PHASES[:-1]
+    assert [phase["total_steps"] for phase in planned] == [STEPS_PER_PHASE] * 6
+    assert all(len(phase["name"]) <= 16 for phase in planned)
+    steps = [event["job_step"] for event in events if event["event"] == "step"]
+    assert steps == sorted(steps)
+    assert steps[-1] == 6 * STEPS_PER_PHASE
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_the_control_has_as_many_trials_over_rates_alone_and_no_teacher(data: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    spec = small_study(method={"name": "none"})
+    result = run(spec, data, tmp_path / "out", options=OPTIONS, on_event=events.append)
+    assert isinstance(result, StudyResult)
+    assert len(result.trials) == 3
+    assert all(trial.parameters == {} for trial in result.trials)
+    assert result.teacher is None
+    assert result.teacher_bundle is None
+    assert "teacher" not in {event.get("phase") for event in events}
+
+
+class DeadError(BaseException):
+    """Ends a run wherever it is, with nothing written that was not written before."""
+
+
+@pytest.fixture
+def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export takes longer than all trainings of these data together."""
+    real = Finalisation.write_bundle
+    monkeypatch.setattr(
+        Finalisation, "write_bundle", lambda *args, **kwargs: real(*args, **{**kwargs, "with_onnx": False})
+    )
+
+
+@pytest.mark.usefixtures("without_onnx")
+@pytest.mark.parametrize(
+    ("kind", "phase", "step"),
+    [
+        ("die", "teacher", 9),
+        ("stop", "trial-0", 0),
+        ("die", "trial-1", 8),
+        ("stop", "trial-2", 17),
+        ("die", "seed-1", 0),
+        ("die", "seed-2", 10),
+    ],
+)
+def test_a_study_resumes_to_the_same_numbers(
+    kind: str,
+    phase: str,
+    step: int,
+    finished: Finished,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "MIN_COST_RATIO", 0.0)
+    events: list[dict[str, Any]] = []
+    here = ["", 0]
+
+    def on_event(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "phase_started":
+            here[:] = [event["phase"], event["step"]]
+
+    def should_stop() -> bool:
+        now, here[1] = here[1], here[1] + 1
+        if (here[0], now) != (phase, step):
+            return False
+        if kind == "die":
+            raise DeadError
+        return True
+
+    out = tmp_path / "out"
+    with pytest.raises(DeadError if kind == "die" else TrainingInterrupted):
+        run(small_study(), data, out, options=OPTIONS, on_event=on_event, should_stop=should_stop)
+    assert not (out / "result.json").exists()
+    events.clear()
+    run(small_study(), data, out, options=OPTIONS, on_event=events.append)
+    assert fingerprint(out) == fingerprint(finished[0])
+    assert not (out / "work").exists()
+    started = {e["phase"]: e["step"] for e in events if e["event"] == "phase_started"}
+    # What had ended is not done again; what had not goes on from its checkpoint.
+    assert [name for name in started if name != "teacher"] == PHASES[max(1, PHASES.index(phase)) :]
+    assert started[phase] == (step if kind == "stop" else step - step % 7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["trial-1:checkpoint", "bundle"])
+def test_a_killed_study_resumes_to_the_same_numbers(
+    moment: str, finished: Finished, data: Path, tmp_path: Path
+) -> None:
+    out, spec = tmp_path / "out", tmp_path / "spec.json"
+    spec.write_text(small_study().model_dump_json())
+    killed = subprocess.run(
+        [sys.executable, str(DRIVER), str(data), str(out), moment, str(spec)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run(small_study(), data, out, options=OPTIONS)
+    assert fingerprint(out) == fingerprint(finished[0])
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_the_teachers_outputs_are_computed_once_for_all_studies(
+    finished: Finished, data: Path, tmp_path: Path
+) -> None:
+    """The cache changes nothing but the time."""
+    out, _, _ = finished
+    options = RunOptions(
+        device="cpu", threads=1, teacher_cache_dir=tmp_path / "cache", models={"teacher": out / "teacher"}
+    )
+    changes: dict[str, Any] = {"teacher": {"modality": "clean", "model": "teacher"}, "tuning": {"trials": 1}}
+    found = [
+        run(small_study(**changes, seeds=1), data, tmp_path / name, options=options) for name in ("a", "b")
+    ]
+    plain = run(
+        small_study(**changes, seeds=1), data, tmp_path / "c",
+        options=RunOptions(device="cpu", threads=1, models=options.models),
+    )  # fmt: skip
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    hashes = {result.student.weights_sha256 for result in (*found, plain) if isinstance(result, StudyResult)}
+    assert len(hashes) == 1
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_fake_teachers_teach_something_else(data: Path, tmp_path: Path) -> None:
+    found = {}
+    for view in ("paired", "shuffled_pairs", "permuted_channels", "untrained_teacher"):
+        spec = small_study(teacher_view=view, tuning={"trials": 1}, seeds=1)
+        result = run(spec, data, tmp_path / view, options=OPTIONS)
+        assert isinstance(result, StudyResult)
+        assert result.teacher_view == view
+        assert result.teacher is not None
+        assert result.teacher.test.accuracy > 0.8  # the real one is what is reported
+        found[view] = result.student.weights_sha256
+    assert len(set(found.values())) == 4
+
+
+@pytest.mark.usefixtures("without_onnx")
+def test_a_trial_that_diverges_counts_and_has_no_value(data: Path, tmp_path: Path) -> None:
+    tuning = {"trials": 3, "weight_factor": {"low": 1e-7, "high": 1e-6}}
+    spec = small_study(method=EXPLODING, tuning=tuning, seeds=1)
+    events: list[dict[str, Any]] = []
+    result = run(spec, data, tmp_path / "out", options=OPTIONS, on_event=events.append)
+    assert isinstance(result, StudyResult)
+    assert [trial.val is None for trial in result.trials] == [True, False, False]
+    assert result.method["weight"] <= 1.0
+    assert any("trial-0 diverged" in e["message"] for e in events if e["event"] == "warning")
+    assert (
+        (tmp_path / "out" / "report" / "trials.csv")
+        .read_text()
+        .splitlines()[1]
+        .startswith("0,0.1,weight=1e+06,,,,")
+    )
+
+
+def test_a_study_of_which_every_trial_diverges_fails(data: Path, tmp_path: Path) -> None:
+    spec = small_study(method=EXPLODING, tuning={"trials": 2, "weight_factor": {"low": 0.9, "high": 1.0}})
+    for _ in range(2):  # the second finds them in its folder
+        with pytest.raises(
+            TrainingDivergedError, match="each of the 2 trials diverged; in the first, loss term"
+        ):
+            run(spec, data, tmp_path / "out", options=OPTIONS)
+
+
+def test_a_final_run_that_diverges_fails_the_study(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seed is never left out: that would make the method look better than it is."""
+    real = JobRun.run_phase
+
+    def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
+        if phase.name == "seed-2":
+            raise TrainingDivergedError(5, "task", float("nan"))
+        return real(self, phase, steps_before)
+
+    monkeypatch.setattr(JobRun, "run_phase", run_phase)
+    with pytest.raises(TrainingDivergedError, match="after tuning, in the run with seed 2: loss term 'task'"):
+        run(small_study(tuning={"trials": 1}), data, tmp_path / "out", options=OPTIONS)
+    assert not (tmp_path / "out" / "result.json").exists()

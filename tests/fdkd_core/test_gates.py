@@ -1,0 +1,195 @@
+"""What a student must show before it is handed over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from bundle_samples import result as model_result
+from rich.console import Console
+from small_job import small_spec, write_small_data
+
+from fdkd_core.console import show_result
+from fdkd_core.errors import GateFailedError, SpecError
+from fdkd_core.options import RunOptions
+from fdkd_core.run import run
+from fdkd_core.spec import GateSpec, MLPSpec
+from fdkd_core.spec.result import RunResult, Uplift
+from fdkd_core.tasks.classification import macro_f1, macro_f1_influence
+from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
+
+OPTIONS = RunOptions(device="cpu", threads=1)
+IMPOSSIBLE = {"min_uplift": 1.0, "on_fail": "fail"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(tmp_path_factory.mktemp("data") / "small.npz")
+
+
+def uplift(accuracy: float, error: float = 0.02, macro: float = 0.0, macro_error: float = 0.0) -> Uplift:
+    return Uplift(
+        val_accuracy=0.0,
+        test_accuracy=accuracy,
+        test_macro_f1=macro,
+        teacher_gap_closed=None,
+        standard_error=error,
+        macro_f1_standard_error=macro_error,
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "found", "passed"),
+    [
+        ({}, uplift(0.0), True),
+        ({}, uplift(-0.001), False),
+        ({"min_uplift": 0.01}, uplift(0.0099), False),
+        ({"min_uplift": 0.01}, uplift(0.01), True),
+        ({"min_uplift": -0.05}, uplift(-0.04), True),
+        ({"significant": True}, uplift(0.03, 0.02), False),
+        ({"significant": True}, uplift(0.041, 0.02), True),
+        ({"significant": True, "min_uplift": 0.02}, uplift(0.041, 0.02), False),
+        ({"significant": True}, uplift(0.0, 0.0), False),  # the very same predictions
+        ({"metric": "macro_f1"}, uplift(0.5, macro=-0.01), False),
+        ({"metric": "macro_f1", "significant": True}, uplift(-0.5, macro=0.05, macro_error=0.02), True),
+        ({"metric": "macro_f1", "significant": True}, uplift(0.5, macro=0.05, macro_error=0.03), False),
+    ],
+)
+def test_a_gate_is_passed_by_its_margin(gate: dict[str, Any], found: Uplift, passed: bool) -> None:
+    spec = GateSpec(**gate)
+    (outcome,) = pass_gates([spec], found)
+    assert outcome.passed is passed
+    assert (outcome.threshold, outcome.significant, outcome.on_fail) == (
+        spec.min_uplift,
+        spec.significant,
+        spec.on_fail,
+    )
+    assert outcome.sentence.endswith(": passed." if passed else "not passed.")
+    assert f"{100 * outcome.value:+.1f} points" in outcome.sentence
+
+
+def test_only_a_gate_that_must_be_passed_fails_a_job() -> None:
+    gates = [GateSpec(), GateSpec(on_fail="fail"), GateSpec(min_uplift=-0.5, on_fail="fail")]
+    failure = failure_of(pass_gates(gates, uplift(-0.1)))
+    assert failure is not None
+    assert [(problem.code, problem.pointer) for problem in failure.problems] == [("gate_failed", "/gates/1")]
+    assert "-10.0 points (±4.0)" in str(failure)
+    assert failure_of(pass_gates(gates, uplift(0.1))) is None
+    assert failure_of(pass_gates(gates[:1], uplift(-0.1))) is None
+
+
+def predictions(seed: int, count: int = 300, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(classes, count, p=[0.6, 0.2, 0.15, 0.05])
+    guess = [
+        np.where(rng.random(count) < share, labels, rng.integers(0, classes, count)) for share in (0.7, 0.5)
+    ]
+    return labels, guess[0], guess[1]
+
+
+def test_the_influence_is_the_derivative_of_macro_f1() -> None:
+    labels, student, _ = predictions(0)
+    found = macro_f1_influence(student, labels)
+    assert found.mean() == pytest.approx(0.0, abs=1e-12)
+    base, copies = macro_f1(student, labels), 400
+    for row in range(0, 300, 37):
+        # Each sample many times over, so that one more of one of them is a small step.
+        more = [np.append(np.repeat(part, copies), part[row]) for part in (student, labels)]
+        assert (macro_f1(*more) - base) * 300 * copies == pytest.approx(found[row], rel=1e-2, abs=1e-3)
+
+
+def test_the_standard_errors_are_those_of_resampling() -> None:
+    labels, student, control = predictions(1)
+    models = {role: model_result("m", MLPSpec(), 0.5) for role in ("teacher", "student", "control")}
+    found = measure_uplift(models, labels, student, control)
+    rng = np.random.default_rng(2)
+    draws = [rng.integers(0, 300, 300) for _ in range(2000)]
+    accuracy = [((student == labels)[d].mean() - (control == labels)[d].mean()) for d in draws]
+    macro = [macro_f1(student[d], labels[d]) - macro_f1(control[d], labels[d]) for d in draws]
+    assert found.standard_error == pytest.approx(np.std(accuracy), rel=0.08)
+    assert found.macro_f1_standard_error == pytest.approx(np.std(macro), rel=0.08)
+
+
+def test_a_gate_that_only_warns_is_told_everywhere(data: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    gates = [{"min_uplift": 1.0}, {"min_uplift": -1.0}]
+    found = run(small_spec(gates=gates), data, tmp_path / "out", options=OPTIONS, on_event=events.append)
+    assert isinstance(found, RunResult)
+    assert [gate.passed for gate in found.gates] == [False, True]
+    assert found.gates[0].value == found.uplift.test_accuracy
+    warned = [event["message"] for event in events if event["event"] == "warning"]
+    assert warned == [found.gates[0].sentence]
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["gates"][0]["passed"] is False
+    card = (tmp_path / "out" / "student" / "README.md").read_text()
+    assert "What its job asked of it" in card
+    assert ": not passed." in card.replace("\\", "")
+    console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
+    show_result(console, found, tmp_path / "out")
+    shown = console.export_text()
+    assert shown.count("gate: Test accuracy") == 2
+    console.file.close()
+
+
+def test_a_student_that_fails_its_gate_is_not_handed_over(data: Path, tmp_path: Path) -> None:
+    out, spec = tmp_path / "out", small_spec(gates=[IMPOSSIBLE])
+    with pytest.raises(GateFailedError) as first:
+        run(spec, data, out, options=OPTIONS)
+    assert {path.name for path in out.iterdir()} == {
+        "job.json", "data_report.json", "events.jsonl", "teacher", "refused.json", ".lock",
+    }  # fmt: skip
+    refused = json.loads((out / "refused.json").read_text())
+    assert refused["bundle"] is None
+    assert refused["uplift"]["test_accuracy"] == refused["gates"][0]["value"]
+
+    def never() -> bool:
+        raise AssertionError("it trains again")
+
+    events: list[dict[str, Any]] = []
+    with pytest.raises(GateFailedError) as second:
+        run(spec, data, out, options=OPTIONS, should_stop=never, on_event=events.append)
+    assert str(second.value) == str(first.value)
+    assert second.value.problems == first.value.problems
+    assert events == []
+
+
+def test_the_command_says_so(data: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(yaml.safe_dump(small_spec(gates=[IMPOSSIBLE]).model_dump(mode="json")))
+    command = [sys.executable, "-m", "fdkd_core", str(spec), str(data), str(tmp_path / "out")]
+    options = ["--threads", "1", "--device", "cpu", "--quiet", "--events-fd", "1"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 6, done.stderr
+    assert "gate_failed: Test accuracy of the student minus its control's is" in done.stderr
+    assert "Traceback" not in done.stderr
+    told = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+    assert (told["event"], told["code"]) == ("run_failed", "gate_failed")
+    assert told["problems"][0]["pointer"] == "/gates/0"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"controls": {"no_teacher": False}}, {"method": {"name": "none"}}],
+    ids=repr,
+)
+def test_gates_need_a_control(changes: dict[str, Any]) -> None:
+    with pytest.raises(SpecError) as caught:
+        small_spec(gates=[{}], **changes)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.pointer) == ("conflicting_fields", "/gates")
+    small_spec(**changes)
+
+
+def test_gates_are_read_strictly() -> None:
+    with pytest.raises(SpecError) as caught:
+        small_spec(gates=[{"min_uplift": 2}, {"metric": "loss"}, {"on_fail": "ignore"}])
+    assert [problem.pointer for problem in caught.value.problems] == [
+        "/gates/0/min_uplift",
+        "/gates/1/metric",
+        "/gates/2/on_fail",
+    ]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from planted import make_planted
+
+from fdkd_core import teacher_cache
+from fdkd_core.models import build_model
+from fdkd_core.phases import Trained
+from fdkd_core.spec import MLPSpec
+from fdkd_core.teacher_cache import TeacherCache
+from fdkd_core.training.evaluation import predict_rows
+
+CPU = torch.device("cpu")
+DATA = make_planted(0, num_train=20, num_test=5).data
+
+
+def teacher(seed: int = 0) -> Trained:
+    torch.manual_seed(seed)
+    spec = MLPSpec(width=8)
+    return Trained("inputs", spec, build_model(spec, (64,), 6, None, pointer="/x").eval(), 1, 1, 0.0)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A line for every time that outputs are computed."""
+    lines: list[str] = []
+
+    def predict(*arguments: Any) -> Any:
+        lines.append("computed")
+        return predict_rows(*arguments)
+
+    monkeypatch.setattr(teacher_cache, "predict_rows", predict)
+    return lines
+
+
+def read(folder: Path | None, model: Trained, warnings: list[str] | None = None, **changes: Any) -> Any:
+    warn = warnings.append if warnings is not None else pytest.fail
+    return TeacherCache(folder, warn=warn, **changes).outputs(model, DATA, CPU)
+
+
+def test_outputs_are_computed_once_and_read_bit_for_bit(tmp_path: Path, computed: list[str]) -> None:
+    model = teacher()
+    first, second = (read(tmp_path / "cache", model) for _ in range(2))
+    assert len(computed) == 1
+    expected = predict_rows(model.model, DATA.modalities["inputs"], DATA.splits["train"], CPU)
+    for found in (first, second):
+        assert torch.equal(found.features, expected.features)
+        assert torch.equal(found.logits, expected.logits)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".safetensors"]
+
+
+def test_another_teacher_other_data_and_other_rows_have_files_of_their_own(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    read(tmp_path, teacher(0))
+    read(tmp_path, teacher(1))
+    cache = TeacherCache(tmp_path, warn=pytest.fail)
+    cache.outputs(teacher(0), replace(DATA, sha256="other"), CPU)
+    cache.outputs(teacher(0), replace(DATA, splits={**DATA.splits, "train": DATA.splits["val"]}), CPU)
+    assert len(computed) == 4
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_without_a_folder_nothing_is_kept(computed: list[str]) -> None:
+    read(None, teacher())
+    read(None, teacher())
+    assert len(computed) == 2
+
+
+@pytest.mark.parametrize("damage", ["bit", "tail", "empty", "no file of ours"])
+def test_a_damaged_file_is_computed_again_and_replaced(
+    damage: str, tmp_path: Path, computed: list[str]
+) -> None:
+    expected = read(tmp_path, teacher())
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    if damage == "bit":
+        content[-3] ^= 1
+    path.write_bytes(
+        {"bit": content, "tail": content[:-1], "empty": b"", "no file of ours": b"?" * 99}[damage]
+    )
+    warnings: list[str] = []
+    found = read(tmp_path, teacher(), warnings)
+    assert torch.equal(found.features, expected.features)
+    assert len(computed) == 2
+    assert len(warnings) == 1
+    read(tmp_path, teacher())
+    assert len(computed) == 2
+
+
+def test_a_file_sealed_with_another_secret_is_not_trusted(tmp_path: Path, computed: list[str]) -> None:
+    read(tmp_path, teacher())
+    warnings: list[str] = []
+    read(tmp_path, teacher(), warnings, secret=b"a secret of 16 bytes")
+    assert len(computed) == 2
+    assert "damaged" in warnings[0]
+
+
+def test_a_folder_that_takes_no_files_costs_time_only(tmp_path: Path, computed: list[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    warnings: list[str] = []
+    read(tmp_path / "file" / "cache", teacher(), warnings)
+    assert len(computed) == 1
+    assert "could not be cached" in warnings[0]
