@@ -179,7 +179,8 @@ class Attempt:
             command += ["--memory-bytes", str(settings.trainer_memory_bytes)]
         command += ["--", str(inputs.spec), str(inputs.data), "out", "--events-fd", "{events_fd}"]
         command += ["--device", settings.device, "--threads", str(threads), "--cache-dir", "cache"]
-        command += ["--teacher-cache-dir", str(settings.teacher_cache_dir)]
+        if self._job.kind == "study":  # whose teacher others share
+            command += ["--teacher-cache-dir", str(settings.teacher_cache_dir)]
         return command if inputs.arms is None else [*command, "--arms", str(inputs.arms)]
 
     def _store(self) -> tuple[Verdict, Publication | None]:

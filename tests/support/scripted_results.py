@@ -25,7 +25,8 @@ def study_result(spec: dict[str, Any], link: str, template: dict[str, Any]) -> S
     figures = metrics(accuracy(link))
     return StudyResult(
         kind="study", name=spec["name"], spec_sha256="1" * 64, data_sha256="2" * 64, classes=3,
-        method=spec["method"], lr=0.1, teacher_view=spec["teacher_view"], select_by="accuracy", trials=[],
+        method=spec["method"], lr=0.1, parameters={}, teacher_view=spec["teacher_view"],
+        select_by="accuracy", trials=[],
         runs=[FinalRun(seed=1, val=figures, test=figures, seconds=1.0, epochs=1, best_epoch=1)],
         teacher=template["teacher"], student=template["student"], bundle="student", teacher_bundle=None,
         versions={}, device="cpu", threads=1, seconds=1.0,
@@ -37,7 +38,7 @@ def compare_result(arms: dict[str, dict[str, Any]]) -> CompareResult:
     return CompareResult(
         kind="compare", name="comparison", spec_sha256="1" * 64, data_sha256="2" * 64, metric="accuracy",
         teacher=None, arms=[_arm(label, found) for label, found in arms.items()], best=None,
-        summary=["What it means."], versions={}, seconds=1.0,
+        summary=["What it means."], bundle=None, versions={}, seconds=1.0,
     )  # fmt: skip
 
 
