@@ -23,18 +23,20 @@ SLOW = "steps=12 step_s=0.06"
 PLANS = dict.fromkeys(["teacher", *ARMS], "steps=12 step_s=0.02")
 
 
-def add(rig: Rig, small_data: Path, plans: dict[str, str]) -> str:
-    return rig.add_compare(rig.add_dataset(small_data), plans, fake_teachers=[])
+def add(rig: Rig, small_data: Path, plans: dict[str, str], arms: list[str] = ARMS) -> str:
+    """A comparison with a teacher and these arms, the first of which is always there."""
+    methods = [{"name": name} for name in arms[1:]] or [{"name": "none"}]
+    return rig.add_compare(rig.add_dataset(small_data), plans, fake_teachers=[], methods=methods)
 
 
 def result_of(rig: Rig, parent_id: str) -> CompareResult:
     return CompareResult.model_validate(rig.job(parent_id).result)
 
 
-def require_right(rig: Rig, parent_id: str, without: tuple[str, ...] = ()) -> None:
+def require_right(rig: Rig, parent_id: str, labels: list[str] = ARMS, without: tuple[str, ...] = ()) -> None:
     """Every arm computed what an undisturbed one does, and nothing of the family is left."""
     arms = {arm.label: arm for arm in result_of(rig, parent_id).arms}
-    assert list(arms) == ARMS
+    assert list(arms) == labels
     for label, arm in arms.items():
         assert (arm.error is None) == (label not in without), arm.error
         if arm.test is not None:
@@ -78,8 +80,10 @@ def test_two_workers_share_a_comparison(both_rig: Rig, small_data: Path) -> None
     assert [path.name for path in rig.context.settings.work_dir.iterdir() if path.name != "cache"] == []
 
 
-def test_workers_are_killed_in_the_middle_of_children(both_rig: Rig, small_data: Path) -> None:
-    rig = both_rig
+def test_workers_are_killed_in_the_middle_of_children(
+    make_rig: Callable[..., Rig], postgresql_url: str, small_data: Path
+) -> None:
+    rig = make_rig(postgresql_url)
     parent_id = add(rig, small_data, dict.fromkeys(["teacher", *ARMS], SLOW))
     first = rig.start_worker()
     rig.wait(lambda: step_of(rig, parent_id, "teacher") >= 4, what="the teacher")
@@ -99,7 +103,7 @@ def test_workers_are_killed_in_the_middle_of_children(both_rig: Rig, small_data:
 @pytest.mark.parametrize("how", ["trainer", "worker", "commit"])
 def test_killed_while_it_concludes(rig: Rig, small_data: Path, how: str) -> None:
     plans = {**PLANS, "": "kill@finalise" if how == "trainer" else "hang@finalise"}
-    parent_id = add(rig, small_data, plans)
+    parent_id = add(rig, small_data, plans, ARMS[:1])
     worker = rig.start_worker(stop_grace_s=0.2, shutdown_grace_s=1)
     if how != "trainer":
         rig.wait(lambda: rig.fired(parent_id), what="the conclusion")
@@ -112,7 +116,7 @@ def test_killed_while_it_concludes(rig: Rig, small_data: Path, how: str) -> None
         worker = rig.start_worker()
     with running(worker):
         rig.wait_for_end(parent_id, "succeeded")
-    require_right(rig, parent_id)
+    require_right(rig, parent_id, ARMS[:1])
     assert rig.job(parent_id).losses == 1
 
 
@@ -165,7 +169,7 @@ def test_a_storm_of_kills_on_two_comparisons(make_rig: Callable[..., Rig], small
     print("seed", seed)
     chance = random.Random(seed)
     rig = make_rig(max_attempts=50, lease_s=1.5)
-    parents = [add(rig, small_data, dict.fromkeys(["teacher", *ARMS], SLOW)) for _ in range(2)]
+    parents = [add(rig, small_data, dict.fromkeys(["teacher", *ARMS], SLOW), ARMS[:2]) for _ in range(2)]
     alive = [rig.start_worker(), rig.start_worker()]
     for _ in range(3):
         time.sleep(chance.uniform(1, 2))
@@ -174,6 +178,6 @@ def test_a_storm_of_kills_on_two_comparisons(make_rig: Callable[..., Rig], small
         alive.append(rig.start_worker())
     for parent_id in parents:
         rig.wait_for_end(parent_id, "succeeded")
-        require_right(rig, parent_id)
+        require_right(rig, parent_id, ARMS[:2])
     for worker in alive:
         assert worker.stop() == 0, worker.log
