@@ -95,6 +95,8 @@ class RunFigures(Answer):
     uplift: UpliftFigures | None = None
     gates: list[GateFigures] = Field(default_factory=list)
     taught: list[TaughtFigures] = Field(default_factory=list)
+    auto: dict[str, Any] | None = None
+    """What was tried, of a job that chose its method itself."""
     bundle: str | None = None
     teacher_bundle: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)

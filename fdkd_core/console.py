@@ -15,8 +15,9 @@ from rich.table import Table
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
 from fdkd_core.phase_words import phase_words
+from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.result import CompareResult, ModelResult, Result, RunResult, StudyResult
-from fdkd_core.studies.console import show_comparison, show_study
+from fdkd_core.studies.console import show_comparison, show_search, show_study
 
 
 class TerminalProgress:
@@ -117,7 +118,9 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
         if model is not None:
             table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
     console.print(table)
-    if result.uplift is not None:
+    if result.auto is not None:
+        show_search(console, result.auto)
+    if result.uplift is not None and (result.auto is None or result.auto.winner_label != NO_TEACHER):
         uplift = result.uplift
         noise = 2 * uplift.standard_error
         verdict = (

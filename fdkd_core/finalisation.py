@@ -19,7 +19,7 @@ from fdkd_core.models.cost import multiply_adds, parameter_count
 from fdkd_core.models.weights import render_weights
 from fdkd_core.phases import Trained, evaluate_model
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
-from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
+from fdkd_core.spec.result import AutoReport, GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
@@ -36,7 +36,13 @@ class Finalisation:
     identity: dict[str, Any]
 
     def finish(
-        self, trained: dict[str, Trained], taught: list[TaughtRows], *, threads: int, started: float
+        self,
+        trained: dict[str, Trained],
+        taught: list[TaughtRows],
+        *,
+        threads: int,
+        started: float,
+        auto: AutoReport | None = None,
     ) -> RunResult:
         """Reads the test split, once per model, writes the bundles and the result.
 
@@ -66,6 +72,7 @@ class Finalisation:
             uplift=uplift,
             gates=gates,
             taught=taught,
+            chosen=auto.reason if auto is not None else "",
             data_report=self.data.report,
             identity=self.identity,
             versions=versions,
@@ -86,6 +93,7 @@ class Finalisation:
             uplift=uplift,
             gates=gates,
             taught=taught,
+            auto=auto,
             bundle=None if failure else "student",
             teacher_bundle="teacher" if "teacher" in trained and trained["teacher"].epochs else None,
             versions=versions,

@@ -17,6 +17,7 @@ from fdkd_core.preparation import check_fit, check_phases, given_teacher, load_d
 from fdkd_core.single_run import plan_single, run_single
 from fdkd_core.spec import (
     AnyJobSpec,
+    AutoSpec,
     CompareSpec,
     DistillSpec,
     StudySpec,
@@ -25,6 +26,7 @@ from fdkd_core.spec import (
     spec_sha256,
 )
 from fdkd_core.spec.result import Result, RunResult
+from fdkd_core.studies.auto import plan_auto, run_auto
 from fdkd_core.studies.compare import plan_compare, run_compare
 from fdkd_core.studies.elsewhere import run_elsewhere
 from fdkd_core.studies.study import plan_study, run_study
@@ -58,6 +60,15 @@ RUNNERS: dict[type, Runner] = {
     CompareSpec: Runner(run_compare, plan_compare),
 }
 """The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
+CHOOSING = Runner(run_auto, plan_auto)
+"""Of a job that finds out its method itself."""
+
+
+def runner_of(spec: AnyJobSpec) -> Runner:
+    """How a job is run."""
+    if isinstance(spec, DistillSpec) and isinstance(spec.method, AutoSpec):
+        return CHOOSING
+    return RUNNERS[type(spec)]
 
 
 @memory_errors()
@@ -96,7 +107,7 @@ def run(
     started = time.monotonic()
     if options.arm_results is not None:
         return run_elsewhere(spec, options.arm_results, out_dir, on_event)
-    runner = RUNNERS[type(spec)]
+    runner = runner_of(spec)
     device, threads = prepare_torch(options)
     given = given_teacher(spec, options)
     data = load_data(spec, data_path, given, options)

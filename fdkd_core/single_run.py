@@ -13,7 +13,7 @@ from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import Trained
 from fdkd_core.preparation import make_phase, teacher_training
-from fdkd_core.spec import AnyJobSpec, DistillSpec, NoneSpec, TrainSpec
+from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, TrainSpec
 from fdkd_core.spec.result import RunResult, TaughtRows
 from fdkd_core.teacher_views import TeacherRows
 
@@ -29,10 +29,15 @@ def run_single(job: JobRun) -> RunResult:
     job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
     final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
     result = final.finish(trained, taught, threads=job.threads, started=job.started)
+    warn_of_gates(job, result)
+    return result
+
+
+def warn_of_gates(job: JobRun, result: RunResult) -> None:
+    """Says of each gate that only warns that the student did not pass it."""
     for gate in result.gates:
         if not gate.passed:
             job.log.emit("warning", message=gate.sentence)
-    return result
 
 
 def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
@@ -63,6 +68,7 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
     if isinstance(spec, TrainSpec):
         return {"student": job.run_phase(make_phase("student", spec.student, spec.training), 0)[0]}, []
     assert isinstance(spec, DistillSpec)
+    assert not isinstance(spec.method, AutoSpec)  # a runner of its own
     teacher, steps = job.teacher()
     trained: dict[str, Trained] = {"teacher": teacher}
     rows = None if isinstance(spec.method, NoneSpec) else job.teacher_rows(teacher)
@@ -79,11 +85,12 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
     if _has_control(spec):
         control = make_phase("control", spec.student, spec.training)
         trained["control"], _ = job.run_phase(control, steps + student_steps)
-    taught = [] if rows is None else [_taught_rows("teacher", rows, job)]
+    taught = [] if rows is None else [taught_rows("teacher", rows, job)]
     return trained, taught
 
 
-def _taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
+def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
+    """How many training rows a teacher spoke about."""
     assert isinstance(job.spec, DistillSpec)
     return TaughtRows(
         teacher=teacher,

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from fdkd_core.spec import AnyJobSpec, JobKind, MethodSpec, TaskSpec
+from fdkd_core.spec import AnyJobSpec, JobKind, MethodChoice, TaskSpec
 from fdkd_core.spec.catalogue import FITTING_KINDS, KindName
 from service.auth import Ctx, Reader
 from service.settings import Settings
@@ -98,7 +98,7 @@ def _kinds() -> list[Kind]:
 def _choices() -> tuple[list[Architecture], list[Choice], list[Choice]]:
     return (
         [Architecture(**_describe(spec, "name"), kinds=list(kinds)) for spec, kinds in FITTING_KINDS.items()],
-        [Choice(**_describe(spec, "name")) for spec in _members(MethodSpec)],
+        [Choice(**_describe(spec, "name")) for spec in _members(MethodChoice)],
         [Choice(**_describe(spec, "kind")) for spec in _members(TaskSpec)],
     )
 

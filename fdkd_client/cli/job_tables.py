@@ -117,6 +117,9 @@ def run_view(result: RunFigures) -> Group:
     lines: list[RenderableType] = [table, ""]
     if result.uplift is not None:
         lines.append(Text.from_markup(uplift_text(result.uplift)))
+    if result.auto is not None:
+        chosen = printable(f"{result.auto.get('winner_label', '?')}: {result.auto.get('reason', '')}")
+        lines.append(Text(f"chosen  {chosen}"))
     for gate in result.gates:
         lines.append(Text(f"gate    {printable(gate.sentence)}", style="green" if gate.passed else "yellow"))
     lines.append(Text("Accuracy and macro-F1 in %. The control is the same student without a teacher."

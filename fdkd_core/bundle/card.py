@@ -96,7 +96,7 @@ def _title(card: ModelCard, role: Role, config: BundleConfig, kind: str, classes
     task = card.spec.get("task", {}).get("kind", "classification")
     named = ", ".join(escape(label) for label in classes[:_MAX_CLASSES])
     more = f" and {len(classes) - _MAX_CLASSES} more" if len(classes) > _MAX_CLASSES else ""
-    if card.spec.get("kind") == "train":
+    if card.spec.get("kind") == "train" or (role == "student" and _method(card) == "none"):
         origin = "Trained on labels alone, without a teacher."
     elif role == "teacher":
         origin = "Trained on labels to teach another modality's student."
@@ -151,6 +151,11 @@ def _uplift_words(card: ModelCard) -> str:
             "## Did the teacher help?\n\nNot known: no control was trained."
             if card.spec.get("kind") == "distill"
             else ""
+        )
+    if _method(card) == "none":
+        return (
+            "## Did the teacher help?\n\nNo: nothing that it could teach was found to be worth more than "
+            "noise, so this is the control itself, the student trained without a teacher."
         )
     points = 100 * uplift.test_accuracy
     noise = 200 * uplift.standard_error

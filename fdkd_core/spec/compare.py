@@ -35,8 +35,8 @@ class CompareSpec(MethodJobSpec):
     )
     """The method of this project beside one baseline on logits and one on features."""
     fake_teachers: tuple[FakeTeacher, ...] = ("shuffled_pairs", "permuted_channels", "untrained_teacher")
-    """Further controls, run with the first method of the list that is FD-CMKD, else with the first: what
-    still "helps" with them does not come from what the teacher knows."""
+    """Further controls, run with the first method of the list that is FD-CMKD, else with the first that does
+    not train its teacher: what still "helps" with them does not come from what the teacher knows."""
     tuning: TuningSpec = TuningSpec()
     seeds: Seeds = 3
     """Final runs of each."""
@@ -76,8 +76,9 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
         times[method.name] += 1
         label = method.name if times[method.name] == 1 else f"{method.name}#{times[method.name]}"
         found[label] = study(label, method)
-    faked = next((m for m in spec.methods if isinstance(m, FDCMKDSpec)), spec.methods[0])
-    if not isinstance(faked, NoneSpec):
+    frozen = [m for m in spec.methods if not isinstance(m, NoneSpec) and not m.needs_teacher_inputs]
+    faked = next((m for m in frozen if isinstance(m, FDCMKDSpec)), frozen[0] if frozen else None)
+    if faked is not None:
         for view in dict.fromkeys(spec.fake_teachers):
             label = f"{faked.name} {view}"
             found[label] = study(label, faked, view)

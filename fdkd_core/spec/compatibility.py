@@ -21,9 +21,9 @@ from fdkd_core.spec.catalogue import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
-from fdkd_core.spec.job import MethodJobSpec, TeacherSpec, TeachingSpec
+from fdkd_core.spec.job import DistillSpec, MethodJobSpec, TeacherSpec, TeachingSpec
 from fdkd_core.spec.kinds import AnyJobSpec
-from fdkd_core.spec.methods import DistillingSpec, MethodSpec
+from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
@@ -110,6 +110,8 @@ def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
     """The methods of a job, each with its place in the spec."""
     if isinstance(spec, CompareSpec):
         return [(f"/methods/{index}", method) for index, method in enumerate(spec.methods)]
+    if isinstance(spec, DistillSpec) and isinstance(spec.method, AutoSpec):
+        return [(f"/method/methods/{index}", method) for index, method in enumerate(spec.method.methods)]
     return [("/method", method) for method in spec.methods_used]
 
 

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.gates import GateSpec
-from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec, NoneSpec
+from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.training import TrainingSpec
 
@@ -102,8 +102,9 @@ class DistillSpec(MethodJobSpec):
     """Train a student of one modality with a teacher of another."""
 
     kind: Literal["distill"]
-    method: MethodSpec = FDCMKDSpec()
-    """FD-CMKD, which this project is about; the control shows whether it pays on your data."""
+    method: MethodChoice = FDCMKDSpec()
+    """FD-CMKD, which this project is about; the control shows whether it pays on your data. `auto` finds out
+    what does, and always trains the control."""
     controls: ControlsSpec = ControlsSpec()
     gates: Annotated[tuple[GateSpec, ...], Field(max_length=8)] = ()
     """What the student must show against its control to be handed over, or without a warning. None by
@@ -125,8 +126,8 @@ class DistillSpec(MethodJobSpec):
 
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:
-        """The one method."""
-        return (self.method,)
+        """The one method, or those that are tried."""
+        return self.method.methods if isinstance(self.method, AutoSpec) else (self.method,)
 
 
 class TrainSpec(StrictModel):

@@ -101,6 +101,87 @@ class TaughtRows(StrictModel):
         return f"{share}; from the others the student learnt the labels alone"
 
 
+class FinalRun(StrictModel):
+    """One training with the tuned parameters and a fresh seed."""
+
+    seed: int
+    val: SplitMetrics
+    test: SplitMetrics
+    seconds: float
+    epochs: int
+    best_epoch: int
+
+
+class Estimate(StrictModel):
+    """A mean over seeds with its 95 % interval (Student's t); equal to the mean for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class AutoRung(StrictModel):
+    """One training of a configuration in a search that halves."""
+
+    epochs: int
+    val: SplitMetrics | None
+    """Null when training diverged."""
+    seconds: float
+
+
+class AutoConfiguration(StrictModel):
+    """What a search tried."""
+
+    number: int
+    """From 0, in the order in which they were tried."""
+    label: str
+    """`no_teacher`, or the method's name; `NAME#2` for the second of a name."""
+    method: dict[str, Any]
+    """With every default filled in."""
+    lr: float
+    parameters: dict[str, float | str]
+    """What the search varied of the method."""
+    rungs: list[AutoRung]
+    """Its trainings, each longer than the one before; only the better half came to the next."""
+
+
+class AutoFinalist(StrictModel):
+    """A configuration that was trained in full, with fresh seeds."""
+
+    number: int
+    """Of the configuration."""
+    label: str
+    runs: list[FinalRun]
+    """Empty when one of them diverged."""
+    val: float | None
+    """Mean over the runs of the validation figure that decides; of `loss` the negative."""
+    val_difference: float | None
+    """To the control's finalist, paired by seed; null for that itself."""
+    val_standard_error: float | None
+    """Of `val_difference`, over seeds and over validation rows."""
+    test: Estimate | None
+    """Accuracy over the runs. It decided nothing."""
+    test_difference: Estimate | None
+    """To the control's finalist, paired by seed."""
+
+
+class AutoReport(StrictModel):
+    """What `method: auto` tried, and why this student was handed over."""
+
+    select_by: Literal["accuracy", "macro_f1", "loss"]
+    configurations: list[AutoConfiguration]
+    finalists: list[AutoFinalist]
+    """The control first."""
+    winner: int
+    """Number of the configuration whose student was handed over."""
+    winner_label: str
+    """`no_teacher` when no method was better than the tuned control beyond noise."""
+    reason: str
+    """Why, in a sentence or two."""
+    cut_short: bool
+    """Whether `minutes` ended the search before `trials` did."""
+
+
 class RunResult(StrictModel):
     """`result.json`."""
 
@@ -118,6 +199,8 @@ class RunResult(StrictModel):
     """As many as the spec has, in its order."""
     taught: list[TaughtRows] = Field(default_factory=list)
     """One for each teacher; empty without distillation."""
+    auto: AutoReport | None = None
+    """What was tried, for a job that chose its method itself; its control is the tuned one."""
     bundle: str | None
     """Folder of the student bundle, relative to the output folder; null when a gate withheld the student."""
     teacher_bundle: str | None
@@ -141,17 +224,6 @@ class Trial(StrictModel):
     val: SplitMetrics | None
     """Null when training diverged."""
     seconds: float
-
-
-class FinalRun(StrictModel):
-    """One training with the tuned parameters and a fresh seed."""
-
-    seed: int
-    val: SplitMetrics
-    test: SplitMetrics
-    seconds: float
-    epochs: int
-    best_epoch: int
 
 
 class StudyResult(StrictModel):
@@ -185,14 +257,6 @@ class StudyResult(StrictModel):
     device: str
     threads: int
     seconds: float
-
-
-class Estimate(StrictModel):
-    """A mean over seeds with its 95 % interval (Student's t); equal to the mean for a single seed."""
-
-    mean: float
-    low: float
-    high: float
 
 
 class Arm(StrictModel):

@@ -10,7 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdkd_core.spec.compare import NO_TEACHER
-from fdkd_core.spec.result import Arm, CompareResult, Estimate, FinalRun, SplitMetrics, StudyResult
+from fdkd_core.spec.result import (
+    Arm,
+    AutoFinalist,
+    AutoReport,
+    CompareResult,
+    Estimate,
+    FinalRun,
+    SplitMetrics,
+    StudyResult,
+)
 from fdkd_core.studies import statistics
 from fdkd_core.studies.report import parameters_text
 
@@ -54,6 +63,39 @@ def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> N
     _show_path(console, "report", out_dir / "report" / "comparison.md")
     if result.bundle is not None:
         _show_path(console, f"student of {result.best}", out_dir / result.bundle)
+
+
+def show_search(console: Console, report: AutoReport) -> None:
+    """What a job tried before it chose, and why it chose so."""
+    table = _table("finalists, in %" if report.select_by != "loss" else "finalists")
+    for heading in ("", "lr", "tuned"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("val", "to control", "test acc"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for found in report.finalists:
+        tried = next(c for c in report.configurations if c.number == found.number)
+        style = "bold green" if found.number == report.winner else None
+        tuned = (f"{tried.lr:.3g}", parameters_text(tried.parameters))
+        table.add_row(escape(found.label), *tuned, *_final_figures(found, report.select_by), style=style)
+    console.print(table)
+    trainings = sum(len(c.rungs) for c in report.configurations)
+    short = ", as many as the minutes allowed" if report.cut_short else ""
+    console.print(
+        f"tried {len(report.configurations)} configurations in {trainings} short trainings{short}",
+        highlight=False,
+    )
+    console.print(f"[bold]{escape(report.reason)}[/]", highlight=False)
+
+
+def _final_figures(found: AutoFinalist, select_by: str) -> list[str]:
+    if found.val is None or found.test is None:
+        return ["diverged", "", ""]
+    scale, digits = (1.0, 3) if select_by == "loss" else (100.0, 1)
+    difference = ""
+    if found.val_difference is not None and found.val_standard_error is not None:
+        error = f"{scale * found.val_standard_error:.{digits}f}"
+        difference = f"{scale * found.val_difference:+.{digits}f} ± {error}"
+    return [f"{scale * found.val:.{digits}f}", difference, f"{100 * found.test.mean:.1f}"]
 
 
 def _row(arm: Arm) -> list[str]:

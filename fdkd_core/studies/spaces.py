@@ -47,16 +47,22 @@ SPACES: dict[type, Space] = {
         parameters={"cutoff": Between(0.25, 0.75)},
     ),
 }
-"""To search more of a method than its weights, add a line. The first trial of every method is the spec as it
-is stated, whatever the ranges."""
+"""To search more of a method than its weights and its temperature, add a line. The first trial of every
+method is the spec as it is stated, whatever the ranges."""
 
 
 def space_of(method: MethodSpec) -> Space:
-    """The method's line of the table; without one, its weights are searched."""
+    """The method's line of the table; without one, its weights and its temperature are searched."""
     if isinstance(method, CombineSpec):
         # What the parts weigh against each other is stated; how much all of them weigh is searched.
         return Space(weights=tuple(f"parts.{index}.weight" for index in range(len(method.parts))))
-    return SPACES.get(type(method)) or Space(weights=weight_fields(method))
+    return SPACES.get(type(method)) or Space(weight_fields(method), parameters=_temperature(method))
+
+
+def _temperature(method: MethodSpec) -> dict[str, Between | OneOf]:
+    """Half to twice a temperature, if there is one: how soft is soft enough depends on the teacher."""
+    stated = getattr(method, "temperature", None)
+    return {"temperature": Between(stated / 2, stated * 2, log=True)} if isinstance(stated, float) else {}
 
 
 def weight_fields(method: MethodSpec) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fdkd_core.spec.methods.auto import AutoSpec, CandidateMethod
 from fdkd_core.spec.methods.base import DistillingSpec, WeightScheduleSpec
 from fdkd_core.spec.methods.combine import FD_CMKD_WITH_LOGITS, CombinedPart, CombineSpec
 from fdkd_core.spec.methods.fd_cmkd import PAPER_ABLATION, FDCMKDSpec
@@ -15,10 +16,14 @@ from fdkd_core.spec.methods.logit_kd import LogitKDSpec
 from fdkd_core.spec.methods.none import NoneSpec
 
 MethodSpec = Annotated[NoneSpec | LeafMethodSpec | CombineSpec, Field(discriminator="name")]
+MethodChoice = Annotated[NoneSpec | LeafMethodSpec | CombineSpec | AutoSpec, Field(discriminator="name")]
+"""A method, or the wish to find out which."""
 
 __all__ = [
     "FD_CMKD_WITH_LOGITS",
     "PAPER_ABLATION",
+    "AutoSpec",
+    "CandidateMethod",
     "CombineSpec",
     "CombinedPart",
     "DistillingSpec",
@@ -26,6 +31,7 @@ __all__ = [
     "FeatureMSESpec",
     "LeafMethodSpec",
     "LogitKDSpec",
+    "MethodChoice",
     "MethodSpec",
     "NoneSpec",
     "WeightScheduleSpec",

@@ -19,7 +19,7 @@ from fdkd_core.spec import (
 )
 from fdkd_core.spec.tuning import RangeSpec
 from fdkd_core.studies.search import candidates
-from fdkd_core.studies.spaces import SPACES, space_of, weight_fields
+from fdkd_core.studies.spaces import SPACES, Between, space_of, weight_fields
 
 TRAINING = TrainingSpec(optimizer=SGDSpec(lr=0.1))
 TUNING = TuningSpec(trials=9)
@@ -124,12 +124,14 @@ class NewSpec(DistillingSpec):
     name: Literal["new"] = "new"
     row_weight: float = 2.0
     column_weight: float = 0.5
+    temperature: float = 0.07
     margin: float = 1.0
 
 
-def test_a_new_method_is_searched_by_its_weights() -> None:
+def test_a_new_method_is_searched_by_its_weights_and_temperature() -> None:
     method: Any = NewSpec()
     assert weight_fields(method) == ("row_weight", "column_weight")
     assert space_of(method).weights == ("row_weight", "column_weight")
+    assert space_of(method).parameters == {"temperature": Between(0.035, 0.14, log=True)}
     assert FeatureMSESpec not in SPACES
     assert space_of(FeatureMSESpec()).weights == ("weight",)

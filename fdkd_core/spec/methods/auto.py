@@ -1,0 +1,56 @@
+"""Letting a job find out on validation what to train its student with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fdkd_core.spec.methods.combine import FD_CMKD_WITH_LOGITS, CombineSpec
+from fdkd_core.spec.methods.fd_cmkd import FDCMKDSpec
+from fdkd_core.spec.methods.feature_mse import FeatureMSESpec
+from fdkd_core.spec.methods.leaf import LeafMethodSpec
+from fdkd_core.spec.methods.logit_kd import LogitKDSpec
+from fdkd_core.spec.strict import StrictModel
+from fdkd_core.spec.tuning import RangeSpec
+
+CandidateMethod = Annotated[LeafMethodSpec | CombineSpec, Field(discriminator="name")]
+
+
+class AutoSpec(StrictModel):
+    """Successive halving over methods, weights and learning rates, the control without a teacher among them.
+
+    Short trainings of many configurations, longer ones of the better half, and at last the best few in full
+    with fresh seeds, beside the best configuration of the control. A method is handed over only if it then
+    beats the control on validation by more than its standard error; else the student is the tuned control's.
+    """
+
+    name: Literal["auto"] = "auto"
+    methods: Annotated[tuple[CandidateMethod, ...], Field(min_length=1, max_length=20)] = (
+        LogitKDSpec(),
+        FeatureMSESpec(),
+        FDCMKDSpec(),
+        FD_CMKD_WITH_LOGITS,
+    )
+    """What is tried beside the control: this project's method, a baseline on logits and one on features, and
+    the first two together."""
+    trials: Annotated[int, Field(ge=2, le=1000)] = 20
+    """Budget: configurations in all, shared equally among the methods and the control, at least one for each.
+    20 is four for each of the five; with the final runs it costs about 19 trainings in full."""
+    minutes: Annotated[float, Field(gt=0.0, le=100_000.0)] | None = None
+    """Budget in wall time of the student's trainings: fewer configurations are tried if more would take
+    longer, by the time that the first ones took. Null: `trials` alone counts. What is chosen then depends on
+    how fast the machine is."""
+    finalists: Annotated[int, Field(ge=1, le=5)] = 2
+    """Configurations of methods that are trained in full, beside the control's best. Two, since after short
+    trainings the first place is often luck."""
+    seeds: Annotated[int, Field(ge=2, le=20)] = 3
+    """Fresh seeds of each finalist. Two at least, or nothing would be known of the noise."""
+    lr: RangeSpec | None = None
+    """Learning rates; as in `tuning`."""
+    weight_factor: RangeSpec = RangeSpec(low=0.1, high=10.0)
+    """By what a method's weights are multiplied; as in `tuning`."""
+    method_parameters: bool = True
+    """Search the methods' own parameters too; as in `tuning`."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the search."""

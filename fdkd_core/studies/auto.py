@@ -1,0 +1,307 @@
+"""Jobs with `method: {name: auto}`: find out what to train the student with, then hand it over.
+
+teacher -> rungs of ever longer trainings -> finalists with fresh seeds -> decision -> test -> bundles
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import TrainingDivergedError
+from fdkd_core.finalisation import Finalisation
+from fdkd_core.job_run import JobRun
+from fdkd_core.phases import Trained, evaluate_model
+from fdkd_core.single_run import taught_rows, warn_of_gates
+from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec
+from fdkd_core.spec.result import (
+    AutoConfiguration,
+    AutoFinalist,
+    AutoReport,
+    AutoRung,
+    FinalRun,
+    RunResult,
+    Trial,
+)
+from fdkd_core.studies import statistics
+from fdkd_core.studies.decision import Scores, decide, difference
+from fdkd_core.studies.halving import (
+    Configuration,
+    affordable_rounds,
+    better_half,
+    configurations,
+    half,
+    ranking,
+    rung_epochs,
+)
+from fdkd_core.studies.study import phase_steps, student_steps, teacher_plan
+from fdkd_core.studies.summary import interval
+from fdkd_core.studies.trainings import (
+    Lesson,
+    best_run,
+    load_final,
+    run_final,
+    run_trial,
+    selection_value,
+)
+from fdkd_core.tasks.classification import macro_f1_influence
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration with its final runs."""
+
+    found: Configuration
+    names: list[str]
+    runs: list[FinalRun]
+    """Empty when one of them diverged."""
+
+
+class Search:
+    """The trainings of one job, in the order of its plan."""
+
+    def __init__(self, lesson: Lesson, steps_before: int) -> None:
+        spec = lesson.job.spec
+        assert isinstance(spec, DistillSpec)
+        assert isinstance(spec.method, AutoSpec)
+        self.spec, self.auto, self.lesson = spec, spec.method, lesson
+        self.rounds = configurations(spec.method, spec.training)
+        self.tried: dict[int, list[AutoRung]] = {}
+        self._before: dict[str, int] = {}
+        for phase in search_plan(spec, lesson.job.data):
+            self._before[phase["name"]] = steps_before
+            steps_before += phase["total_steps"]
+
+    def first_rung(self) -> list[Configuration]:
+        """Tries configurations round by round, as many as the budget allows; returns those tried."""
+        tried = list(self.rounds[0])
+        seconds = [trial.seconds for trial in self._rung(0, tried)]
+        allowed = affordable_rounds(self.auto, self.spec.training, seconds, len(self.rounds))
+        for turn in self.rounds[1:allowed]:
+            self._rung(0, turn, first=len(tried))
+            tried += turn
+        return tried
+
+    def climb(self, tried: list[Configuration]) -> tuple[list[Configuration], list[float]]:
+        """The further rungs; returns who stood in the last one, with their validation figures.
+
+        Raises:
+            TrainingDivergedError: All configurations of the control diverged.
+        """
+        values = self._values(tried)
+        for rung in range(1, len(rung_epochs(self.spec.training))):
+            tried = better_half(tried, values)
+            self._refuse_without_control(tried)
+            self._rung(rung, tried)
+            values = self._values(tried)
+        return tried, values
+
+    def finals(self, tried: list[Configuration], values: list[float]) -> list[Finalist]:
+        """Trains the best configuration of the control, and the best few of methods, in full.
+
+        Raises:
+            TrainingDivergedError: The control diverged: there is nothing to compare with.
+        """
+        controls = ranking([found for found in tried if found.is_control], tried, values)
+        self._refuse_without_control(controls)
+        methods = ranking([found for found in tried if not found.is_control], tried, values)
+        chosen = [controls[0], *methods[: self.auto.finalists]]
+        return [self._final(place, found) for place, found in enumerate(chosen)]
+
+    def _rung(self, rung: int, tried: list[Configuration], *, first: int = 0) -> list[Trial]:
+        epochs = rung_epochs(self.spec.training)[rung]
+        trials = []
+        for place, found in enumerate(tried, start=first):
+            name = rung_name(rung, place)
+            training = found.candidate.training.model_copy(update={"epochs": epochs})
+            trial = run_trial(self.lesson, name, found.candidate, training, self._before[name])
+            trials.append(trial)
+            rungs = self.tried.setdefault(found.number, [])
+            rungs.append(AutoRung(epochs=epochs, val=trial.val, seconds=trial.seconds))
+        return trials
+
+    def _final(self, place: int, found: Configuration) -> Finalist:
+        seed = self.spec.training.seed
+        names = [final_name(place, number) for number in range(1, self.auto.seeds + 1)]
+        runs = []
+        try:
+            for number, name in enumerate(names, start=1):
+                runs.append(run_final(self.lesson, name, found.candidate, seed + number, self._before[name]))
+        except TrainingDivergedError as error:
+            if found.is_control:
+                raise
+            self.lesson.job.log.emit("warning", message=f"{found.label} is out of the search: {error}")
+            runs = []
+        return Finalist(found, names, runs)
+
+    def _values(self, tried: list[Configuration]) -> list[float]:
+        select_by = self.spec.training.select_by
+        return [selection_value(self.tried[found.number][-1].val, select_by) for found in tried]
+
+    def _refuse_without_control(self, tried: list[Configuration]) -> None:
+        if not any(found.is_control for found in tried):
+            diverged = self.lesson.outcomes.read(rung_name(0, 0))
+            assert diverged is not None
+            fact: dict[str, Any] = diverged["diverged"]
+            where = "every training without a teacher diverged; in the first, "
+            raise TrainingDivergedError(fact["step"], fact["term"], float(fact["value"]), where=where)
+
+
+def run_auto(job: JobRun) -> RunResult:
+    """Searches, decides, and hands over the student that won.
+
+    Raises:
+        TrainingDivergedError: The control diverged whatever its learning rate, or in a final run.
+        GateFailedError: See `Finalisation.finish`.
+    """
+    spec = job.spec
+    assert isinstance(spec, DistillSpec)
+    teacher, steps = job.teacher()
+    rows = job.teacher_rows(teacher)
+    search = Search(Lesson(job, teacher, rows), steps)
+    tried = search.first_rung()
+    finalists = search.finals(*search.climb(tried))
+    scores = [_scores(search, finalist) for finalist in finalists]
+    winner, reason = decide(scores, spec.training.select_by)
+    job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
+    report = _report(search, tried, finalists, scores, winner, reason)
+
+    won = finalists[winner].found.candidate
+    models = {place: _best_model(search, finalists[place]) for place in {0, winner}}
+    trained = {"teacher": teacher, "student": models[winner], "control": models[0]}
+    taught = [] if isinstance(won.method, NoneSpec) else [taught_rows("teacher", rows, job)]
+    as_chosen = spec.model_copy(update={"method": won.method, "training": won.training})
+    final = Finalisation(as_chosen, job.data, job.workspace, job.device, job.identity)
+    result = final.finish(trained, taught, threads=job.threads, started=job.started, auto=report)
+    warn_of_gates(job, result)
+    return result
+
+
+def plan_auto(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
+    """Name and number of steps of each training, if none is left out."""
+    assert isinstance(spec, DistillSpec)
+    planned = search_plan(spec, data)
+    return planned if is_teacher_given else [teacher_plan(spec, data), *planned]
+
+
+def search_plan(spec: DistillSpec, data: PairedDataset) -> list[dict[str, Any]]:
+    """The trainings of students in their order."""
+    assert isinstance(spec.method, AutoSpec)
+    controls = max(1, spec.method.trials // (1 + len(spec.method.methods)))
+    methods = controls * len(spec.method.methods)
+    planned = []
+    for rung, epochs in enumerate(rung_epochs(spec.training)):
+        training = spec.training.model_copy(update={"epochs": epochs})
+        steps = phase_steps(training, data, spec.student.modality)
+        planned += [
+            {"name": rung_name(rung, place), "total_steps": steps} for place in range(controls + methods)
+        ]
+        controls, methods = half(controls), half(methods)
+    return planned + [
+        {"name": final_name(place, number), "total_steps": student_steps(spec, data)}
+        for place in range(1 + spec.method.finalists)
+        for number in range(1, spec.method.seeds + 1)
+    ]
+
+
+def rung_name(rung: int, place: int) -> str:
+    """Phase of a short training."""
+    return f"rung{rung}-{place}"
+
+
+def final_name(place: int, number: int) -> str:
+    """Phase of a finalist's run."""
+    return f"final{place}-{number}"
+
+
+def _best_model(search: Search, finalist: Finalist) -> Trained:
+    best = best_run(finalist.runs, search.spec.training.select_by)
+    return load_final(search.lesson, finalist.names[best], finalist.found.candidate, finalist.runs[best])
+
+
+def _scores(search: Search, finalist: Finalist) -> Scores:
+    select_by = search.spec.training.select_by
+    shares = [
+        _row_shares(search, load_final(search.lesson, name, finalist.found.candidate, run))
+        for name, run in zip(finalist.names, finalist.runs, strict=False)
+    ]
+    values = [selection_value(run.val, select_by) for run in finalist.runs]
+    return Scores(finalist.found.label, values, shares)
+
+
+def _row_shares(search: Search, model: Trained) -> NDArray[np.float64]:
+    """What each validation row adds to the figure that decides, up to a constant."""
+    job, select_by = search.lesson.job, search.spec.training.select_by
+    _, outputs = evaluate_model(model.model, job.data, model.modality, "val", job.device)
+    labels_N = job.data.labels[job.data.splits["val"]]
+    logits_NC = outputs.logits.numpy().astype(np.float64)
+    if select_by == "accuracy":
+        return (logits_NC.argmax(axis=1) == labels_N).astype(np.float64)
+    if select_by == "macro_f1":
+        influence: NDArray[np.float64] = macro_f1_influence(logits_NC.argmax(axis=1), labels_N)
+        return influence
+    logits_NC -= logits_NC.max(axis=1, keepdims=True)
+    found: NDArray[np.float64] = logits_NC[np.arange(len(labels_N)), labels_N] - np.log(
+        np.exp(logits_NC).sum(axis=1)
+    )
+    return found
+
+
+def _report(
+    search: Search,
+    tried: list[Configuration],
+    finalists: list[Finalist],
+    scores: list[Scores],
+    winner: int,
+    reason: str,
+) -> AutoReport:
+    won = finalists[winner].found
+    described = [
+        _finalist(finalist, found, finalists[0], scores[0], is_control=place == 0)
+        for place, (finalist, found) in enumerate(zip(finalists, scores, strict=True))
+    ]
+    gained = described[winner].test_difference
+    if gained is not None:
+        reason += f" On the test split, which decided nothing, it is at {interval(gained)} in accuracy."
+    return AutoReport(
+        select_by=search.spec.training.select_by,
+        configurations=[
+            AutoConfiguration(
+                number=found.number,
+                label=found.label,
+                method=found.candidate.method.model_dump(mode="json"),
+                lr=found.candidate.lr,
+                parameters=found.candidate.parameters,
+                rungs=search.tried[found.number],
+            )
+            for found in tried
+        ],
+        finalists=described,
+        winner=won.number,
+        winner_label=won.label,
+        reason=reason,
+        cut_short=len(tried) < sum(len(turn) for turn in search.rounds),
+    )
+
+
+def _finalist(
+    finalist: Finalist, found: Scores, control: Finalist, control_scores: Scores, *, is_control: bool
+) -> AutoFinalist:
+    runs = finalist.runs
+    gained = None if is_control or not runs else difference(found, control_scores)
+    test = [run.test.accuracy for run in runs]
+    gains = [run.test.accuracy - other.test.accuracy for run, other in zip(runs, control.runs, strict=False)]
+    return AutoFinalist(
+        number=finalist.found.number,
+        label=found.label,
+        runs=runs,
+        val=found.mean if runs else None,
+        val_difference=None if gained is None else gained.mean,
+        val_standard_error=None if gained is None else gained.standard_error,
+        test=statistics.estimate(test) if runs else None,
+        test_difference=statistics.estimate(gains) if gained is not None else None,
+    )

@@ -1,0 +1,99 @@
+"""Whether a method earned its place: the last step of a search, and the promise that goes with it.
+
+The student that is handed over is never worse than the tuned control beyond noise. The best of many short
+trainings is partly lucky: in its seed, and with the very rows of the validation split. So finalists are
+trained anew with fresh seeds, against the control's best with the same ones, and the difference has to exceed
+its standard error, over seeds and over rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdkd_core.studies import statistics
+from fdkd_core.studies.summary import points
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a finalist did on validation."""
+
+    label: str
+    values: list[float]
+    """Figure of each seed, larger is better; empty when a run diverged."""
+    shares: list[NDArray[np.float64]]
+    """Of each seed, what every validation row adds to the figure, [rows]."""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return float(np.mean(self.values))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A finalist minus the control's."""
+
+    mean: float
+    standard_error: float
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Whether it is more than one standard error above nothing."""
+        return self.mean > self.standard_error
+
+
+def difference(found: Scores, control: Scores) -> Difference:
+    """By how much a finalist is better than the control's, seed by seed and row by row.
+
+    The error over seeds tells how far other seeds would move the mean; that over rows, how far another
+    validation split would. They are added in squares, which errs on the side of the control: what seeds do to
+    single rows is in both.
+    """
+    gains = np.subtract(found.values, control.values)
+    over_seeds = statistics.standard_error(gains.tolist())
+    rows_N = np.mean(found.shares, axis=0) - np.mean(control.shares, axis=0)
+    over_rows = float(rows_N.std() / math.sqrt(len(rows_N)))
+    return Difference(float(gains.mean()), math.hypot(over_seeds, over_rows))
+
+
+def decide(scores: Sequence[Scores], select_by: str) -> tuple[int, str]:
+    """Which finalist is handed over, and why.
+
+    Args:
+        scores: The control's first.
+        select_by: Name of the figure.
+
+    Returns:
+        Its index: 0 unless a method is better than the control beyond noise. Of several that are, the one
+        with the best mean.
+    """
+    control, others = scores[0], scores[1:]
+    gained = {
+        index: difference(found, control) for index, found in enumerate(others, start=1) if found.values
+    }
+    if not gained:
+        return 0, "No method came through its final runs, so the student is that of the tuned control."
+    earned = [index for index, found in gained.items() if found.is_beyond_noise]
+    best = max(earned or gained, key=lambda index: scores[index].mean)
+    label, told = scores[best].label, _told(gained[best], select_by, len(control.values))
+    if earned:
+        return best, f"{label} is ahead of the tuned control by {told}."
+    return 0, (
+        "No method is ahead of the tuned control by more than the noise, so the student is the control's, "
+        f"trained without a teacher. The best, {label}, is at {told}."
+    )
+
+
+def _told(found: Difference, select_by: str, seeds: int) -> str:
+    if select_by == "loss":
+        amount, error = f"{found.mean:+.3f} in validation loss, turned so that more is better", 1.0
+    else:
+        figure = {"accuracy": "accuracy", "macro_f1": "macro-F1"}[select_by]
+        amount, error = f"{points(found.mean)} of validation {figure}", 100.0
+    return f"{amount} (standard error {error * found.standard_error:.2g}) over {seeds} fresh seeds"

@@ -1,0 +1,129 @@
+"""Successive halving: what is tried, how long, and what comes to the next rung. Nothing here trains.
+
+References:
+    Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS
+    2016. We differ in that the control keeps places of its own up to the end, so that it is tuned as each
+    method is; and that every rung trains anew with a whole schedule of its own length, since a rate that is
+    right at the end of a long schedule looks bad in the middle of it (docs/decisions/0015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fdkd_core.spec import AutoSpec, NoneSpec, TrainingSpec, TuningSpec
+from fdkd_core.spec.compare import NO_TEACHER
+from fdkd_core.spec.methods.combine import unique_names
+from fdkd_core.studies.search import Candidate, candidates
+
+RUNG_SHARES = (4, 2)
+"""Each rung trains for the spec's epochs divided by these; the finalists for all of them."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One candidate of the search."""
+
+    number: int
+    """From 0, in the order in which they are tried."""
+    label: str
+    candidate: Candidate
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it has no teacher."""
+        return self.label == NO_TEACHER
+
+
+def configurations(spec: AutoSpec, training: TrainingSpec) -> list[list[Configuration]]:
+    """What the first rung tries, in rounds: each has one configuration of the control and of every method.
+
+    The first round is the control and the methods as they are stated.
+    """
+    labels = [NO_TEACHER, *unique_names(method.name for method in spec.methods)]
+    rounds = max(1, spec.trials // len(labels))
+    tuning = TuningSpec(
+        trials=rounds,
+        lr=spec.lr,
+        weight_factor=spec.weight_factor,
+        method_parameters=spec.method_parameters,
+        seed=spec.seed,
+    )
+    found = [candidates(training, method, tuning) for method in (NoneSpec(), *spec.methods)]
+    return [
+        [
+            Configuration(turn * len(labels) + place, label, found[place][turn])
+            for place, label in enumerate(labels)
+        ]
+        for turn in range(rounds)
+    ]
+
+
+def rung_epochs(training: TrainingSpec) -> list[int]:
+    """Epochs of each rung; fewer rungs where there are few epochs."""
+    return sorted({max(1, training.epochs // share) for share in RUNG_SHARES})
+
+
+def better_half(tried: Sequence[Configuration], values: Sequence[float]) -> list[Configuration]:
+    """What comes to the next rung: the better half of the control's configurations and of the methods'.
+
+    Args:
+        tried: Configurations of a rung.
+        values: Validation figure of each, larger is better; -inf for one that diverged, which is left behind.
+
+    Returns:
+        In the order of their numbers; a tie goes to the one tried first.
+    """
+    kept: list[Configuration] = []
+    for is_control in (True, False):
+        ranked = ranking([c for c in tried if c.is_control == is_control], tried, values)
+        kept += ranked[: half(sum(c.is_control == is_control for c in tried))]
+    return sorted(kept, key=lambda found: found.number)
+
+
+def ranking(
+    some: Sequence[Configuration], tried: Sequence[Configuration], values: Sequence[float]
+) -> list[Configuration]:
+    """Some of the configurations of a rung from best to worst, without those that diverged."""
+    value_of = {found.number: value for found, value in zip(tried, values, strict=True)}
+    alive = [found for found in some if value_of[found.number] > -float("inf")]
+    return sorted(alive, key=lambda found: (-value_of[found.number], found.number))
+
+
+def half(count: int) -> int:
+    """Half of so many, rounded up."""
+    return (count + 1) // 2
+
+
+def affordable_rounds(spec: AutoSpec, training: TrainingSpec, seconds: Sequence[float], wanted: int) -> int:
+    """Rounds of the first rung after which everything that follows still fits into `minutes`.
+
+    Args:
+        spec: The budget.
+        training: Of the student.
+        seconds: Of the trainings of the first rung so far; at least one round of them.
+        wanted: Rounds that `trials` allows.
+
+    Returns:
+        At least 1.
+    """
+    if spec.minutes is None:
+        return wanted
+    per_epoch = sum(seconds) / len(seconds) / rung_epochs(training)[0]
+    arms = 1 + len(spec.methods)
+    affordable = 1
+    for rounds in range(2, wanted + 1):
+        if per_epoch * epochs_in_all(spec, training, rounds, arms) <= 60.0 * spec.minutes:
+            affordable = rounds
+    return affordable
+
+
+def epochs_in_all(spec: AutoSpec, training: TrainingSpec, rounds: int, arms: int) -> int:
+    """Epochs of all trainings of a search."""
+    controls, methods = rounds, rounds * (arms - 1)
+    total = 0
+    for epochs in rung_epochs(training):
+        total += epochs * (controls + methods)
+        controls, methods = half(controls), half(methods)
+    return total + training.epochs * spec.seeds * (1 + spec.finalists)

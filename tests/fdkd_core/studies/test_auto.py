@@ -1,0 +1,275 @@
+"""`method: auto` on data where it is known what should win."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from taught_data import auto_spec, teacher_spec, write_taught_data
+
+from fdkd_core.console import show_result
+from fdkd_core.errors import SpecError, TrainingDivergedError
+from fdkd_core.finalisation import Finalisation
+from fdkd_core.job_run import JobRun
+from fdkd_core.options import RunOptions
+from fdkd_core.run import run
+from fdkd_core.spec import load_spec
+from fdkd_core.spec.result import RunResult
+from fdkd_core.studies import auto as auto_module
+from fdkd_core.training import checkpoint
+
+RUNGS = [f"rung0-{place}" for place in range(6)] + [f"rung1-{place}" for place in range(4)]
+FINALS = [f"final{place}-{number}" for place in range(2) for number in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_onnx() -> Any:
+    """The export takes longer than all trainings of these data together."""
+    real = Finalisation.write_bundle
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Finalisation,
+            "write_bundle",
+            lambda *args, **kwargs: real(*args, **{**kwargs, "with_onnx": False}),
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_taught_data(tmp_path_factory.mktemp("data") / "taught.npz")
+
+
+def options_with_teacher(folder: Path, roll: int) -> RunOptions:
+    """A teacher that was trained on right labels, or on ones that are always wrong."""
+    told = write_taught_data(folder / "told.npz", wrong=0.0, roll=roll)
+    run(teacher_spec(), told, folder / "teacher", options=RunOptions(device="cpu", threads=1))
+    return RunOptions(device="cpu", threads=1, models={"teacher": folder / "teacher" / "student"})
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
+    return options_with_teacher(tmp_path_factory.mktemp("good"), roll=0)
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
+    return options_with_teacher(tmp_path_factory.mktemp("bad"), roll=1)
+
+
+Finished = tuple[Path, RunResult, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def helped(data: Path, good: RunOptions, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    out = tmp_path_factory.mktemp("helped") / "out"
+    events: list[dict[str, Any]] = []
+    result = run(auto_spec(), data, out, options=good, on_event=events.append)
+    assert isinstance(result, RunResult)
+    return out, result, events
+
+
+def test_a_teacher_that_knows_better_wins(helped: Finished) -> None:
+    _, result, _ = helped
+    assert result.auto is not None
+    assert result.auto.winner_label == "logit_kd"
+    assert result.auto.reason.startswith("logit_kd is ahead of the tuned control by +")
+    assert result.uplift is not None
+    assert result.uplift.test_accuracy > 0.05
+    control, student = result.auto.finalists
+    assert student.val_difference is not None
+    assert student.val_standard_error is not None
+    assert student.val_difference > student.val_standard_error > 0.0
+    assert result.control is not None
+    assert result.control.val.accuracy == max(run.val.accuracy for run in control.runs)
+    assert result.student.val.accuracy == max(run.val.accuracy for run in student.runs)
+    assert [rows.teacher for rows in result.taught] == ["teacher"]
+
+
+def test_a_teacher_that_is_wrong_loses_to_the_tuned_control(
+    data: Path, bad: RunOptions, tmp_path: Path
+) -> None:
+    result = run(auto_spec(), data, tmp_path / "out", options=bad)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert result.auto.winner_label == "no_teacher"
+    assert "the student is the control's" in result.auto.reason
+    assert result.control is not None
+    assert result.student.weights_sha256 == result.control.weights_sha256
+    assert result.uplift is not None
+    assert result.uplift.test_accuracy == 0.0
+    assert result.taught == []
+    card = (tmp_path / "out" / "student" / "README.md").read_text()
+    assert "without a teacher" in card
+    assert "Distilled" not in card
+    shown = io.StringIO()
+    show_result(Console(width=80, file=shown), result, Path("out"))
+    assert "uplift over the control" not in shown.getvalue()
+
+
+def test_everything_tried_is_on_record(helped: Finished) -> None:
+    out, result, _ = helped
+    report = result.auto
+    assert report is not None
+    assert json.loads((out / "result.json").read_text())["auto"] == report.model_dump(mode="json")
+    assert [c.number for c in report.configurations] == list(range(6))
+    assert [c.label for c in report.configurations] == ["no_teacher", "logit_kd"] * 3
+    assert all(c.rungs[0].epochs == 3 for c in report.configurations)
+    assert sorted(len(c.rungs) for c in report.configurations) == [1, 1, 2, 2, 2, 2]
+    assert [f.label for f in report.finalists] == ["no_teacher", "logit_kd"]
+    assert all([run.seed for run in f.runs] == [1, 2, 3] for f in report.finalists)
+    assert all(run.epochs == 12 for f in report.finalists for run in f.runs)
+    assert not report.cut_short
+    card = (out / "student" / "README.md").read_text()
+    assert "## How it was chosen" in card
+    assert "Distilled from a teacher" in card
+    assert not (out / "work").exists()
+
+
+def test_the_terminal_shows_finalists_and_reason_in_80_columns(helped: Finished) -> None:
+    _, result, _ = helped
+    shown = io.StringIO()
+    show_result(Console(width=80, file=shown), result, Path("out"))
+    assert max(len(line) for line in shown.getvalue().splitlines()) <= 80
+    for word in (
+        "finalists",
+        "tried 6 configurations in 10 short trainings",
+        "is ahead of the tuned control",
+    ):
+        assert word in " ".join(shown.getvalue().split())
+
+
+def test_events_follow_the_plan(helped: Finished) -> None:
+    _, _, events = helped
+    planned = [phase["name"] for phase in events[0]["phases"]]
+    assert planned == [*RUNGS, *FINALS]
+    assert all(len(name) <= 16 for name in planned)
+    assert [e["phase"] for e in events if e["event"] == "phase_started"] == [*planned, "finalise"]
+    steps = [event["job_step"] for event in events if event["event"] == "step"]
+    assert steps == sorted(steps)
+    assert steps[-1] == sum(phase["total_steps"] for phase in events[0]["phases"])
+
+
+class DeadError(BaseException):
+    """Ends a run wherever it is."""
+
+
+@pytest.mark.parametrize(("phase", "step"), [("rung0-4", 11), ("rung1-2", 0), ("final1-2", 25)])
+def test_a_search_resumes_to_the_same_choice(
+    phase: str,
+    step: int,
+    helped: Finished,
+    data: Path,
+    good: RunOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "MIN_COST_RATIO", 0.0)
+    here = ["", 0]
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "phase_started":
+            here[:] = [event["phase"], event["step"]]
+
+    def should_stop() -> bool:
+        now, here[1] = here[1], here[1] + 1
+        if (here[0], now) == (phase, step):
+            raise DeadError
+        return False
+
+    with pytest.raises(DeadError):
+        run(auto_spec(), data, tmp_path / "out", options=good, on_event=on_event, should_stop=should_stop)
+    result = run(auto_spec(), data, tmp_path / "out", options=good)
+
+    def numbers(found: Any) -> Any:
+        if isinstance(found, dict):
+            return {name: numbers(value) for name, value in found.items() if name != "seconds"}
+        return [numbers(value) for value in found] if isinstance(found, list) else found
+
+    assert numbers(result.model_dump(mode="json")) == numbers(helped[1].model_dump(mode="json"))
+
+
+def test_minutes_cut_the_search_short(data: Path, good: RunOptions, tmp_path: Path) -> None:
+    spec = auto_spec(minutes=1e-6, seeds=2)
+    result = run(spec, data, tmp_path / "out", options=good)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert result.auto.cut_short
+    assert [c.label for c in result.auto.configurations] == ["no_teacher", "logit_kd"]
+    assert len(result.auto.finalists) == 2
+
+
+def test_methods_that_diverge_leave_the_control(data: Path, good: RunOptions, tmp_path: Path) -> None:
+    method = {"name": "feature_mse", "normalize": False, "weight": 1e6}
+    spec = auto_spec(methods=[method], weight_factor={"low": 0.9, "high": 1.0}, trials=4, seeds=2)
+    result = run(spec, data, tmp_path / "out", options=good)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert result.auto.winner_label == "no_teacher"
+    assert [f.label for f in result.auto.finalists] == ["no_teacher"]
+    assert [c.rungs[0].val is None for c in result.auto.configurations] == [False, True, False, True]
+
+
+def test_a_finalist_that_diverges_is_out_and_a_control_that_does_ends_the_job(
+    data: Path, good: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = JobRun.run_phase
+    doomed = ["final1-2"]
+
+    def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
+        if phase.name in doomed:
+            raise TrainingDivergedError(5, "kd", float("nan"))
+        return real(self, phase, steps_before)
+
+    monkeypatch.setattr(JobRun, "run_phase", run_phase)
+    spec = auto_spec(trials=2, seeds=2)
+    result = run(spec, data, tmp_path / "method", options=good)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert result.auto.winner_label == "no_teacher"
+    assert result.auto.finalists[1].val is None
+    doomed[:] = ["final0-1"]
+    with pytest.raises(TrainingDivergedError, match="in the run with seed 1"):
+        run(spec, data, tmp_path / "control", options=good)
+    doomed[:] = ["rung0-0"]
+    with pytest.raises(TrainingDivergedError, match="every training without a teacher diverged"):
+        run(spec, data, tmp_path / "controls", options=good)
+
+
+@pytest.mark.parametrize("select_by", ["macro_f1", "loss"])
+def test_other_figures_can_decide(
+    select_by: str, data: Path, good: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each row adds to the figure has the figure for its mean, up to a constant for all rows."""
+    seen: list[Any] = []
+    real = auto_module._scores
+
+    def spy(search: Any, finalist: Any) -> Any:
+        seen.append(real(search, finalist))
+        return seen[-1]
+
+    monkeypatch.setattr(auto_module, "_scores", spy)
+    document = auto_spec(trials=2, seeds=2).model_dump(mode="json")
+    document["training"]["select_by"] = select_by
+    result = run(load_spec(document), data, tmp_path / "out", options=good)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert result.auto.select_by == select_by
+    for scores in seen:
+        for value, shares in zip(scores.values, scores.shares, strict=True):
+            assert shares.mean() == pytest.approx(value if select_by == "loss" else 0.0, abs=1e-9)
+
+
+def test_auto_is_no_method_of_a_study_nor_a_part_of_a_combination() -> None:
+    document = auto_spec().model_dump(mode="json")
+    for changes in (
+        {"kind": "study", "method": {"name": "auto"}},
+        {"method": {"name": "auto", "methods": [{"name": "none"}]}},
+        {"method": {"name": "auto", "methods": [{"name": "auto"}]}},
+    ):
+        with pytest.raises(SpecError):
+            load_spec({**document, **changes})
