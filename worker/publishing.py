@@ -37,6 +37,8 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 _RUN_FILES = ("result.json", "data_report.json", "events.jsonl")
+_SOMETIMES = frozenset({"data_report.json"})
+"""What is concluded from the results of other runs has read no data."""
 _ROLES = ("student", "teacher")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that the format knows: equal bundles give equal archives."""
@@ -92,16 +94,9 @@ def publish(session: Session, job: Job, publication: Publication) -> None:
     Raises:
         StaleAttemptError: The job is not this attempt's any more; nothing is listed.
     """
+    # Before all else; the end itself comes last, because others of its family wait for what it made.
+    transitions.lock_held(session, job.id, job.attempt)
     made = {role: new_id("mdl") for role in publication.models}
-    transitions.apply(
-        session,
-        job.id,
-        JobEventType.SUCCEEDED,
-        attempt=job.attempt,
-        data={"models": made},
-        result=publication.result.model_dump(mode="json"),
-        error=None,
-    )
     rows = [
         {
             "job_id": job.id,
@@ -132,6 +127,15 @@ def publish(session: Session, job: Job, publication: Publication) -> None:
                 **columns,
             )
         )
+    transitions.apply(
+        session,
+        job.id,
+        JobEventType.SUCCEEDED,
+        attempt=job.attempt,
+        data={"models": made},
+        result=publication.result.model_dump(mode="json"),
+        error=None,
+    )
     reach("before_success_commit")
 
 
@@ -163,6 +167,8 @@ def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
     from fdkd_core.bundle.config import Manifest  # see _describe
 
     for name in _RUN_FILES:
+        if name in _SOMETIMES and not (out / name).exists():
+            continue
         yield name, out / name, sha256_file(out / name)
     report = out / "report"
     for path in sorted(report.iterdir()) if report.is_dir() else []:
