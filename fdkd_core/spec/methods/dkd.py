@@ -18,9 +18,9 @@ class DKDSpec(DistillingSpec):
     target_weight: Weight = 1.0
     """Factor of TCKD; 1 in the paper, alpha."""
     non_target_weight: Weight = 1.0
-    """Factor of NCKD. The paper's beta is 8, tuned for the 100 classes of CIFAR at a lower rate; with 5 classes
-    and the default rate it was 24 points worse on validation than 1, and 2 the same as 1 (docs/decisions/0008).
-    With two classes NCKD is 0."""
+    """Factor of NCKD. The paper's beta is 8, tuned for the 100 classes of CIFAR at a lower rate; with 5
+    classes and the default rate it was 24 points worse on validation than 1, and 2 the same as 1
+    (docs/decisions/0008). With two classes NCKD is 0."""
     temperature: Temperature = 4.0
     """Softens both distributions; 4 in the paper. T^2 multiplies the weights."""
     weight_schedule: WeightScheduleSpec = WeightScheduleSpec(warmup_frac=0.08)
