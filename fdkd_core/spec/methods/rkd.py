@@ -17,8 +17,7 @@ class RKDSpec(DistillingSpec):
     name: Literal["rkd"] = "rkd"
     distance_weight: Weight = 1.0
     """Factor of the distances. 25 in the paper, with 50 for the angles; at the default learning rate those
-    lost 9 points on validation against 1 and 2 on the one direction where they were tried
-    (docs/decisions/0008)."""
+    lost 9 points on validation on the one direction where they were tried (docs/decisions/0008)."""
     angle_weight: Weight = 2.0
     """Factor of the angles; twice the other, as in the paper: angles differ by less. Their time grows with
     the third power of the batch; memory does not, as they are computed in groups."""
