@@ -102,7 +102,7 @@ def fit_logistic(
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(objective)
+    optimizer.step(objective)  # type: ignore[no-untyped-call]
     found: Matrix = weights.detach().numpy()
     return found
 
