@@ -25,7 +25,8 @@ from fdkd_core.errors import TrainingInterrupted
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import load_spec
-from fdkd_core.spec.result import DiagnosisResult, RunResult, parse_result
+from fdkd_core.spec.findings import DiagnosisResult
+from fdkd_core.spec.result import RunResult, parse_result
 
 OPTIONS = RunOptions(device="cpu", threads=1)
 PLOTS = {"similarity", "alignment", "headroom", "speed"}
