@@ -239,17 +239,16 @@ def _row_shares(search: Search, model: Trained) -> NDArray[np.float64]:
     _, outputs = evaluate_model(model.model, job.data, model.modality, "val", job.device)
     labels_N = job.data.labels[job.data.splits["val"]]
     logits_NC = outputs.logits.numpy().astype(np.float64)
+    found_N: NDArray[np.float64]
     if select_by == "accuracy":
-        right: NDArray[np.float64] = (logits_NC.argmax(axis=1) == labels_N).astype(np.float64)
-        return right
-    if select_by == "macro_f1":
-        influence: NDArray[np.float64] = macro_f1_influence(logits_NC.argmax(axis=1), labels_N)
-        return influence
-    logits_NC -= logits_NC.max(axis=1, keepdims=True)
-    found: NDArray[np.float64] = logits_NC[np.arange(len(labels_N)), labels_N] - np.log(
-        np.exp(logits_NC).sum(axis=1)
-    )
-    return found
+        found_N = (logits_NC.argmax(axis=1) == labels_N).astype(np.float64)
+    elif select_by == "macro_f1":
+        found_N = macro_f1_influence(logits_NC.argmax(axis=1), labels_N)
+    else:
+        logits_NC -= logits_NC.max(axis=1, keepdims=True)
+        chosen_N = logits_NC[np.arange(len(labels_N)), labels_N]
+        found_N = chosen_N - np.log(np.exp(logits_NC).sum(axis=1))
+    return found_N
 
 
 def _report(
