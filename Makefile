@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo run-example test test-storm test-fast lint fmt types imports check schema bench-speed bench-service bench-accuracy openapi lifecycle clean
+.PHONY: help setup demo demo-compare run-example test test-storm test-fast lint fmt types imports check schema bench-speed bench-service bench-accuracy openapi lifecycle clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ setup: $(STAMP) ## Create the virtual environment and install everything, pinned
 
 demo: setup ## Start the service, run the main job through its API, use the student, stop
 	$(BIN)/python examples/demo.py
+
+demo-compare: setup ## Start the service with two workers, compare methods on the demo's data, show table and plots, stop
+	$(BIN)/python examples/demo_compare.py
 
 run-example: setup ## Distil an image teacher into an audio student on data the project makes
 	$(BIN)/python examples/make_digits.py runs/digits

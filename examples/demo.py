@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demonstrate(console: Console, out: Path, spec: Path, pairs: int) -> None:
     """Every step, told as it goes."""
-    step = _Steps(console)
+    step = Steps(console)
     step("data: images of digits, paired with spoken digits")
     data = out / f"digits-{pairs}"
     if make_digits.main([str(data), "--pairs", str(pairs)]):
@@ -99,7 +99,7 @@ def demonstrate(console: Console, out: Path, spec: Path, pairs: int) -> None:
 
 
 @contextmanager
-def served(log: Path) -> Iterator[None]:
+def served(log: Path, *, workers: int = 1) -> Iterator[None]:
     """A server of the demo's own, that other `fdkd` commands do not see and that nothing is left of."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fdkd-demo-") as folder, log.open("wb") as log_file:
@@ -108,9 +108,10 @@ def served(log: Path) -> Iterator[None]:
         for name in ("FDKD_URL", "FDKD_API_KEY", "FDKD_DATABASE_URL", "FDKD_BROKER_URL"):
             os.environ.pop(name, None)
         # Tied to this process, and out of reach of the terminal's Ctrl-C, which it gets from `stop`.
-        tied = [sys.executable, "-m", "fdkd_client.serve.tethered", str(os.getpid())]
+        command = [sys.executable, "-m", "fdkd_client.serve.tethered", str(os.getpid())]
+        command += ["fdkd_client", "serve", "--port", "0", "--data-dir", f"{folder}/data"]
         server = subprocess.Popen(  # noqa: S603 - our own modules
-            [*tied, "fdkd_client", "serve", "--port", "0", "--data-dir", f"{folder}/data"],
+            [*command, "--workers", str(workers)],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=log_file,
@@ -196,7 +197,7 @@ def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-class _Steps:
+class Steps:
     """Numbers what is done."""
 
     def __init__(self, console: Console) -> None:
@@ -204,6 +205,7 @@ class _Steps:
         self._number = 0
 
     def __call__(self, text: str) -> None:
+        """Tells of the next step."""
         self._number += 1
         self._console.print(f"\n[bold]{self._number}. {text}[/]", soft_wrap=True)
         self._console.file.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from fdkd_client.errors import APIError, IntegrityError, LocalFileError, ServerUnreachableError
@@ -125,6 +125,46 @@ def _fetch(
                 time.sleep(backoff_s(failures))
         file.truncate(artifact.size_bytes)
         os.fsync(file.fileno())
+
+
+def fetch_all(
+    transport: Transport,
+    job_path: str,
+    artifacts: Iterable[Artifact],
+    folder: Path,
+    on_progress: Callable[[int, int], object] | None,
+) -> tuple[Path, ...]:
+    """Downloads files by their names below a folder; what is there already is left.
+
+    Args:
+        transport: From where.
+        job_path: Of the job.
+        artifacts: Which files.
+        folder: Made when absent.
+        on_progress: Called with bytes that came and bytes in all.
+
+    Raises:
+        LocalFileError: A name leads elsewhere, a file cannot be written, or another one has its name.
+        IntegrityError, ServerUnreachableError: See `fetch_artifact`.
+    """
+    targets = {folder / safe_name(artifact.name): artifact for artifact in artifacts}
+    total = sum(artifact.size_bytes for artifact in targets.values())
+    come = 0
+
+    def count(size: int) -> None:
+        nonlocal come
+        come += size
+        if on_progress is not None:
+            on_progress(min(come, total), total)
+
+    for path, artifact in targets.items():
+        if path.is_symlink() or path.exists():
+            if path.is_symlink() or not path.is_file() or file_sha256(path) != artifact.sha256:
+                raise LocalFileError(f"{path} is there already and is another file; name another folder.")
+            count(artifact.size_bytes)
+        else:
+            fetch_artifact(transport, job_path, artifact, path, on_bytes=count)
+    return tuple(targets)
 
 
 def file_sha256(path: Path) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from fdkd_client.downloads import fetch_all
 from fdkd_client.event_stream import follow
 from fdkd_client.pages import iterate, iterate_history, read
 from fdkd_client.results import Artifact, Job, JobEvent, LogLine, Metric, Validation
@@ -75,11 +78,30 @@ class Jobs:
         kind: str | None = None,
         name: str | None = None,
         dataset_id: str | None = None,
+        parent_id: str | None = None,
+        include_children: bool = False,
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Newest first; all of them unless there is a limit."""
-        filters = {"state": state, "kind": kind, "name": name, "dataset_id": dataset_id}
+        """Newest first; all of them unless there is a limit.
+
+        The jobs that a comparison is made of are left out, unless `parent_id` names it or `include_children`
+        asks for all.
+        """
+        filters = {
+            "state": state, "kind": kind, "name": name, "dataset_id": dataset_id, "parent_id": parent_id,
+            "include_children": "true" if include_children else None,
+        }  # fmt: skip
         return iterate(self._transport, "jobs", Job, filters, limit)
+
+    def children(self, job: Job) -> tuple[Job, ...]:
+        """The jobs that a comparison is made of, in the order in which they are started.
+
+        Those that it took over from the comparison that it repeats come first.
+        """
+        if job.children is None:
+            return ()
+        own = tuple(self.list(parent_id=job.id))
+        return (*(self.get(job_id) for job_id in job.children.adopted.values()), *reversed(own))
 
     def wait(
         self,
@@ -136,6 +158,32 @@ class Jobs:
         """Files that a succeeded job made."""
         answer = self._transport.json("GET", f"{_path(job_id)}/artifacts")
         return tuple(read(Artifact, entry) for entry in answer.get("data", ()))
+
+    def download_artifacts(
+        self,
+        job_id: str,
+        folder: str | os.PathLike[str],
+        *,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> tuple[Path, ...]:
+        """Downloads every file that a job made, by its name below a folder.
+
+        A file that is there with these very bytes is left as it is, so a call that was stopped goes on where
+        it was.
+
+        Args:
+            job_id: Whose.
+            folder: Made when absent.
+            on_progress: Called with bytes that came and bytes in all.
+
+        Returns:
+            The files, in the order of their names.
+
+        Raises:
+            LocalFileError: A file cannot be written, or another one is there.
+            IntegrityError: What came is not what was announced.
+        """
+        return fetch_all(self._transport, _path(job_id), self.artifacts(job_id), Path(folder), on_progress)
 
     def cancel(self, job_id: str) -> Job:
         """Asks for the end of a job. A running one stops at its next step: see `wait`.

@@ -9,17 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from fdkd_client.figures import Answer, Figures
 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
-
-
-class Answer(BaseModel):
-    """Base of everything the server sends: frozen, unknown fields kept."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="allow", protected_namespaces=(), use_attribute_docstrings=True
-    )
 
 
 class ProblemInfo(Answer):
@@ -95,84 +89,12 @@ class Progress(Answer):
     """How far a job is."""
 
     phase: str
-    """`preparing`, `teacher`, `student`, `control`, `finalise`, `publishing`."""
+    """`preparing`, `teacher`, `student`, `control`, `finalise`, `publishing`; `children` of a comparison that
+    waits for them, where `step` and `total_steps` count jobs."""
     step: int | None = None
     total_steps: int | None = None
     epoch: int | None = None
     eta_s: float | None = None
-
-
-class SplitFigures(Answer):
-    """Figures of one model on one split."""
-
-    accuracy: float
-    """Share of right predictions, 0..1."""
-    macro_f1: float
-    loss: float
-    num_samples: int
-
-
-class ModelFigures(Answer):
-    """One trained or given model of a job."""
-
-    modality: str
-    architecture: dict[str, Any]
-    parameters: int
-    multiply_adds: int
-    size_bytes: int
-    val: SplitFigures
-    test: SplitFigures
-    seconds: float
-    epochs: int
-    best_epoch: int
-    weights_sha256: str
-
-
-class UpliftFigures(Answer):
-    """Student minus control: what the teacher's knowledge added."""
-
-    val_accuracy: float
-    test_accuracy: float
-    test_macro_f1: float
-    teacher_gap_closed: float | None = None
-    standard_error: float
-    """Of `test_accuracy`, over the test samples; not over seeds."""
-    macro_f1_standard_error: float | None = None
-
-
-class GateFigures(Answer):
-    """What became of one gate: what the student had to show against its control."""
-
-    metric: str
-    passed: bool
-    value: float
-    """Student minus control, a fraction."""
-    standard_error: float
-    threshold: float
-    on_fail: str = "warn"
-    sentence: str
-    """All this for people."""
-
-
-class RunFigures(Answer):
-    """What a job measured: `result.json`."""
-
-    kind: str
-    name: str
-    spec_sha256: str
-    data_sha256: str
-    classes: int
-    teacher: ModelFigures | None = None
-    student: ModelFigures
-    control: ModelFigures | None = None
-    uplift: UpliftFigures | None = None
-    gates: list[GateFigures] = Field(default_factory=list)
-    bundle: str
-    teacher_bundle: str | None = None
-    versions: dict[str, str] = Field(default_factory=dict)
-    device: str
-    threads: int
-    seconds: float
 
 
 class JobModels(Answer):
@@ -180,6 +102,18 @@ class JobModels(Answer):
 
     student: str | None = None
     teacher: str | None = None
+
+
+class Children(Answer):
+    """How many of the jobs that a comparison is made of are in each state."""
+
+    queued: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    adopted: dict[str, str] = Field(default_factory=dict)
+    """Ids by name of what was taken over from the comparison that this one repeats."""
 
 
 class Job(Answer):
@@ -195,8 +129,15 @@ class Job(Answer):
     dataset_id: str | None = None
     teacher_model_id: str | None = None
     retry_of: str | None = None
+    parent_id: str | None = None
+    """The comparison that this job is a part of."""
+    is_blocked: bool = False
+    """It waits for other jobs of its comparison."""
+    children: Children | None = None
+    """Of a comparison; `client.jobs.children` shows them."""
     progress: Progress | None = None
-    result: RunFigures | None = None
+    result: Figures | None = None
+    """What it measured, by kind: see `fdkd_client.figures`."""
     error: Failure | None = None
     attempt: int = 0
     models: JobModels | None = None
@@ -218,6 +159,8 @@ class Validation(Answer):
     dataset_id: str | None = None
     teacher_model_id: str | None = None
     student_parameters: int | None = None
+    children: list[str] = Field(default_factory=list)
+    """Names of the jobs that a comparison would be made of."""
     warnings: list[str] = Field(default_factory=list)
 
 
@@ -282,9 +225,17 @@ class MethodInfo(Answer):
     json_schema: dict[str, Any] = Field(default_factory=dict, alias="schema")
 
 
+class KindInfo(Answer):
+    """A kind of job."""
+
+    name: str
+    description: str = ""
+
+
 class Catalog(Answer):
     """What jobs may be made of."""
 
+    kinds: list[KindInfo] = Field(default_factory=list)
     architectures: list[ArchitectureInfo] = Field(default_factory=list)
     methods: list[MethodInfo] = Field(default_factory=list)
     modality_kinds: list[Any] = Field(default_factory=list)

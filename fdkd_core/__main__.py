@@ -57,7 +57,8 @@ def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
 
     stop = StopRequest()
     stop.listen()
-    references = [spec.teacher.model] if isinstance(spec, TeachingSpec) and spec.teacher.model else []
+    teachers = spec.teachers if isinstance(spec, TeachingSpec) else ()
+    references = [teacher.model for teacher in teachers if teacher.model]
     with TerminalProgress(errors) as progress:
         pipe = os.fdopen(options.events_fd, "w", buffering=1) if options.events_fd is not None else None
 

@@ -48,8 +48,10 @@ def random_basis(dim: int, seed: int) -> Float[Tensor, "d k"]:
         ValueError: Fewer than 2 channels.
     """
     generator = torch.Generator().manual_seed(seed)
-    rotation, _ = torch.linalg.qr(torch.randn(dim - 1, dim - 1, generator=generator, dtype=torch.float64))
-    return (dct_basis(dim).double() @ rotation).float()
+    noise = torch.randn(dim - 1, dim - 1, generator=generator, dtype=torch.float64)
+    rotation: Tensor = torch.linalg.qr(noise).Q
+    rotated_DK: Tensor = dct_basis(dim).double() @ rotation
+    return rotated_DK.float()
 
 
 def pca_basis(features_ND: Float[Tensor, "n d"]) -> Float[Tensor, "d k"]:
@@ -73,7 +75,7 @@ def class_basis(features_ND: Float[Tensor, "n d"], labels_N: Int[Tensor, " n"]) 
     x_ND = features_ND.double()
     if len(x_ND) < MIN_ROWS:
         return torch.eye(x_ND.shape[1])
-    classes, counts = labels_N.unique(return_counts=True)
+    classes, counts = torch.unique(labels_N, return_counts=True)
     means = torch.stack([x_ND[labels_N == c].mean(dim=0) for c in classes])
     weighted = (means - x_ND.mean(dim=0)) * counts.double().sqrt()[:, None]
     between = torch.linalg.svd(weighted, full_matrices=False)
@@ -84,8 +86,8 @@ def class_basis(features_ND: Float[Tensor, "n d"], labels_N: Int[Tensor, " n"]) 
     rest_ND = rest_ND - rest_ND @ first_DK @ first_DK.T
     basis_DK = torch.cat([first_DK, _directions(rest_ND)], dim=1)
     # QR keeps the leading columns and makes the others orthogonal to them, whatever rounding left.
-    orthonormal, _ = torch.linalg.qr(basis_DK)
-    return orthonormal.float()
+    orthonormal_DK: Tensor = torch.linalg.qr(basis_DK).Q
+    return orthonormal_DK.float()
 
 
 @full_precision
@@ -127,7 +129,9 @@ def _directions(rows_ND: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(centred.T @ centred)
     vectors = vectors[:, values.argsort(descending=True)]
     largest = vectors.abs().argmax(dim=0)
-    return vectors * vectors[largest, torch.arange(dim)].sign()
+    signs: Tensor = vectors[largest, torch.arange(dim)].sign()
+    directions: Tensor = vectors * signs
+    return directions
 
 
 def _require_channels(dim: int) -> None:

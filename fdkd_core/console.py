@@ -12,11 +12,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fdkd_core.diagnosis.console import show_diagnosis
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
 from fdkd_core.phase_words import phase_words
 from fdkd_core.spec.compare import NO_TEACHER
-from fdkd_core.spec.result import CompareResult, ModelResult, Result, RunResult, StudyResult
+from fdkd_core.spec.job import teacher_name
+from fdkd_core.spec.result import (
+    CompareResult,
+    DiagnosisResult,
+    ModelResult,
+    Result,
+    RunResult,
+    StudyResult,
+)
 from fdkd_core.studies.console import show_comparison, show_search, show_study
 
 
@@ -93,6 +102,8 @@ def show_result(console: Console, result: Result, out_dir: Path) -> None:
             show_study(console, result, out_dir)
         case CompareResult():
             show_comparison(console, result, out_dir)
+        case DiagnosisResult():
+            show_diagnosis(console, result, out_dir)
 
 
 def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
@@ -110,8 +121,10 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
         table.add_column(heading)
     for heading in ("params", "size", "val acc", "test acc", "F1", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
+    teachers = [(teacher_name(index), found) for index, found in enumerate(result.more_teachers, start=1)]
     for role, model in (
         ("teacher", result.teacher),
+        *teachers,
         ("student", result.student),
         ("control", result.control),
     ):

@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from fdkd_core.bundle import ModelCard, write_bundle
-from fdkd_core.bundle.card import Role
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.models.cost import multiply_adds, parameter_count
 from fdkd_core.models.weights import render_weights
-from fdkd_core.phases import Trained, evaluate_model
+from fdkd_core.phases import Trained, evaluate_model, is_teacher
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
 from fdkd_core.spec.result import AutoReport, GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
@@ -77,9 +76,12 @@ class Finalisation:
             identity=self.identity,
             versions=versions,
         )
-        bundled: tuple[Role, ...] = ("teacher",) if failure else ("student", "teacher")
-        for role in bundled:
-            if role in trained and trained[role].epochs > 0:
+        teachers = [role for role in trained if is_teacher(role)]
+        bundles = {role: role if trained[role].epochs else None for role in teachers}
+        if failure is None:
+            self.write_bundle("student", trained["student"], card)
+        for role, folder in bundles.items():
+            if folder is not None:
                 self.write_bundle(role, trained[role], card)
         result = RunResult(
             kind=self.spec.kind,
@@ -88,6 +90,7 @@ class Finalisation:
             data_sha256=self.data.sha256,
             classes=len(self.data.classes),
             teacher=results.get("teacher"),
+            more_teachers=[results[role] for role in teachers[1:]],
             student=results["student"],
             control=results.get("control"),
             uplift=uplift,
@@ -95,7 +98,8 @@ class Finalisation:
             taught=taught,
             auto=auto,
             bundle=None if failure else "student",
-            teacher_bundle="teacher" if "teacher" in trained and trained["teacher"].epochs else None,
+            teacher_bundle=bundles.get("teacher"),
+            more_teacher_bundles=[bundles[role] for role in teachers[1:]],
             versions=versions,
             device=str(self.device),
             threads=threads,
@@ -125,7 +129,7 @@ class Finalisation:
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
 
-    def write_bundle(self, role: Role, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
+    def write_bundle(self, role: str, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
         """Writes the bundle of a model into the folder named for its role."""
         modality = self.data.modalities[trained.modality]
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.

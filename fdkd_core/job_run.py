@@ -14,8 +14,8 @@ from fdkd_core.events import EventLog
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
-from fdkd_core.preparation import make_phase, teacher_training
-from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec
+from fdkd_core.preparation import make_phase, teacher_training, training_of
+from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec, teacher_name
 from fdkd_core.teacher_cache import TeacherCache
 from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
 from fdkd_core.workspace import Workspace
@@ -43,6 +43,8 @@ class JobRun:
     """Hashes of spec, data and given teacher: what the folder and its checkpoints are bound to."""
     started: float
     """On the monotonic clock."""
+    more_given: tuple[Backbone | None, ...] = ()
+    """The same as `given` for each further teacher."""
     phase_prefix: str = ""
     """Before the names of phases, where a job is a part of another."""
 
@@ -61,17 +63,24 @@ class JobRun:
             secret=self.options.checkpoint_secret,
         )
 
-    def teacher(self) -> tuple[Trained, int]:
-        """The frozen teacher, given or trained now, and how many steps that took."""
-        spec = self.spec
-        assert isinstance(spec, TeachingSpec)
+    def teacher(self, index: int = 0, *, steps_before: int = 0) -> tuple[Trained, int]:
+        """A frozen teacher, given or trained now, and how many steps that took.
+
+        Args:
+            index: Which of the spec's `teachers`.
+            steps_before: Steps of the phases before this one.
+        """
+        assert isinstance(self.spec, TeachingSpec)
+        spec, given = self.spec.teachers[index], (self.given, *self.more_given)[index]
         steps = 0
-        if self.given is None:
-            teacher, steps = self.run_phase(make_phase("teacher", spec.teacher, teacher_training(spec)), 0)
+        if given is None:
+            training = training_of(spec) if index else teacher_training(self.spec)
+            phase = make_phase(teacher_name(index), spec, training)
+            teacher, steps = self.run_phase(phase, steps_before)
         else:
-            self.given.to(self.device).eval()
-            assert spec.teacher.architecture is not None  # filled in by resolve_spec
-            teacher = Trained(spec.teacher.modality, spec.teacher.architecture, self.given, 0, 0, 0.0)
+            given.to(self.device).eval()
+            assert spec.architecture is not None  # filled in by resolve_spec
+            teacher = Trained(spec.modality, spec.architecture, given, 0, 0, 0.0)
         teacher.model.requires_grad_(False)
         return teacher, steps
 

@@ -9,6 +9,10 @@ _WORDS = {
     "student": "training the student",
     "control": "training the control, the same student without a teacher",
     "finalise": "testing and writing the student",
+    "pairing": "checking the pairs",
+    "similarity": "comparing teacher and student",
+    "probes": "probing both modalities",
+    "speed": "timing training steps",
 }
 _PATTERNS = {
     r"trial-(\d+)": "trial {0}",

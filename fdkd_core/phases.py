@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fdkd_core.data.batches import TrainingBatches, clean_inputs
@@ -18,15 +15,26 @@ from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.events import EventLog, StepAverages
 from fdkd_core.memory_layout import use_fast_layout
 from fdkd_core.methods import build_method
-from fdkd_core.methods.base import MethodContext
+from fdkd_core.methods.base import Method, MethodContext
+from fdkd_core.methods.several_teachers import SeveralTeachers
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import ArchitectureSpec, MethodSpec, NoneSpec, TrainingSpec
 from fdkd_core.spec.result import SplitMetrics
 from fdkd_core.tasks.classification import split_metrics
+from fdkd_core.teacher_views import TeacherRows
 from fdkd_core.training.checkpoint import CheckpointStore
 from fdkd_core.training.evaluation import predict_rows
-from fdkd_core.training.loop import Hooks, LoopState, StepMetrics, Trainee, fit, make_optimizer
+from fdkd_core.training.loop import (
+    Hooks,
+    Lesson,
+    LoopState,
+    StepMetrics,
+    TeacherInputs,
+    Trainee,
+    fit,
+    make_optimizer,
+)
 from fdkd_core.training.randomness import seed_torch
 
 NO_DISTILLATION = NoneSpec()
@@ -50,6 +58,27 @@ class Phase:
     """Which training rows have a view of the teacher; None when all have."""
     teacher: Trained | None = None
     """The teacher itself, for methods that train it further."""
+    more_teachers: tuple[FurtherTeacher, ...] = ()
+    """Beside the first, if there are several."""
+    row_weights: Tensor | None = None
+    """[teachers, N]: how much each training row counts with each teacher, the first one first; None for 1."""
+
+
+@dataclass(frozen=True)
+class FurtherTeacher:
+    """A teacher beside the first."""
+
+    name: str
+    """Its phase, which its terms are called by."""
+    teacher: Trained
+    rows: TeacherRows
+    weight: float
+    """Factor of all its terms."""
+
+
+def is_teacher(name: str) -> bool:
+    """Whether a phase, or a role, is that of a teacher."""
+    return name.startswith("teacher")
 
 
 @dataclass(frozen=True)
@@ -108,31 +137,44 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
                 "dataset_too_small",
                 f"batches of {training.batch_size} need at least as many training rows; found {len(rows)}",
                 phase.pointer.replace("architecture", "train/batch_size")
-                if phase.name == "teacher"
+                if is_teacher(phase.name)
                 else "/training/batch_size",
             )
         )
     model = make_model(phase, data)
     seed_torch(training.seed, "method")
-    outputs = phase.teacher_outputs
-    context = MethodContext(
-        student_dim=model.feature_dim,
-        teacher_dim=outputs.features.shape[1] if outputs else model.feature_dim,
-        num_classes=len(data.classes),
-        teacher_outputs=outputs,
-        labels=torch.from_numpy(data.labels[rows]),
-        paired=phase.paired,
-        num_rows=len(rows),
-        teacher_model=phase.teacher.model if phase.teacher else None,
-        seed=training.seed,
-    )
+
+    def build(outputs: ModelOutput | None, paired: Tensor | None, teacher: Trained | None) -> Method:
+        context = MethodContext(
+            student_dim=model.feature_dim,
+            teacher_dim=outputs.features.shape[1] if outputs else model.feature_dim,
+            num_classes=len(data.classes),
+            teacher_outputs=outputs,
+            labels=torch.from_numpy(data.labels[rows]),
+            num_rows=len(rows),
+            teacher_model=teacher.model if teacher else None,
+            seed=training.seed,
+            paired=paired,
+        )
+        return build_method(phase.method, context)
+
     try:
-        method = build_method(phase.method, context)
+        method = build(phase.teacher_outputs, phase.paired, phase.teacher)
+        if phase.more_teachers:
+            further = [
+                build(found.rows.outputs, found.rows.paired, found.teacher) for found in phase.more_teachers
+            ]
+            names, weights = zip(*((found.name, found.weight) for found in phase.more_teachers), strict=True)
+            method = SeveralTeachers(["", *names], [1.0, *weights], [method, *further])
     except ValueError as error:
         raise IncompatibleError(Problem("incompatible", str(error), "/method")) from None
     model.to(device)
     use_fast_layout(model, device)
     method.to(device)
+
+    def inputs_of(teacher: Trained | None) -> TeacherInputs | None:
+        return _teacher_inputs(teacher, data) if teacher and method.needs_teacher_inputs else None
+
     return Trainee(
         model=model,
         method=method,
@@ -150,13 +192,22 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
         teacher_outputs=phase.teacher_outputs,
         device=device,
         paired=phase.paired,
-        teacher_inputs=_teacher_inputs(phase, data) if method.needs_teacher_inputs else None,
+        teacher_inputs=inputs_of(phase.teacher),
+        row_weights=None if phase.row_weights is None else phase.row_weights[0],
+        more_lessons=tuple(
+            Lesson(
+                found.rows.outputs,
+                found.rows.paired,
+                inputs_of(found.teacher),
+                None if phase.row_weights is None else phase.row_weights[index],
+            )
+            for index, found in enumerate(phase.more_teachers, start=1)
+        ),
     )
 
 
-def _teacher_inputs(phase: Phase, data: PairedDataset) -> Callable[[NDArray[np.int64]], NDArray[Any]]:
-    assert phase.teacher is not None
-    modality, rows = data.modalities[phase.teacher.modality], data.splits["train"]
+def _teacher_inputs(teacher: Trained, data: PairedDataset) -> TeacherInputs:
+    modality, rows = data.modalities[teacher.modality], data.splits["train"]
     return lambda positions: clean_inputs(modality, rows[positions])
 
 

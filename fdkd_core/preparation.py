@@ -13,9 +13,10 @@ from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import DatasetError, IncompatibleError, ModelFileError, Problem, quote
 from fdkd_core.memory_limit import device_memory_bytes
+from fdkd_core.modalities.base import Recipe
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.options import RunOptions
-from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, make_trainee
+from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, is_teacher, make_trainee
 from fdkd_core.spec import (
     AnyJobSpec,
     ArchitectureSpec,
@@ -26,44 +27,47 @@ from fdkd_core.spec import (
     TeachingSpec,
     TrainingSpec,
     TrainSpec,
+    teacher_name,
+    teacher_pointer,
 )
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.teachers import GivenTeacher
 
+Given = Sequence[GivenTeacher | None]
+"""One for each teacher of a job, in the order of the spec; None for those that the job trains."""
 
-def given_teacher(spec: AnyJobSpec, options: RunOptions) -> GivenTeacher | None:
-    """The teacher that the spec names, or None when the job trains one (or has none).
+
+def given_teachers(spec: AnyJobSpec, options: RunOptions) -> Given:
+    """The teachers that the spec names; empty for a job without any.
 
     Raises:
-        ModelFileError: It is unknown or not usable.
+        ModelFileError: One is unknown or not usable.
         IncompatibleError: The spec contradicts it.
     """
-    if not isinstance(spec, TeachingSpec) or spec.teacher.model is None:
-        return None
-    reference = spec.teacher.model
-    if reference not in options.models:
-        raise ModelFileError(
-            Problem("not_found", f"the model {quote(reference)} is not known", "/teacher/model")
-        )
-    return GivenTeacher(spec.teacher, options.models[reference])
+    found: list[GivenTeacher | None] = []
+    for index, teacher in enumerate(spec.teachers if isinstance(spec, TeachingSpec) else ()):
+        pointer, reference = teacher_pointer(index), teacher.model
+        if reference is not None and reference not in options.models:
+            detail = f"the model {quote(reference)} is not known"
+            raise ModelFileError(Problem("not_found", detail, f"{pointer}/model"))
+        found.append(None if reference is None else GivenTeacher(teacher, options.models[reference], pointer))
+    return found
 
 
-def load_data(spec: AnyJobSpec, path: Path, given: GivenTeacher | None, options: RunOptions) -> PairedDataset:
+def load_data(spec: AnyJobSpec, path: Path, given: Given, options: RunOptions) -> PairedDataset:
     """The dataset with the job's modalities; a given teacher's goes through its own preprocessing.
 
     Raises:
         DatasetError: Everything that is wrong with it.
-        IncompatibleError: A given teacher cannot read its column.
+        IncompatibleError: A given teacher cannot read its column, or two of them read one differently.
     """
     modalities = [spec.student.modality]
-    recipes = {}
+    recipes: dict[str, Recipe] = {}
     if isinstance(spec, TeachingSpec):
-        if spec.teacher.modality != spec.student.modality:
-            modalities.insert(0, spec.teacher.modality)
-        if given is not None and given.recipe is not None:
-            recipes[spec.teacher.modality] = given.recipe
+        modalities = list(dict.fromkeys([teacher.modality for teacher in spec.teachers] + modalities))
+        recipes = _recipes(given)
     try:
         return load_dataset(
             path,
@@ -78,9 +82,26 @@ def load_data(spec: AnyJobSpec, path: Path, given: GivenTeacher | None, options:
     except DatasetError as error:
         raise DatasetError(_in_spec(error.problems, spec, modalities)) from None
     except IncompatibleError as error:
+        # Of a column that is read as a given teacher reads it.
+        places = {
+            teacher.modality: f"{teacher_pointer(index)}/model"
+            for index, teacher in reversed(list(enumerate(given)))
+            if teacher is not None and teacher.recipe is not None
+        }
         raise IncompatibleError(
-            [replace(found, pointer="/teacher/model") for found in error.problems]
+            [replace(found, pointer=places[str(found.pointer)]) for found in error.problems]
         ) from None
+
+
+def _recipes(given: Given) -> dict[str, Recipe]:
+    recipes: dict[str, Recipe] = {}
+    for index, teacher in enumerate(given):
+        if teacher is None or teacher.recipe is None:
+            continue
+        if recipes.setdefault(teacher.modality, teacher.recipe) != teacher.recipe:
+            detail = f"another given teacher reads {quote(teacher.modality)} by another preprocessing"
+            raise IncompatibleError(Problem("incompatible", detail, f"{teacher_pointer(index)}/model"))
+    return recipes
 
 
 def _in_spec(problems: Sequence[Problem], spec: AnyJobSpec, modalities: list[str]) -> Iterator[Problem]:
@@ -94,7 +115,7 @@ def _in_spec(problems: Sequence[Problem], spec: AnyJobSpec, modalities: list[str
             yield problem
 
 
-def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: GivenTeacher | None) -> AnyJobSpec:
+def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: Given) -> AnyJobSpec:
     """The spec with the architectures that were left open filled in: equal runs give equal text."""
 
     def default_for(modality: str) -> ArchitectureSpec:
@@ -105,24 +126,30 @@ def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: GivenTeacher | No
         student = student.model_copy(update={"architecture": default_for(student.modality)})
     if isinstance(spec, TrainSpec):
         return spec.model_copy(update={"student": student})
-    teacher = spec.teacher
-    if given is not None:
-        teacher = teacher.model_copy(update={"architecture": given.architecture})
-    else:
-        teacher = teacher.model_copy(
-            update={
-                "architecture": teacher.architecture or default_for(teacher.modality),
-                "train": teacher_training(spec),
-            }
-        )
-    return spec.model_copy(update={"student": student, "teacher": teacher})
+
+    def resolved(teacher: TeacherSpec, model: GivenTeacher | None) -> TeacherSpec:
+        if model is not None:
+            return teacher.model_copy(update={"architecture": model.architecture})
+        architecture = teacher.architecture or default_for(teacher.modality)
+        return teacher.model_copy(update={"architecture": architecture, "train": training_of(teacher)})
+
+    first, *others = [resolved(teacher, model) for teacher, model in zip(spec.teachers, given, strict=True)]
+    changes: dict[str, object] = {"student": student, "teacher": first}
+    if others:
+        changes["more_teachers"] = tuple(others)
+    return spec.model_copy(update=changes)
+
+
+def training_of(teacher: TeacherSpec) -> TrainingSpec:
+    """How a teacher is trained: as stated, or with every default."""
+    return teacher.train or TrainingSpec()
 
 
 def teacher_training(spec: TeachingSpec) -> TrainingSpec:
-    """How the teacher is trained: as stated, or with every default."""
+    """How the first teacher is trained."""
     if isinstance(spec, CompareSpec):
         return compared_teacher_training(spec)
-    return spec.teacher.train or TrainingSpec()
+    return training_of(spec.teacher)
 
 
 def make_phase(
@@ -136,27 +163,30 @@ def make_phase(
 ) -> Phase:
     """A phase for one part of the resolved spec."""
     assert part.architecture is not None  # filled in by resolve_spec
-    pointer = "/teacher/architecture" if name == "teacher" else "/student/architecture"
+    pointer = "/student/architecture"
+    if is_teacher(name):
+        pointer = f"{teacher_pointer(int(name.removeprefix('teacher') or 1) - 1)}/architecture"
     return Phase(
         name, part.modality, part.architecture, pointer, training, method, teacher_outputs, paired, teacher
     )
 
 
-def check_fit(
-    spec: AnyJobSpec, data: PairedDataset, given: GivenTeacher | None, device: torch.device
-) -> None:
+def check_fit(spec: AnyJobSpec, data: PairedDataset, given: Given, device: torch.device) -> None:
     """Refuses a job whose parts do not fit together, by the rules that the service applies too.
 
     Raises:
         IncompatibleError: Architecture, method, batch size, memory and data do not fit together.
     """
-    report = given.report if given else None
-    problems = check(spec, data.report, report, memory_bytes=device_memory_bytes(device))
+    first, *others = [teacher.report if teacher else None for teacher in given] or [None]
+    memory = device_memory_bytes(device)
+    problems = check(spec, data.report, first, more_reports=others, memory_bytes=memory)
     if problems:
         raise IncompatibleError(problems)
 
 
-def check_phases(spec: AnyJobSpec, data: PairedDataset, given: Backbone | None, device: torch.device) -> None:
+def check_phases(
+    spec: AnyJobSpec, data: PairedDataset, given: Sequence[Backbone | None], device: torch.device
+) -> None:
     """Builds every model once, before anything is trained or written.
 
     Raises:
@@ -164,15 +194,15 @@ def check_phases(spec: AnyJobSpec, data: PairedDataset, given: Backbone | None, 
     """
     student = make_phase("student", spec.student, spec.training)
     if isinstance(spec, TeachingSpec):
-        teacher = given
-        if teacher is None:
-            phase = make_phase("teacher", spec.teacher, teacher_training(spec))
-            teacher = make_trainee(phase, data, device).model
-        outputs = ModelOutput(torch.empty(0, teacher.feature_dim), torch.empty(0, len(data.classes)))
-        assert spec.teacher.architecture is not None  # filled in by resolve_spec
-        untrained = Trained(spec.teacher.modality, spec.teacher.architecture, teacher, 0, 0, 0.0)
-        for method in spec.methods_used:
-            student = make_phase("student", spec.student, spec.training, method, outputs, untrained)
-            make_trainee(student, data, device)
+        for index, (teacher, model) in enumerate(zip(spec.teachers, given, strict=True)):
+            if model is None:
+                phase = make_phase(teacher_name(index), teacher, training_of(teacher))
+                model = make_trainee(phase, data, device).model
+            outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, len(data.classes)))
+            assert teacher.architecture is not None  # filled in by resolve_spec
+            untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
+            for method in spec.methods_used:
+                student = make_phase("student", spec.student, spec.training, method, outputs, untrained)
+                make_trainee(student, data, device)
         return
     make_trainee(student, data, device)

@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.diagnosis.diagnose import plan_diagnosis, run_diagnosis
 from fdkd_core.errors import GateFailedError
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
 from fdkd_core.memory_limit import memory_errors
 from fdkd_core.options import RunOptions, prepare_torch
-from fdkd_core.preparation import check_fit, check_phases, given_teacher, load_data, resolve_spec
+from fdkd_core.preparation import check_fit, check_phases, given_teachers, load_data, resolve_spec
 from fdkd_core.single_run import plan_single, run_single
 from fdkd_core.spec import (
     AnyJobSpec,
     AutoSpec,
     CompareSpec,
+    DiagnoseSpec,
     DistillSpec,
     StudySpec,
-    TeachingSpec,
     TrainSpec,
     spec_sha256,
+    teacher_name,
 )
 from fdkd_core.spec.result import Result, RunResult
 from fdkd_core.studies.auto import plan_auto, run_auto
@@ -58,6 +60,7 @@ RUNNERS: dict[type, Runner] = {
     TrainSpec: Runner(run_single, plan_single),
     StudySpec: Runner(run_study, plan_study),
     CompareSpec: Runner(run_compare, plan_compare),
+    DiagnoseSpec: Runner(run_diagnosis, plan_diagnosis),
 }
 """The table of kinds: to add one, add a spec to `spec.kinds`, a result to `spec.result`, a file, a line."""
 CHOOSING = Runner(run_auto, plan_auto)
@@ -109,22 +112,21 @@ def run(
         return run_elsewhere(spec, options.arm_results, out_dir, on_event)
     runner = runner_of(spec)
     device, threads = prepare_torch(options)
-    given = given_teacher(spec, options)
+    given = given_teachers(spec, options)
     data = load_data(spec, data_path, given, options)
     spec = resolve_spec(spec, data, given)
     check_fit(spec, data, given, device)
-    given_model = None
-    if given is not None:
-        assert isinstance(spec, TeachingSpec)
-        given_model = given.load(data, spec.teacher.modality)
-    check_phases(spec, data, given_model, device)
+    models = [None if teacher is None else teacher.load(data) for teacher in given]
+    check_phases(spec, data, models, device)
 
     workspace = Workspace(out_dir)
     identity = {
         "spec": spec_sha256(spec),
         "data": data.sha256,
-        "teacher": given.sha256 if given else None,
+        "teacher": None,
     }
+    for index, teacher in enumerate(given):
+        identity[teacher_name(index)] = teacher.sha256 if teacher else None
     workspace.claim(identity, spec.model_dump(mode="json"))
     try:
         finished = workspace.finished_result()
@@ -147,12 +149,14 @@ def run(
             data_sha256=data.sha256,
             device=str(device),
             threads=threads,
-            phases=runner.plan(spec, data, is_teacher_given=given is not None),
+            phases=runner.plan(spec, data, is_teacher_given=bool(models) and models[0] is not None),
         )
         log.emit("data_loaded", report=data.report)
+        first, *others = models or [None]
         job = JobRun(
-            spec, data, given_model, workspace, log, should_stop, device, threads, options, identity, started
-        )
+            spec, data, first, workspace, log, should_stop, device, threads, options, identity, started,
+            more_given=tuple(others),
+        )  # fmt: skip
         try:
             result = runner.run(job)
         except GateFailedError:

@@ -1,21 +1,25 @@
 """The kinds `distill` and `train`: one model is handed over.
 
-teacher (trained or given) -> student -> control -> test, once -> bundles -> result
+teachers (trained or given) -> student -> control -> test, once -> bundles -> result
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
-from fdkd_core.phases import Trained
-from fdkd_core.preparation import make_phase, teacher_training
-from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, TrainSpec
+from fdkd_core.phases import FurtherTeacher, Phase, Trained
+from fdkd_core.preparation import make_phase, training_of
+from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, TrainSpec, teacher_name
 from fdkd_core.spec.result import RunResult, TaughtRows
-from fdkd_core.teacher_views import TeacherRows
+from fdkd_core.teacher_views import TeacherRows, confidence_weights
 
 
 def run_single(job: JobRun) -> RunResult:
@@ -45,8 +49,11 @@ def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool
     assert isinstance(spec, DistillSpec | TrainSpec)
     planned = [("student", spec.student.modality, spec.training)]
     if isinstance(spec, DistillSpec):
-        if not is_teacher_given:
-            planned.insert(0, ("teacher", spec.teacher.modality, teacher_training(spec)))
+        planned[:0] = [
+            (teacher_name(index), teacher.modality, training_of(teacher))
+            for index, teacher in enumerate(spec.teachers)
+            if teacher.model is None
+        ]
         if _has_control(spec):
             planned.append(("control", spec.student.modality, spec.training))
     return [
@@ -68,25 +75,48 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
     if isinstance(spec, TrainSpec):
         return {"student": job.run_phase(make_phase("student", spec.student, spec.training), 0)[0]}, []
     assert isinstance(spec, DistillSpec)
+    trained: dict[str, Trained] = {}
+    steps = 0
+    for index in range(len(spec.teachers)):
+        trained[teacher_name(index)], own_steps = job.teacher(index, steps_before=steps)
+        steps += own_steps
     assert not isinstance(spec.method, AutoSpec)  # a runner of its own
-    teacher, steps = job.teacher()
-    trained: dict[str, Trained] = {"teacher": teacher}
-    rows = None if isinstance(spec.method, NoneSpec) else job.teacher_rows(teacher)
-    distilled = make_phase(
-        "student",
-        spec.student,
-        spec.training,
-        spec.method,
-        None if rows is None else rows.outputs,
-        teacher,
-        None if rows is None else rows.paired,
-    )
-    trained["student"], student_steps = job.run_phase(distilled, steps)
+    student = make_phase("student", spec.student, spec.training, spec.method)
+    rows = {}
+    if not isinstance(spec.method, NoneSpec):
+        rows = {name: job.teacher_rows(teacher) for name, teacher in trained.items()}
+        student = _taught(student, job, spec, trained, rows)
+    trained["student"], student_steps = job.run_phase(student, steps)
     if _has_control(spec):
         control = make_phase("control", spec.student, spec.training)
         trained["control"], _ = job.run_phase(control, steps + student_steps)
-    taught = [] if rows is None else [taught_rows("teacher", rows, job)]
-    return trained, taught
+    return trained, [taught_rows(name, found, job) for name, found in rows.items()]
+
+
+def _taught(
+    student: Phase,
+    job: JobRun,
+    spec: DistillSpec,
+    teachers: Mapping[str, Trained],
+    rows: Mapping[str, TeacherRows],
+) -> Phase:
+    """The student's phase with all its teachers, by name."""
+    (first, teacher), *others = teachers.items()
+    weights = None
+    if others and spec.teacher_weighting == "confidence":
+        labels = torch.from_numpy(job.data.labels[job.data.splits["train"]])
+        weights = confidence_weights(list(rows.values()), labels)
+    return replace(
+        student,
+        teacher_outputs=rows[first].outputs,
+        paired=rows[first].paired,
+        teacher=teacher,
+        more_teachers=tuple(
+            FurtherTeacher(name, found, rows[name], further.weight)
+            for (name, found), further in zip(others, spec.more_teachers, strict=True)
+        ),
+        row_weights=weights,
+    )
 
 
 def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:

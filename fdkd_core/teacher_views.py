@@ -6,11 +6,12 @@ sees the same. Shape legend: N training rows, D channels of the teacher's featur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -63,6 +64,32 @@ def view_rows(
         return TeacherRows(outputs, None, len(labels))
     hidden = ModelOutput(*(part.masked_fill(~paired[:, None], 0.0) for part in outputs))
     return TeacherRows(hidden, paired, int(paired.sum()))
+
+
+def confidence_weights(teachers: Sequence[TeacherRows], labels: Int[Tensor, " n"]) -> Float[Tensor, "k n"]:
+    """How much each row counts with each teacher: more, the surer the teacher is of the row's label.
+
+    w_k = m * exp(-CE_k) / sum over j of exp(-CE_j), over the m teachers that have a view of the row; CE_k is
+    the cross-entropy of teacher k's logits on the label. A row's weights have the mean 1; 0 stands where a
+    teacher has no view.
+
+    Args:
+        teachers: At least one.
+        labels: Class of each row.
+
+    References:
+        Zhang et al., "Confidence-aware multi-teacher knowledge distillation", ICASSP 2022, whose weights are
+        (1 - softmax(CE)) / (K - 1). A softmax of -CE is the posterior of the teachers under equal priors,
+        and for two teachers the same.
+    """
+    scores = []
+    for rows in teachers:
+        score = -functional.cross_entropy(rows.outputs.logits.double(), labels, reduction="none")
+        scores.append(score if rows.paired is None else score.masked_fill(~rows.paired, -torch.inf))
+    stacked = torch.stack(scores)
+    # Of a row that no teacher speaks about, minus infinity minus itself is no number.
+    shares = stacked.softmax(dim=0).nan_to_num(0.0)
+    return (shares * stacked.isfinite().sum(dim=0)).float()
 
 
 def scattered(outputs: ModelOutput, present: Bool[Tensor, " n"]) -> ModelOutput:

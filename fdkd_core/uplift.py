@@ -25,12 +25,14 @@ def measure_uplift(
     """Compares student and control on the same test samples.
 
     Args:
-        results: Of `teacher`, `student` and `control`.
+        results: Of `student`, `control` and all teachers, by role.
         labels_N: Class indexes of the test split.
         student_N: Predictions of the student.
         control_N: Predictions of the control.
     """
-    student, control, teacher = results["student"], results["control"], results["teacher"]
+    student, control = results["student"], results["control"]
+    teachers = [result for role, result in results.items() if role not in ("student", "control")]
+    teacher = max(teachers, key=lambda result: result.val.accuracy)
     gained = student.test.accuracy - control.test.accuracy
     gap = teacher.test.accuracy - control.test.accuracy
     right = (student_N == labels_N).astype(np.float64) - (control_N == labels_N)

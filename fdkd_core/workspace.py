@@ -4,7 +4,7 @@ job.json           which run owns the folder (hashes of spec, data and given mod
 data_report.json   what was found in the data
 events.jsonl       everything the run said
 work/PHASE/        checkpoints, removed at the end
-teacher/           bundle of the teacher this run trained, which may teach the next
+teacher/           bundle of the teacher this run trained, which may teach the next; teacher2/ and so on
 student/           the bundle that is handed over
 report/            tables and plots, where the kind of job has some
 arms/LABEL/        the same again for each arm of a comparison, without a log of its own

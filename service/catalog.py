@@ -9,12 +9,22 @@ from typing import Any, get_args
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from fdkd_core.spec import MethodChoice, TaskSpec
+from fdkd_core.spec import AnyJobSpec, JobKind, MethodChoice, TaskSpec
 from fdkd_core.spec.catalogue import FITTING_KINDS, KindName
 from service.auth import Ctx, Reader
 from service.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
+
+
+class Kind(BaseModel):
+    """A kind of job; the schema of its spec is in the API's description."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: JobKind
+    """`kind` of the spec."""
+    description: str
 
 
 class Choice(BaseModel):
@@ -51,6 +61,7 @@ class Limits(BaseModel):
 class Catalog(BaseModel):
     """All that jobs can be made of here."""
 
+    kinds: list[Kind]
     architectures: list[Architecture]
     methods: list[Choice]
     modality_kinds: list[KindName]
@@ -68,12 +79,19 @@ def catalog(settings: Settings) -> Catalog:
     """The catalogue with the limits of these settings."""
     architectures, methods, tasks = _choices()
     return Catalog(
+        kinds=_kinds(),
         architectures=architectures,
         methods=methods,
         modality_kinds=list(get_args(KindName)),
         tasks=tasks,
         limits=Limits.model_validate(settings, from_attributes=True),
     )
+
+
+@cache
+def _kinds() -> list[Kind]:
+    found = {get_args(spec.model_fields["kind"].annotation)[0]: spec for spec in get_args(AnyJobSpec)}
+    return [Kind(name=name, description=inspect.cleandoc(spec.__doc__ or "")) for name, spec in found.items()]
 
 
 @cache

@@ -189,6 +189,12 @@ class NotTerminalError(ConflictError):
     code = "not_terminal"
 
 
+class IsChildError(ConflictError):
+    """The job is part of a comparison, which can be retried as a whole."""
+
+    code = "is_child"
+
+
 class OffsetMismatchError(ConflictError):
     """The part does not begin where the upload ends."""
 

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     max_stored_bytes: int = 64 * GIB
     """Uploads, datasets, models and artifacts that one owner may keep."""
     max_queued_jobs: int = 1000
-    """Jobs one owner may have waiting; more are told to come back (429)."""
+    """Jobs one owner may have waiting; more are told to come back (429). A comparison counts as one."""
     upload_expiry_s: float = 24 * 3600
     """How long a resumable upload may lie unfinished."""
     idempotency_expiry_s: float = 24 * 3600
@@ -122,6 +122,11 @@ class Settings(BaseSettings):
     def work_dir(self) -> Path:
         """Working folders of attempts: checkpoints, results not yet published."""
         return self.data_dir / "work"
+
+    @property
+    def teacher_cache_dir(self) -> Path:
+        """What teachers said of whole datasets, shared by the studies of a comparison on one machine."""
+        return self.work_dir / "cache"
 
     def make_folders(self) -> None:
         """Creates the folders, readable by their owner alone."""

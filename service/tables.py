@@ -44,6 +44,15 @@ class Table(DeclarativeBase):
     type_annotation_map = {datetime: Timestamp(), dict[str, Any]: Json, list[str]: Json, int: BigInteger()}  # noqa: RUF012
 
 
+IN_LINE = "state = 'queued' AND waits_for IS NULL"
+IS_CHILD = "parent_id IS NOT NULL"
+"""Conditions of indexes over jobs: a worker may take it once its time has come; it is part of another."""
+
+
+def _partial_index(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 class Leased:
     """Work that one worker at a time holds, and loses when it is not heard of."""
 
@@ -182,11 +191,20 @@ class Job(Leased, Table):
         Index("ix_jobs_owner_id_state_id", "owner_id", "state", "id"),
         Index("ix_jobs_owner_id_kind_id", "owner_id", "kind", "id"),
         Index("ix_jobs_owner_id_name_id", "owner_id", "name", "id"),
-        Index("ix_jobs_state_available_at", "state", "available_at"),
         Index("ix_jobs_state_lease", "state", "lease_expires_at"),
         Index("ix_jobs_dataset_id_id", "dataset_id", "id"),
         Index("ix_jobs_teacher_model_id", "teacher_model_id"),
-    )
+        _partial_index("ix_jobs_parent_id_state_id", "parent_id", "state", "id", where=IS_CHILD),
+        # See `jobs/line.py`. The state, always the same, leads SQLite to them, which has no statistics.
+        _partial_index(
+            "ix_jobs_next", "state", "available_at", "id", where=f"{IN_LINE} AND parent_id IS NULL"
+        ),
+        _partial_index(
+            "ix_jobs_next_child", "state", "parent_id", "available_at", "id",
+            where=f"{IN_LINE} AND {IS_CHILD}",
+        ),
+        _partial_index("ix_jobs_waiting", "owner_id", "id", where="state = 'queued' AND parent_id IS NULL"),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     owner_id: Mapped[str] = mapped_column(String(40))
@@ -201,6 +219,13 @@ class Job(Leased, Table):
     teacher_model_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("models.id"))
     retry_of: Mapped[str | None] = mapped_column(String(40), ForeignKey("jobs.id"))
     """The job this one repeats; it goes on from that job's last checkpoint."""
+    parent_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("jobs.id"))
+    """The comparison that this job is a part of; its name is then its label there. See `jobs/families.py`."""
+    waits_for: Mapped[int | None]
+    """Stage of its family that must end first; until then no worker takes it."""
+    children: Mapped[dict[str, Any] | None]
+    """Of a parent: how many children are in each state, and `adopted`, those of the comparison that it
+    repeats. Written with every move of a child, under the parent's lock."""
 
     available_at: Mapped[datetime] = mapped_column(insert_default=db_now())
     """Not to be claimed before; later than creation after a loss, for the back-off."""

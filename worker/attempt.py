@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from fdkd_core.atomic_files import storage_errors
@@ -16,6 +17,7 @@ from fdkd_core.errors import FDKDError
 from service.context import Context
 from service.errors import StaleAttemptError
 from service.jobs import transitions
+from service.jobs.families import ready_members
 from service.jobs.losses import backoff_s, give_back, lose
 from service.jobs.states import JobEventType
 from service.tables import Job
@@ -95,6 +97,8 @@ class Attempt:
         self._tidy(event)
         if event is JobEventType.YIELDED and ended.reason is not None:
             self._context.wake_up.job(self._job.id)
+        if self._job.parent_id is not None:
+            self._ring_for_family(self._job.parent_id)
         return verdict.action if ended.reason is None else None
 
     def _prepare_and_train(self) -> tuple[Ended, Verdict]:
@@ -174,7 +178,10 @@ class Attempt:
         if settings.trainer_memory_bytes is not None:
             command += ["--memory-bytes", str(settings.trainer_memory_bytes)]
         command += ["--", str(inputs.spec), str(inputs.data), "out", "--events-fd", "{events_fd}"]
-        return [*command, "--device", settings.device, "--threads", str(threads), "--cache-dir", "cache"]
+        command += ["--device", settings.device, "--threads", str(threads), "--cache-dir", "cache"]
+        if self._job.kind == "study":  # whose teacher others share
+            command += ["--teacher-cache-dir", str(settings.teacher_cache_dir)]
+        return command if inputs.arms is None else [*command, "--arms", str(inputs.arms)]
 
     def _store(self) -> tuple[Verdict, Publication | None]:
         assert self._folder is not None
@@ -275,6 +282,19 @@ class Attempt:
                 return use(session)
 
         return persist(once, until=lambda: self._lease.runs_out_at, stop=self._shutdown, what=what)
+
+    def _ring_for_family(self, parent_id: str) -> None:
+        """Tells other workers of those whose turn it is now; the sweep does when this is lost."""
+        if not self._settings.broker_url:
+            return
+        try:
+            with self._context.database.read() as session:
+                ready = ready_members(session, parent_id)
+        except SQLAlchemyError as error:
+            _log.warning("cannot look for the family of %s: %s", self._job.id, type(error).__name__)
+            return
+        for job_id in ready:
+            self._context.wake_up.job(job_id)
 
     def _tidy(self, event: JobEventType) -> None:
         """Frees the disk of all that no later attempt, and no retry, can use."""

@@ -1,17 +1,24 @@
-"""What a trainer needs of the store: the data, the given teacher, and a spec that speaks of local files."""
+"""What a trainer needs of the store: the data, the given teacher, and a spec that speaks of local files.
+
+A comparison is concluded from what its children found, and needs neither.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fdkd_core.errors import FDKDError
-from fdkd_core.spec import TeachingSpec, load_spec
+from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec
 from fdkd_core.spec.architectures import ArchitectureSpec
+from service.jobs.families import TEACHER
+from service.jobs.states import JobState
 from service.storage import Storage
 from service.tables import Dataset, Job, Model
 
@@ -30,6 +37,8 @@ class StoredInputs:
 
     dataset_key: str
     teacher: Model | None
+    arms: dict[str, Any] | None
+    """Of a comparison: the content of ARMS.json (`fdkd_core.studies.arm_results`)."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +47,11 @@ class LocalInputs:
 
     spec: Path
     data: Path
+    arms: Path | None = None
 
 
 def find_inputs(session: Session, job: Job) -> StoredInputs:
-    """Looks up the rows of a job's dataset and teacher.
+    """Looks up the rows of a job's dataset and teacher, and of its children where it has some.
 
     Raises:
         MissingInputError: One of them is gone.
@@ -50,7 +60,28 @@ def find_inputs(session: Session, job: Job) -> StoredInputs:
     teacher = None if job.teacher_model_id is None else session.get(Model, job.teacher_model_id)
     if dataset is None or (teacher is None and job.teacher_model_id is not None):
         raise MissingInputError
-    return StoredInputs(dataset.storage_key, teacher)
+    return StoredInputs(dataset.storage_key, teacher, _arms(session, job))
+
+
+def _arms(session: Session, job: Job) -> dict[str, Any] | None:
+    """What became of each arm of a comparison: its own, and those of the comparison that it repeats."""
+    if job.children is None:
+        return None
+    members = (Job.parent_id == job.id) | Job.id.in_(list(job.children["adopted"].values()))
+    rows = session.execute(
+        select(Job.id, Job.name, Job.state, Job.result, Job.error)
+        .where(members)
+        .order_by(Job.id)  # the same file in every attempt: its hash is part of what the run is known by
+    )
+    found = {row.name: row.result if row.result is not None else _reason(row) for row in rows}
+    teacher = found.pop(TEACHER, {}).get("student")  # what its own job made
+    return {"teacher": teacher, "arms": found}
+
+
+def _reason(arm: Any) -> dict[str, str]:
+    if arm.state == JobState.CANCELLED:
+        return {"error": "cancelled"}
+    return {"error": f"{arm.error['code']}: {arm.error['message']}"}
 
 
 def fetch_inputs(storage: Storage, job: Job, stored: StoredInputs, folder: Path) -> LocalInputs:
@@ -71,6 +102,10 @@ def fetch_inputs(storage: Storage, job: Job, stored: StoredInputs, folder: Path)
     inputs = folder / "inputs"
     data = inputs / Path(stored.dataset_key).name
     teacher = stored.teacher
+    if stored.arms is not None:
+        arms = inputs / "arms.json"
+        arms.write_text(json.dumps(stored.arms))
+        return LocalInputs(_write_spec(spec, folder), data.relative_to(folder), arms.relative_to(folder))
     try:
         storage.fetch(stored.dataset_key, data)
         if teacher is not None:
@@ -85,6 +120,10 @@ def fetch_inputs(storage: Storage, job: Job, stored: StoredInputs, folder: Path)
             architecture = _ARCHITECTURE.validate_json(json.dumps(teacher.architecture))
             given = given.model_copy(update={"architecture": architecture})
         spec = spec.model_copy(update={"teacher": given})
-    path = inputs / "spec.json"
+    return LocalInputs(_write_spec(spec, folder), data.relative_to(folder))
+
+
+def _write_spec(spec: AnyJobSpec, folder: Path) -> Path:
+    path = folder / "inputs" / "spec.json"
     path.write_text(spec.model_dump_json())
-    return LocalInputs(path.relative_to(folder), data.relative_to(folder))
+    return path.relative_to(folder)

@@ -37,6 +37,8 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 _RUN_FILES = ("result.json", "data_report.json", "events.jsonl")
+_SOMETIMES = frozenset({"data_report.json"})
+"""What is concluded from the results of other runs has read no data."""
 _ROLES = ("student", "teacher")
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that the format knows: equal bundles give equal archives."""
@@ -92,16 +94,9 @@ def publish(session: Session, job: Job, publication: Publication) -> None:
     Raises:
         StaleAttemptError: The job is not this attempt's any more; nothing is listed.
     """
+    # Before all else; the end itself comes last, because others of its family wait for what it made.
+    transitions.lock_held(session, job.id, job.attempt)
     made = {role: new_id("mdl") for role in publication.models}
-    transitions.apply(
-        session,
-        job.id,
-        JobEventType.SUCCEEDED,
-        attempt=job.attempt,
-        data={"models": made},
-        result=publication.result.model_dump(mode="json"),
-        error=None,
-    )
     rows = [
         {
             "job_id": job.id,
@@ -132,6 +127,15 @@ def publish(session: Session, job: Job, publication: Publication) -> None:
                 **columns,
             )
         )
+    transitions.apply(
+        session,
+        job.id,
+        JobEventType.SUCCEEDED,
+        attempt=job.attempt,
+        data={"models": made},
+        result=publication.result.model_dump(mode="json"),
+        error=None,
+    )
     reach("before_success_commit")
 
 
@@ -163,11 +167,15 @@ def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
     from fdkd_core.bundle.config import Manifest  # see _describe
 
     for name in _RUN_FILES:
+        if name in _SOMETIMES and not (out / name).exists():
+            continue
         yield name, out / name, sha256_file(out / name)
     report = out / "report"
     for path in sorted(report.iterdir()) if report.is_dir() else []:
         yield f"report/{path.name}", path, sha256_file(path)
-    for role in _ROLES:
+    # Further teachers are files to download; only student and teacher are listed as models of the job.
+    further = sorted(path.name for path in out.glob("teacher[2-9]"))
+    for role in (*_ROLES, *further):
         folder = out / role
         if not folder.is_dir():
             continue

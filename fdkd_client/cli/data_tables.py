@@ -99,6 +99,9 @@ def model_view(model: Model) -> Group:
 
 def catalog_view(catalog: Catalog) -> Group:
     """What jobs may be made of."""
+    kinds = new_table("kind of job", "what it does", wide=("what it does",))
+    for kind in catalog.kinds:
+        kinds.add_row(plain(kind.name), plain(kind.description))
     networks = new_table("architecture", "fits", "what it is", wide=("fits", "what it is"))
     for architecture in catalog.architectures:
         networks.add_row(
@@ -111,7 +114,7 @@ def catalog_view(catalog: Catalog) -> Group:
     facts.add_row("modalities", plain(", ".join(_name(kind) for kind in catalog.modality_kinds)))
     facts.add_row("tasks", plain(", ".join(_name(task) for task in catalog.tasks)))
     hint = Text("Every option with its range: fdkd catalog --output json", style="dim")
-    return Group(networks, "", methods, "", facts, "", hint)
+    return Group(kinds, "", networks, "", methods, "", facts, "", hint)
 
 
 def _facts() -> Table:

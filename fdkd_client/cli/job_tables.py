@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
+from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
+from fdkd_client.cli.comparison_tables import comparison_view, diagnosis_view, estimate_text, study_view
 from fdkd_client.cli.terminal import new_table, plain, printable
-from fdkd_client.cli.wording import PHASE_WORDS, age, duration, percent, size, styled_state
-from fdkd_client.results import Failure, Job, ModelFigures, Progress, RunFigures, UpliftFigures
+from fdkd_client.cli.wording import CHILDREN, age, count, duration, percent, phase_words, size, styled_state
+from fdkd_client.figures import (
+    ComparisonFigures,
+    DiagnosisFigures,
+    Figures,
+    ModelFigures,
+    RunFigures,
+    StudyFigures,
+    UpliftFigures,
+)
+from fdkd_client.results import Artifact, Failure, Job, Progress
 
 _HINTS = {
     "diverged": "Lower training.optimizer.lr, or the weights of the method.",
@@ -31,8 +42,27 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
     return table
 
 
-def job_view(job: Job) -> Group:
-    """Everything about one job."""
+def children_table(children: Iterable[Job]) -> Table:
+    """One line per job of a comparison."""
+    table = new_table("job", "id", "state", "progress", "time", right=("time",), wide=("job",))
+    for child in children:
+        state = styled_state(child.state)
+        if child.is_blocked:
+            state += " [dim]waits for the teacher[/]"
+        table.add_row(plain(child.name), child.id, state, _short(child), _time(child))
+    return table
+
+
+def artifacts_table(artifacts: Iterable[Artifact]) -> Table:
+    """One line per file."""
+    table = new_table("name", "size", "sha256", right=("size",), wide=("name",))
+    for artifact in artifacts:
+        table.add_row(plain(artifact.name), size(artifact.size_bytes), plain(artifact.sha256[:12]))
+    return table
+
+
+def job_view(job: Job, children: Sequence[Job] = ()) -> Group:
+    """Everything about one job, and about those that it is made of."""
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -43,33 +73,54 @@ def job_view(job: Job) -> Group:
     facts.add_row("does", _what(job))
     if job.retry_of:
         facts.add_row("retry of", plain(job.retry_of))
+    if job.parent_id:
+        facts.add_row("part of", plain(job.parent_id))
     for name, value in job.metadata.items():
         facts.add_row(plain(name), plain(value))
     if job.models and job.models.student:
         facts.add_row("models", "\n".join(_made(job)))
     parts: list[RenderableType] = [facts]
+    if children:
+        parts += ["", children_table(children)]
     if job.error:
         parts += ["", failure_view(job.error, job.id)]
     if job.result:
         parts += ["", result_view(job.result)]
     if job.state == "succeeded":
-        parts += ["", Text(f"Next: fdkd students download {job.id} -o student", style="dim")]
+        parts += ["", Text(_next(job, children), style="dim")]
     return Group(*parts)
 
 
-def result_view(result: RunFigures) -> Group:
+def result_view(result: Figures) -> Group:
+    """What a job measured; of a kind that this release does not know, as it came."""
+    if isinstance(result, RunFigures):
+        return run_view(result)
+    if isinstance(result, StudyFigures):
+        return study_view(result)
+    if isinstance(result, ComparisonFigures):
+        return comparison_view(result)
+    if isinstance(result, DiagnosisFigures):
+        return diagnosis_view(result)
+    return Group(Pretty(result, max_string=200))
+
+
+def run_view(result: RunFigures) -> Group:
     """The figures of teacher, student and control, and what the teacher was worth."""
     table = new_table(
         "", "sees", "network", "params", "size", "val acc", "test acc", "F1", "time",
         right=("params", "size", "val acc", "test acc", "F1", "time"), wide=("sees", "network"),
     )  # fmt: skip
-    for role in ("teacher", "student", "control"):
-        model: ModelFigures | None = getattr(result, role)
+    models: list[tuple[str, ModelFigures | None]] = [("teacher", result.teacher)]
+    models += [(f"teacher{index}", model) for index, model in enumerate(result.more_teachers, start=2)]
+    for role, model in (*models, ("student", result.student), ("control", result.control)):
         if model is not None:
             table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
     lines: list[RenderableType] = [table, ""]
     if result.uplift is not None:
         lines.append(Text.from_markup(uplift_text(result.uplift)))
+    if result.auto is not None:
+        chosen = printable(f"{result.auto.get('winner_label', '?')}: {result.auto.get('reason', '')}")
+        lines.append(Text(f"chosen  {chosen}"))
     for gate in result.gates:
         lines.append(Text(f"gate    {printable(gate.sentence)}", style="green" if gate.passed else "yellow"))
     lines.append(Text("Accuracy and macro-F1 in %. The control is the same student without a teacher."
@@ -98,7 +149,7 @@ def failure_view(error: Failure, job_id: str | None = None) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold red", no_wrap=True)
     table.add_column(overflow="fold")
-    phase = f", while {PHASE_WORDS.get(error.phase, plain(error.phase))}" if error.phase else ""
+    phase = f", while {phase_words(error.phase)}" if error.phase else ""
     table.add_row("error", f"{plain(error.message)} [dim]{plain(f'[{error.code}]')}{phase}[/]")
     for problem in error.problems:
         where = f"row {problem.row}: " if problem.row is not None else ""
@@ -114,13 +165,14 @@ def failure_view(error: Failure, job_id: str | None = None) -> Table:
 
 def progress_text(progress: Progress) -> str:
     """Where a job is, as markup on one line."""
-    words = PHASE_WORDS.get(progress.phase, plain(progress.phase))
-    steps = steps_text(progress)
+    words, steps = phase_words(progress.phase), steps_text(progress)
     return f"{words}: {steps}" if steps else words
 
 
 def steps_text(progress: Progress) -> str:
-    """How many steps of the whole job are done, and how long the others will take."""
+    """How much of the job is done: steps, and how long the others will take; of a comparison, jobs."""
+    if progress.phase == CHILDREN:
+        return f"{progress.step or 0} of {progress.total_steps or 0} jobs have ended"
     parts = []
     if progress.step is not None and progress.total_steps:
         parts.append(f"step {progress.step:,} of {progress.total_steps:,}")
@@ -151,9 +203,17 @@ def _what(job: Job) -> str:
     spec = job.spec
     student = _part(spec.get("student"))
     data = plain(spec.get("dataset", job.dataset_id or "?"))
-    if job.kind != "distill":
+    if job.kind == "train":
         return f"trains {student} on {data}"
-    return f"{_part(spec.get('teacher'))} teaches {student} on {data}, by {_method(spec.get('method'))}"
+    if job.kind == "diagnose":
+        return f"looks whether {_part(spec.get('teacher'))} could teach {student} on {data}"
+    if job.kind == "compare":
+        return f"compares what {_part(spec.get('teacher'))} teaches {student} on {data}, by several methods"
+    others = spec.get("more_teachers")
+    teachers = [spec.get("teacher"), *(others if isinstance(others, list) else ())]
+    verb = "teaches" if len(teachers) == 1 else "teach"
+    names = " and ".join(map(_part, teachers))
+    return f"{names} {verb} {student} on {data}, by {_method(spec.get('method'))}"
 
 
 def _method(method: object) -> str:
@@ -186,15 +246,45 @@ def _short(job: Job) -> str:
     if job.error:
         return plain(job.error.code)
     if job.result:
-        accuracy = f"test {percent(job.result.student.test.accuracy)}"
-        uplift = job.result.uplift
-        return f"{accuracy} ({100 * uplift.test_accuracy:+.1f})" if uplift else accuracy
+        return _result_in_short(job.result)
     if job.progress and not job.is_terminal:
         share = ""
         if job.progress.step is not None and job.progress.total_steps:
             share = f" {100 * job.progress.step // job.progress.total_steps}%"
         return plain(job.progress.phase) + share
     return ""
+
+
+def _result_in_short(result: Figures) -> str:
+    if isinstance(result, RunFigures):
+        accuracy = f"test {percent(result.student.test.accuracy)}"
+        return f"{accuracy} ({100 * result.uplift.test_accuracy:+.1f})" if result.uplift else accuracy
+    if isinstance(result, StudyFigures):
+        mean = sum(run.test.accuracy for run in result.runs) / max(len(result.runs), 1)
+        return f"test {percent(mean)}, {count(len(result.runs), 'seed')}" if result.runs else ""
+    if isinstance(result, ComparisonFigures):
+        best = next((arm for arm in result.arms if arm.label == result.best), None)
+        return "" if best is None else f"best: {plain(best.label)} {estimate_text(best.test)}".rstrip()
+    return plain(result.verdict) if isinstance(result, DiagnosisFigures) else ""
+
+
+def _next(job: Job, children: Sequence[Job]) -> str:
+    """What one may want to do with a job that has succeeded."""
+    if job.kind == "diagnose":
+        return f"Next: fdkd jobs artifacts {job.id}"
+    if job.kind != "compare":
+        return f"Next: fdkd students download {job.id} -o student"
+    best = job.result.best if isinstance(job.result, ComparisonFigures) else None
+    student = next((child.id for child in children if child.name == best), None)
+    text = f"Next: fdkd jobs artifacts {job.id} -o report"
+    return text if student is None else f"{text}; fdkd students download {student} -o student"
+
+
+def _time(job: Job) -> str:
+    if job.started_at is None:
+        return ""
+    until = job.finished_at or datetime.now(UTC)
+    return duration((until - job.started_at).total_seconds())
 
 
 def _row(role: str, model: ModelFigures) -> list[str]:

@@ -75,12 +75,16 @@ def list_jobs(
     state: Annotated[
         str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.", show_default=False)
     ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="Only the jobs of this comparison.", show_default=False),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List jobs."""
+    """List jobs, without those that a comparison is made of."""
     with connect() as client:
-        found = list(client.jobs.list(state=state, limit=limit))
+        found = list(client.jobs.list(state=state, parent_id=parent, limit=limit))
     if output is Output.JSON:
         show_json(found)
     elif not found:
@@ -95,7 +99,7 @@ def list_jobs(
 def show_job(job: JobId, output: OutputOption = Output.TABLE) -> None:
     """Show a job: where it is, what it measured, what went wrong."""
     with connect() as client:
-        _show(client.jobs.get(job), output)
+        _show(client, client.jobs.get(job), output)
 
 
 @app.command()
@@ -123,6 +127,35 @@ def logs(
             if has_ended:
                 return
             time.sleep(1)
+
+
+@app.command()
+def artifacts(
+    job: JobId,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="DIR", help="Download them all into it.", show_default=False),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the files that a job made, or download them."""
+    with connect() as client:
+        if out is not None:
+            from fdkd_client.cli.progress import BytesProgress
+
+            with BytesProgress("downloading") as progress:
+                for path in client.jobs.download_artifacts(job, out, on_progress=progress):
+                    show_line(str(path))
+            return
+        found = client.jobs.artifacts(job)
+    if output is Output.JSON:
+        show_json(found)
+    elif not found:
+        say("It has made no files; only a job that has succeeded has some.")
+    else:
+        from fdkd_client.cli.job_tables import artifacts_table
+
+        show(artifacts_table(found))
 
 
 @app.command()
@@ -225,14 +258,14 @@ def _wait(client: Client, job_id: str, timeout_s: float | None, output: Output) 
     except WaitTimeoutError as error:
         say(f"{plain(error)} Come back with: [bold]{come_back}[/]")
         raise typer.Exit(exit_codes.TIMED_OUT) from None
-    _show(job, output)
+    _show(client, job, output)
     raise typer.Exit(exit_codes.OF_STATE.get(job.state, exit_codes.FAILED))
 
 
-def _show(job: Job, output: Output) -> None:
+def _show(client: Client, job: Job, output: Output) -> None:
     if output is Output.JSON:
         show_json(job)
         return
     from fdkd_client.cli.job_tables import job_view
 
-    show(job_view(job))
+    show(job_view(job, client.jobs.children(job)))

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from fdkd_client.cli.job_tables import steps_text
 from fdkd_client.cli.terminal import plain, say, stderr
-from fdkd_client.cli.wording import PHASE_WORDS, duration, percent, size, styled_state
+from fdkd_client.cli.wording import CHILDREN, duration, percent, phase_words, size, styled_state
 from fdkd_client.results import Job
 
 LINE_EVERY_S = 5.0
@@ -55,7 +55,9 @@ class JobProgress(_Display):
     def __call__(self, job: Job) -> None:
         """Shows what is new."""
         phase = job.progress.phase if job.progress and job.state == "running" else None
-        shown = (job.state, job.cancel_requested, job.attempt, phase)
+        # Of a comparison every change of its jobs is told: there are minutes between them.
+        of_children = job.children if phase == CHILDREN else None
+        shown = (job.state, job.cancel_requested, job.attempt, phase, of_children)
         if shown != self._shown:
             self._tell(job, phase)
             self._shown = shown
@@ -78,8 +80,10 @@ class JobProgress(_Display):
         if job.state != before_state and job.state == "queued":
             say(f"{styled_state('queued')}: waiting for a worker" if job.attempt == 0 else
                 f"{styled_state('queued')}: waiting for a worker to go on")  # fmt: skip
-        if phase and (not self._shown or phase != self._shown[3]):
-            say(f"[bold]{PHASE_WORDS.get(phase, plain(phase))}[/]")
+        if phase == CHILDREN and job.progress:
+            say(f"{steps_text(job.progress)}{_by_state(job)}")
+        elif phase and (not self._shown or phase != self._shown[3]):
+            say(f"[bold]{phase_words(phase)}[/]")
 
     def _move(self, job: Job) -> None:
         if self._task is None:
@@ -97,6 +101,13 @@ class JobProgress(_Display):
             total=progress.total_steps,
             figures=f"{progress.step:,}/{progress.total_steps:,}  {epoch}{left}",
         )
+
+
+def _by_state(job: Job) -> str:
+    """What else there is to say of a comparison's jobs."""
+    assert job.children is not None
+    told = [(job.children.running, "run"), (job.children.failed, "failed")]
+    return "".join(f", {number} {what}" for number, what in told if number)
 
 
 class BytesProgress(_Display):

@@ -21,7 +21,17 @@ PHASE_WORDS = {
     "control": "training the control, the same student without a teacher",
     "finalise": "testing, and writing the student",
     "publishing": "storing the results",
+    "children": "its jobs are under way",
 }
+CHILDREN = "children"
+"""Phase of a comparison that waits for the jobs it is made of."""
+
+
+def phase_words(phase: str) -> str:
+    """What is done in a phase, as markup; one that is not known here stands for itself."""
+    from fdkd_client.cli.terminal import plain
+
+    return PHASE_WORDS.get(phase) or plain(phase)
 
 
 def styled_state(state: str) -> str:

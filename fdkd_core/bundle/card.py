@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -13,8 +13,8 @@ from fdkd_core.bundle.config import BundleConfig, OnnxRecord
 from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows, Uplift
 from fdkd_core.spec.strict import StrictModel
 
-Role = Literal["student", "teacher"]
-_ROLES = ("teacher", "student", "control")
+_LAST_ROLES = ("student", "control")
+"""Shown after the teachers, of which there may be several."""
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#!|~$@:])")
 _MAX_CHARACTERS = 300
@@ -29,7 +29,7 @@ class ModelCard(StrictModel):
     spec: dict[str, Any]
     """The resolved job specification as JSON."""
     results: dict[str, ModelResult]
-    """By role: `student`, and the others where the job has them."""
+    """By role: `student`, and `control`, `teacher`, `teacher2` and so on where the job has them."""
     uplift: Uplift | None = None
     gates: list[GateResult] = Field(default_factory=list)
     taught: list[TaughtRows] = Field(default_factory=list)
@@ -45,7 +45,7 @@ class ModelCard(StrictModel):
 def render_card(
     card: ModelCard,
     *,
-    role: Role,
+    role: str,
     folder: str,
     config: BundleConfig,
     kind: str,
@@ -91,20 +91,21 @@ def escape_all(shown: str) -> str:
     return re.sub(r"(?i)www\.", lambda match: match.group()[:-1] + r"\.", shown)
 
 
-def _title(card: ModelCard, role: Role, config: BundleConfig, kind: str, classes: Sequence[str]) -> str:
+def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes: Sequence[str]) -> str:
     result = card.results[role]
     task = card.spec.get("task", {}).get("kind", "classification")
     named = ", ".join(escape(label) for label in classes[:_MAX_CLASSES])
     more = f" and {len(classes) - _MAX_CLASSES} more" if len(classes) > _MAX_CLASSES else ""
     if card.spec.get("kind") == "train" or (role == "student" and _method(card) == "none"):
         origin = "Trained on labels alone, without a teacher."
-    elif role == "teacher":
+    elif role != "student":
         origin = "Trained on labels to teach another modality's student."
     else:
+        taught_by = [escape(card.results[teacher].modality) for teacher in _teachers(card)]
+        one_or_more = "a teacher of the modality" if len(taught_by) == 1 else "teachers of the modalities"
         origin = (
-            f"Distilled from a teacher of the modality {escape(card.results['teacher'].modality)} "
-            f"with {escape(_method(card))}."
-            if "teacher" in card.results
+            f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}."
+            if taught_by
             else ""
         )
     return (
@@ -141,7 +142,11 @@ def _scores(card: ModelCard) -> str:
 
 
 def _in_order(card: ModelCard) -> list[tuple[str, ModelResult]]:
-    return [(role, card.results[role]) for role in _ROLES if role in card.results]
+    return [(role, card.results[role]) for role in (*_teachers(card), *_LAST_ROLES) if role in card.results]
+
+
+def _teachers(card: ModelCard) -> list[str]:
+    return sorted(role for role in card.results if role not in _LAST_ROLES)
 
 
 def _uplift_words(card: ModelCard) -> str:
@@ -209,13 +214,16 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
     return text
 
 
-def _details(card: ModelCard, role: Role, onnx: OnnxRecord | None) -> str:
+def _details(card: ModelCard, role: str, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
     if "method" in card.spec:
         lines += [f"- Method: {escape(_fields(method))}" for method in _methods(card)]
         lines += [f"- {escape(rows.sentence)}" for rows in card.taught]
-    training = card.spec.get("training") if role == "student" else card.spec.get("teacher", {}).get("train")
+    training = card.spec.get("training")
+    if role != "student":
+        parts = [card.spec.get("teacher", {}), *card.spec.get("more_teachers", ())]
+        training = parts[_teachers(card).index(role)].get("train")
     lines.append(f"- Training: {escape(_fields(training or {}))}")
     for name, result in _in_order(card):
         how = (

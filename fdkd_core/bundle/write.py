@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from fdkd_core.atomic_files import fsync_folder, sha256_file, storage_errors, write_atomic, write_json_atomic
-from fdkd_core.bundle.card import ModelCard, Role, render_card
+from fdkd_core.bundle.card import ModelCard, render_card
 from fdkd_core.bundle.config import BundleConfig, FileEntry, Manifest, OnnxRecord
 from fdkd_core.bundle.folder import CARD, CONFIG, LABELS, MANIFEST, ONNX, PREPROCESS, TOKENIZER, WEIGHTS
 from fdkd_core.modalities.base import Recipe
@@ -52,7 +52,7 @@ def write_bundle(
     classes: Sequence[str],
     card: ModelCard,
     parity_inputs: NDArray[Any] | None,
-    role: Role = "student",
+    role: str = "student",
 ) -> BundleSummary:
     """Writes a bundle folder that is whole or absent under its name; one that was there is replaced.
 
@@ -105,7 +105,7 @@ def _fill(
     classes: Sequence[str],
     card: ModelCard,
     parity_inputs: NDArray[Any] | None,
-    role: Role,
+    role: str,
 ) -> Manifest:
     from fdkd_core.bundle.onnx_export import export_onnx, measure_parity
     from fdkd_core.models.weights import save_weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from fdkd_core.data.annotations import Annotations
 from fdkd_core.data.description import Description
 from fdkd_core.data.labels import index_labels, read_class_names
 from fdkd_core.data.limits import Limits
+from fdkd_core.data.missing_values import note_missing
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.splits import check_splits, shared_groups
 from fdkd_core.data.table import Table
@@ -79,25 +80,6 @@ def checked_table(
         sha256=sha256,
         warnings=lines,
     )
-
-
-def note_missing(missing: Mapping[str, NDArray[np.bool_]], splits: Sequence[str], log: ProblemLog) -> None:
-    """Notes the rows that must have a value and have none.
-
-    Args:
-        missing: Shape [rows] by column: rows without a value.
-        splits: One per row.
-        log: Receives `invalid_values`.
-    """
-    is_train = np.array([split == "train" for split in splits], dtype=bool)
-    for name, rows in missing.items():
-        for row in np.flatnonzero(rows & ~is_train):
-            detail = f"the column {quote(name)} is empty here; only training rows may lack a value"
-            log.add("invalid_values", detail, row=int(row) + 1, pointer=name)
-        if is_train.any() and not (is_train & ~rows).any():
-            log.add(
-                "invalid_values", f"the column {quote(name)} is empty in every training row", pointer=name
-            )
 
 
 def identity(*parts: str) -> str:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
-from fdkd_core.data.labels import LabelIndex, index_labels
+from fdkd_core.data.labels import index_labels
 from fdkd_core.data.limits import DEFAULT, Limits
+from fdkd_core.data.missing_values import complete_rows, leave_out, lines_of
 from fdkd_core.data.reading import read_table
 from fdkd_core.data.splits import cut_validation
 from fdkd_core.data.table import SPLITS, ModalityData, PairedDataset, Split, Table
@@ -76,7 +77,7 @@ def load_dataset(
     """
     table = read_table(path, manifest=manifest, limits=limits)
     required = [] if modalities is None else [name for name in modalities if name not in may_lack]
-    complete = None if modalities is None else _complete(table, modalities)
+    complete = None if modalities is None else complete_rows(table, modalities)
     modalities = list(table.columns) if modalities is None else modalities
     _check_columns(table, modalities)
     splits, cut_lines = cut_validation(
@@ -84,7 +85,7 @@ def load_dataset(
     )
     labels = index_labels(table.labels, splits, table.class_names, limits)
     rows = {split: _rows_of(splits, split) for split in SPLITS}
-    rows["train"], left_out_lines = _leave_out(rows["train"], table, required, labels)
+    rows["train"], left_out_lines = leave_out(rows["train"], table, required, labels)
     if len(rows["train"]) < min_train_rows:
         detail = f"training has {len(rows['train'])} rows; at least {min_train_rows} are needed"
         raise DatasetError(Problem("dataset_too_small", detail, "split"))
@@ -150,37 +151,6 @@ def _check_columns(table: Table, modalities: Sequence[str]) -> None:
 
 def _rows_of(splits: Sequence[str], split: Split) -> NDArray[np.int64]:
     return np.array([row for row, found in enumerate(splits) if found == split], dtype=np.int64)
-
-
-def _complete(table: Table, modalities: Sequence[str]) -> list[bool] | None:
-    """Which rows have a value in each of some columns; None when all have."""
-    lacking = [table.missing[name] for name in modalities if name in table.missing]
-    return (~np.any(lacking, axis=0)).tolist() if lacking else None
-
-
-def _leave_out(
-    train: NDArray[np.int64], table: Table, required: Sequence[str], labels: LabelIndex
-) -> tuple[NDArray[np.int64], list[str]]:
-    """The training rows that have all they must have, and lines for the report about the others.
-
-    Raises:
-        DatasetError: They are all the rows of a class.
-    """
-    lines = []
-    kept = np.ones(len(train), dtype=bool)
-    for name in required:
-        if name in table.missing:
-            lacking = table.missing[name][train]
-            lines += (
-                [f"{lacking.sum()} training rows without {quote(name)} are left out"] if lacking.any() else []
-            )
-            kept &= ~lacking
-    gone = np.setdiff1d(labels.indexes[train], labels.indexes[train[kept]])
-    if len(gone):
-        named = ", ".join(quote(labels.classes[index]) for index in gone[:10])
-        detail = f"no training row of {len(gone)} classes has all of {', '.join(required)}: {named}"
-        raise DatasetError(Problem("dataset_too_small", detail, "label"))
-    return train[kept], lines
 
 
 def _plan(table: Table, name: str, train_rows: NDArray[np.int64], given: Preprocessor | None) -> _Plan:
@@ -357,13 +327,9 @@ def _describe(plan: _Plan, data: ModalityData) -> dict[str, Any]:
 def _warnings(
     table: Table, cut_lines: list[str], label_lines: list[str], duplicates: Sequence[CrossSplitDuplicates]
 ) -> list[str]:
-    empty = [
-        f"column {name}: {rows.sum()} training rows have no value; no teacher of it teaches them"
-        for name, rows in table.missing.items()
-    ]
     lines = [
         *table.warnings,
-        *empty,
+        *lines_of(table.missing),
         *cut_lines,
         *label_lines,
         *(found.line(table.ids) for found in duplicates),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fdkd_core.data.annotations import read_annotations
-from fdkd_core.data.checked_table import checked_table, identity, note_missing
+from fdkd_core.data.checked_table import checked_table, identity
 from fdkd_core.data.description import Description
 from fdkd_core.data.limits import Limits
+from fdkd_core.data.missing_values import note_missing
 from fdkd_core.data.parquet_process import read_in_child
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import OpenFile

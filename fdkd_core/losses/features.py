@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fdkd_core.losses.precision import full_precision
+from fdkd_core.losses.shapes import check_same_shape
 
 Reduction = Literal["sum", "mean"]
 """Over the D channels of a sample."""
@@ -58,7 +59,7 @@ def squared_error(
     Raises:
         ValueError: The shapes differ.
     """
-    _check_shapes(student_BD, teacher_BD)
+    check_same_shape(student_BD, teacher_BD, "features")
     squared_BD = (student_BD - teacher_BD).square()
     return squared_BD.sum(dim=1) if reduction == "sum" else squared_BD.mean(dim=1)
 
@@ -104,15 +105,7 @@ def log_squared_error(
     Raises:
         ValueError: The shapes differ.
     """
-    _check_shapes(student_BD, teacher_BD)
+    check_same_shape(student_BD, teacher_BD, "features")
     return squared_error(
         signed_log(student_BD, scale=scale), signed_log(teacher_BD, scale=scale), reduction=reduction
     )
-
-
-def _check_shapes(student: Tensor, teacher: Tensor) -> None:
-    # Broadcasting would silently compare one sample with all others.
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"student and teacher features differ in shape: {list(student.shape)} and {list(teacher.shape)}"
-        )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fdkd_core.losses.precision import full_precision
+from fdkd_core.losses.shapes import check_same_shape
 
 
 @full_precision
@@ -48,10 +49,7 @@ def tempered_kl(
     References:
         Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
     """
-    if student_BC.shape != teacher_BC.shape:
-        raise ValueError(
-            f"student and teacher logits differ: {list(student_BC.shape)} and {list(teacher_BC.shape)}"
-        )
+    check_same_shape(student_BC, teacher_BC, "logits")
     divergence_BC = functional.kl_div(
         functional.log_softmax(student_BC / temperature, dim=1),
         functional.log_softmax(teacher_BC / temperature, dim=1),

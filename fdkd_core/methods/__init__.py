@@ -7,19 +7,37 @@ from typing import Any
 
 from fdkd_core.methods.balance import GradientBalance
 from fdkd_core.methods.base import Method, MethodContext
+from fdkd_core.methods.c2kd import C2KD
 from fdkd_core.methods.combine import Combine
+from fdkd_core.methods.crd import CRD
+from fdkd_core.methods.dist import DIST
+from fdkd_core.methods.dkd import DKD
 from fdkd_core.methods.fd_cmkd import FDCMKD
 from fdkd_core.methods.feature_mse import FeatureMSE
 from fdkd_core.methods.logit_kd import LogitKD
+from fdkd_core.methods.lskd import LSKD
+from fdkd_core.methods.nkd import NKD
 from fdkd_core.methods.none import NoDistillation
+from fdkd_core.methods.ofa_kd import OFAKD
+from fdkd_core.methods.pkd import PKD
+from fdkd_core.methods.rkd import RKD
 from fdkd_core.spec import (
+    C2KDSpec,
     CombineSpec,
+    CRDSpec,
     DistillingSpec,
+    DISTSpec,
+    DKDSpec,
     FDCMKDSpec,
     FeatureMSESpec,
     LogitKDSpec,
+    LSKDSpec,
     MethodSpec,
+    NKDSpec,
     NoneSpec,
+    OFAKDSpec,
+    PKDSpec,
+    RKDSpec,
 )
 
 
@@ -33,6 +51,15 @@ METHODS: dict[type, Callable[..., Method]] = {
     FeatureMSESpec: FeatureMSE,
     FDCMKDSpec: FDCMKD,
     CombineSpec: _combine,
+    DISTSpec: DIST,
+    DKDSpec: DKD,
+    LSKDSpec: LSKD,
+    NKDSpec: NKD,
+    OFAKDSpec: OFAKD,
+    PKDSpec: PKD,
+    RKDSpec: RKD,
+    CRDSpec: CRD,
+    C2KDSpec: C2KD,
 }
 
 
@@ -44,7 +71,7 @@ def build_method(spec: MethodSpec, context: MethodContext) -> Method:
         context: What it is built for.
 
     Raises:
-        ValueError: The method cannot work on features of these widths.
+        ValueError: The method cannot work on features of these widths, or on so few classes.
     """
     builder: Any = METHODS[type(spec)]
     method: Method = builder(spec, context)

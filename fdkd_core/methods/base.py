@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ class StepViews(NamedTuple):
     """Places among the training rows, for methods that remember samples."""
     teacher_inputs: Tensor | None = None
     """What the teacher's network takes, [B, ...]; only where `Method.needs_teacher_inputs`."""
+    row_weights: Float[Tensor, " b"] | None = None
+    """How much each row counts with this teacher among several, applied by `SeveralTeachers`; None for 1."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,16 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def teach(self, lessons: Sequence[StepViews | None]) -> dict[str, Float[Tensor, " _"]]:
+        """The terms of a step, by all teachers: those of the only one here.
+
+        Args:
+            lessons: One for each teacher; None where no row of the batch has a view of it, which gives no
+                terms.
+        """
+        (views,) = lessons
+        return {} if views is None else self.terms(views)
+
     def weights_at(self, progress: float) -> dict[str, float]:
         """Weights at a share 0..1 of all steps, by the weight schedule."""
         factor = weight_factor(self.weight_schedule, progress)
@@ -122,6 +135,7 @@ def rows_of(views: StepViews, chosen: Int[Tensor, " p"]) -> StepViews:
         views.labels[chosen],
         None if views.positions is None else views.positions[chosen],
         None if views.teacher_inputs is None else views.teacher_inputs[chosen],
+        None if views.row_weights is None else views.row_weights[chosen],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from jaxtyping import Float
@@ -36,14 +36,8 @@ class Combine(Method):
         methods = [build(part.method, context) for part in spec.parts]
         self.parts = nn.ModuleList(methods)
         self.needs_teacher_inputs = any(method.needs_teacher_inputs for method in methods)
-        self.weights = self._gather([method.weights for method in methods])
-        balanced: list[str] = []
-        for name, method in zip(self.names, methods, strict=True):
-            if method.balance is not None:
-                balanced += [f"{name}.{term}" for term in method.balance.names]
-                method.balance = None  # measured here for all parts, with one look at the task's gradient
-        if balanced:
-            self.balance = GradientBalance(balanced)
+        self.weights = gathered(self.names, self.factors, [method.weights for method in methods])
+        self.balance = take_balance(self.names, methods)
 
     @property
     def methods(self) -> list[Method]:
@@ -53,7 +47,7 @@ class Combine(Method):
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:
         """The terms of all parts."""
         return {
-            f"{name}.{term}": value
+            prefixed(name, term): value
             for name, method in zip(self.names, self.methods, strict=True)
             for term, value in method.terms(views).items()
         }
@@ -61,12 +55,34 @@ class Combine(Method):
     def weights_at(self, progress: float) -> dict[str, float]:
         """Weights of all terms: each part's own at this time, by its factor and the whole's schedule."""
         whole = weight_factor(self.weight_schedule, progress)
-        weights = self._gather([method.weights_at(progress) for method in self.methods])
+        weights = gathered(self.names, self.factors, [method.weights_at(progress) for method in self.methods])
         return {name: whole * weight for name, weight in weights.items()}
 
-    def _gather(self, weights: list[dict[str, float]]) -> dict[str, float]:
-        return {
-            f"{name}.{term}": factor * weight
-            for name, factor, own in zip(self.names, self.factors, weights, strict=True)
-            for term, weight in own.items()
-        }
+
+def prefixed(name: str, term: str) -> str:
+    """What a term of one of several methods is called; those of a method without a name keep theirs."""
+    return f"{name}.{term}" if name else term
+
+
+def gathered(
+    names: Sequence[str], factors: Sequence[float], weights: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
+    """The weights of several methods in one, each by its method's factor."""
+    return {
+        prefixed(name, term): factor * weight
+        for name, factor, own in zip(names, factors, weights, strict=True)
+        for term, weight in own.items()
+    }
+
+
+def take_balance(names: Sequence[str], methods: Sequence[Method]) -> GradientBalance | None:
+    """One balance for the terms of all methods that have one, in place of theirs.
+
+    So that the gradient of the task is taken once in a step.
+    """
+    balanced: list[str] = []
+    for name, method in zip(names, methods, strict=True):
+        if method.balance is not None:
+            balanced += [prefixed(name, term) for term in method.balance.names]
+            method.balance = None
+    return GradientBalance(balanced) if balanced else None

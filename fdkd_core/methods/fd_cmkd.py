@@ -108,6 +108,7 @@ class FDCMKD(Method):
         kind = "linear" if self.basis is not None and self.basis.is_teachers else spec.projector
         self.projector = make_projector(kind, context.student_dim, context.teacher_dim)
         if self.basis is not None and self.basis.is_teachers:
+            assert isinstance(self.projector, nn.Linear)
             # Else all samples would begin on one side of the teacher's cloud, in nearly the same direction.
             with torch.no_grad():
                 self.projector.bias.copy_(self.basis.centre)

@@ -17,7 +17,16 @@ from fdkd_core.spec.architectures import (
     ResNet18Spec,
     TextTransformerSpec,
 )
-from fdkd_core.spec.methods import CombineSpec, FDCMKDSpec, MethodSpec
+from fdkd_core.spec.methods import (
+    C2KDSpec,
+    CombineSpec,
+    DISTSpec,
+    FDCMKDSpec,
+    LSKDSpec,
+    MethodSpec,
+    PKDSpec,
+    RKDSpec,
+)
 
 KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
 
@@ -43,6 +52,16 @@ MIN_SIDE = {"small": 8, "large": 32}
 """Shorter input side of a ResNet-18 by stem, in pixels, at which the last stage is down to one pixel."""
 AUTO_LARGE_SIDE = 64
 """`auto` takes the large stem from this shorter side on, in pixels: below it the last map is under 3x3."""
+
+_NEEDED_CLASSES: dict[type[MethodSpec], tuple[int, str]] = {
+    LSKDSpec: (3, "two standardised logits are 1 and -1 whatever the network says"),
+    C2KDSpec: (3, "with two there is a single wrong class, and nothing passes between the modalities"),
+}
+_NEEDED_ROWS: dict[type[MethodSpec], tuple[int, str]] = {
+    DISTSpec: (2, "it correlates the predictions of a class over the batch"),
+    PKDSpec: (2, "it standardises each channel over the batch"),
+    RKDSpec: (3, "it compares distances, of which two rows have one"),
+}
 
 
 def default_architecture(kind: KindName) -> ArchitectureSpec:
@@ -126,6 +145,41 @@ def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/metho
         detail = f"a band split needs at least 2 channels of the teacher's feature, found {teacher_dim}"
         return [Problem("incompatible", detail, pointer)]
     return []
+
+
+def class_problems(method: MethodSpec, num_classes: int, pointer: str = "/method") -> list[Problem]:
+    """Why a method says nothing about so few classes; code `incompatible`."""
+    if isinstance(method, CombineSpec):
+        return [
+            problem
+            for index, part in enumerate(method.parts)
+            for problem in class_problems(part.method, num_classes, f"{pointer}/parts/{index}/method")
+        ]
+    needed, reason = _NEEDED_CLASSES.get(type(method), (2, ""))
+    if not reason or num_classes >= needed:
+        return []
+    detail = f"{method.name} needs at least {needed} classes, found {num_classes}: {reason}"
+    return [Problem("incompatible", detail, pointer)]
+
+
+def batch_problems(
+    method: MethodSpec, batch_size: int, pointer: str = "/training/batch_size"
+) -> list[Problem]:
+    """Why a method says nothing about batches of so few rows; code `incompatible`.
+
+    Args:
+        method: As in the spec.
+        batch_size: As in the spec. The last rows of an epoch may make a smaller batch; its term is then 0.
+        pointer: Where the batch size stands in the spec.
+    """
+    if isinstance(method, CombineSpec):
+        parts = (batch_problems(part.method, batch_size, pointer) for part in method.parts)
+        return [problem for problems in parts for problem in problems]
+    needed, reason = _NEEDED_ROWS.get(type(method), (1, ""))
+    if batch_size >= needed:
+        return []
+    detail = f"{method.name} needs batches of at least {needed} rows: {reason}"
+    return [Problem("incompatible", detail, pointer)]
 
 
 def _refusal(

@@ -38,6 +38,7 @@ class CompareSpec(MethodJobSpec):
     """Further controls, run with the first method of the list that is FD-CMKD, else with the first that does
     not train its teacher: what still "helps" with them does not come from what the teacher knows."""
     tuning: TuningSpec = TuningSpec()
+    """The budget of each method and of each control."""
     seeds: Seeds = 3
     """Final runs of each."""
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,6 +14,8 @@ from fdkd_core.errors import Problem, quote
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.catalogue import (
     architecture_problems,
+    batch_problems,
+    class_problems,
     data_dimensions,
     default_architecture,
     feature_dim,
@@ -21,7 +23,7 @@ from fdkd_core.spec.catalogue import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
-from fdkd_core.spec.job import DistillSpec, MethodJobSpec, TeacherSpec, TeachingSpec
+from fdkd_core.spec.job import DistillSpec, MethodJobSpec, TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec
 from fdkd_core.spec.training import TrainingSpec
@@ -37,6 +39,7 @@ def check(
     dataset_report: Report,
     teacher_report: Report | None = None,
     *,
+    more_reports: Sequence[Report | None] = (),
     memory_bytes: int | None = None,
 ) -> list[Problem]:
     """All reasons why the job cannot start, each with a JSON pointer into the spec; empty when it can.
@@ -45,6 +48,7 @@ def check(
         spec: The job.
         dataset_report: Of `load_dataset`, over all modality columns or at least those of the job.
         teacher_report: Of the model that `teacher.model` names; see `fdkd_core.validate`.
+        more_reports: The same for each of `more_teachers`, null for those that are trained.
         memory_bytes: Memory of the device that will train; null takes this machine's.
 
     Returns:
@@ -54,9 +58,6 @@ def check(
     Raises:
         ValueError: The spec names a teacher model, and there is no report on it.
     """
-    given = isinstance(spec, TeachingSpec) and spec.teacher.model is not None
-    if given and teacher_report is None:
-        raise ValueError("the report on the model that teacher.model names is missing")
     memory = machine_memory_bytes() if memory_bytes is None else memory_bytes
     problems = missing_columns(spec, list(dataset_report["modalities"]))
     classes = dataset_report["classes"]
@@ -64,22 +65,12 @@ def check(
         detail = f"training has {len(classes)} classes; at least 2 are needed"
         problems.append(Problem("dataset_too_small", detail, "/dataset"))
     columns = dict(dataset_report["modalities"])
-    teacher_dim = None
-    if isinstance(spec, TeachingSpec) and spec.teacher.modality in columns:
-        column = columns[spec.teacher.modality]
-        if given:
-            assert teacher_report is not None
-            found, teacher_dim = _check_given(spec.teacher, column, classes, teacher_report)
-            problems += found
-            if teacher_report["modality_kind"] is not None and not found:
-                columns[spec.teacher.modality] = teacher_report  # whose preprocessing the column goes through
-        else:
-            architecture = _architecture(spec.teacher.architecture, column)
-            teacher_dim = feature_dim(architecture)
-            training = spec.teacher.train or TrainingSpec()
-            problems += _check_trained(
-                architecture, column, training, dataset_report, "/teacher", "/teacher/train", memory
-            )
+    dims: list[int | None] = []
+    if isinstance(spec, TeachingSpec):
+        reports = [teacher_report, *more_reports]
+        reports += [None] * (len(spec.teachers) - len(reports))
+        found, dims = _check_teachers(spec, columns, reports, dataset_report, memory)
+        problems += found
     if spec.student.modality in columns:
         column = columns[spec.student.modality]
         architecture = _architecture(spec.student.architecture, column)
@@ -87,17 +78,69 @@ def check(
             architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
     problems += _pairing_problems(spec)
-    if isinstance(spec, TeachingSpec) and teacher_dim is not None:
+    if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
-            problems += method_problems(method, teacher_dim, pointer)
+            if len(classes) >= 2:  # fewer are refused above, whatever the method
+                problems += class_problems(method, len(classes), pointer)
+            problems += batch_problems(method, spec.training.batch_size)
+            for dim in dict.fromkeys(dim for dim in dims if dim is not None):
+                problems += method_problems(method, dim, pointer)
     return problems
+
+
+def _check_teachers(
+    spec: TeachingSpec,
+    columns: dict[str, Report],
+    reports: Sequence[Report | None],
+    dataset: Report,
+    memory_bytes: int,
+) -> tuple[list[Problem], list[int | None]]:
+    """Problems of all teachers, and D of each one's feature where it is known.
+
+    Args:
+        spec: The job.
+        columns: Of the dataset, by modality. A column that goes through a given teacher's preprocessing is
+            exchanged for that teacher's report.
+        reports: On the given teachers, null for those that are trained.
+        dataset: The report on it.
+        memory_bytes: Of the device.
+
+    Raises:
+        ValueError: A report is missing.
+    """
+    problems: list[Problem] = []
+    dims: list[int | None] = [None] * len(spec.teachers)
+    read = dict(columns)
+    for index, (teacher, report) in enumerate(zip(spec.teachers, reports, strict=True)):
+        pointer = teacher_pointer(index)
+        if teacher.model is None or teacher.modality not in read:
+            continue
+        if report is None:
+            raise ValueError(f"the report on the model that {pointer}/model names is missing")
+        found, dims[index] = _check_given(
+            teacher, read[teacher.modality], dataset["classes"], report, pointer
+        )
+        problems += found
+        if report["modality_kind"] is not None and not found:
+            columns[teacher.modality] = report
+    for index, teacher in enumerate(spec.teachers):
+        if teacher.model is None and teacher.modality in columns:
+            pointer, column = teacher_pointer(index), columns[teacher.modality]
+            architecture = _architecture(teacher.architecture, column)
+            dims[index] = feature_dim(architecture)
+            training = teacher.train or TrainingSpec()
+            problems += _check_trained(
+                architecture, column, training, dataset, pointer, f"{pointer}/train", memory_bytes
+            )
+    return problems, dims
 
 
 def missing_columns(spec: AnyJobSpec, columns: list[str]) -> list[Problem]:
     """A problem `missing_column` for each modality of the job that is not among `columns`."""
     wanted = {"/student/modality": spec.student.modality}
     if isinstance(spec, TeachingSpec):
-        wanted = {"/teacher/modality": spec.teacher.modality, **wanted}
+        taught = {f"{teacher_pointer(i)}/modality": found.modality for i, found in enumerate(spec.teachers)}
+        wanted = {**taught, **wanted}
     there = ", ".join(quote(name, 64) for name in columns[:20])
     return [
         Problem("missing_column", f"there is no column {quote(name)}; the data has {there}", pointer)
@@ -154,9 +197,17 @@ def input_mismatch(column: Report, model: Report) -> str | None:
     return None
 
 
-def stated_architecture_problems(spec: TeacherSpec, model: Report) -> list[Problem]:
-    """What is wrong with `teacher.architecture` beside a model: weights need it, and it must be theirs."""
-    pointer = "/teacher/architecture"
+def stated_architecture_problems(
+    spec: TeacherSpec, model: Report, pointer: str = "/teacher"
+) -> list[Problem]:
+    """What is wrong with `architecture` beside a model: weights need it, and it must be theirs.
+
+    Args:
+        spec: The teacher.
+        model: The report on its model.
+        pointer: Where the teacher stands in the spec.
+    """
+    pointer = f"{pointer}/architecture"
     if spec.architecture is None:
         if model["modality_kind"] is None:
             return [Problem("missing_field", "is required with a weights file", pointer)]
@@ -170,30 +221,30 @@ def stated_architecture_problems(spec: TeacherSpec, model: Report) -> list[Probl
 
 
 def _check_given(
-    spec: TeacherSpec, column: Report, classes: list[str], model: Report
+    spec: TeacherSpec, column: Report, classes: list[str], model: Report, pointer: str
 ) -> tuple[list[Problem], int | None]:
     """Problems of a teacher that is not trained, and D of its feature where it is known."""
-    problems = stated_architecture_problems(spec, model)
+    problems = stated_architecture_problems(spec, model, pointer)
     if problems:
         return problems, None
     architecture = spec.architecture or _parsed(model["architecture"])
     if model["modality_kind"] is None:
-        return _check_weights(architecture, column, classes, model), feature_dim(architecture)
+        return _check_weights(architecture, column, classes, model, pointer), feature_dim(architecture)
     mismatch = input_mismatch(column, model)
     if mismatch:
-        problems.append(Problem("incompatible", mismatch, "/teacher/model"))
+        problems.append(Problem("incompatible", mismatch, f"{pointer}/model"))
     if list(model["classes"]) != list(classes):
         detail = f"the teacher knows the classes {quote(model['classes'])}; the dataset has {quote(classes)}"
-        problems.append(Problem("incompatible", detail, "/teacher/model"))
+        problems.append(Problem("incompatible", detail, f"{pointer}/model"))
     return problems, feature_dim(architecture)
 
 
 def _check_weights(
-    architecture: ArchitectureSpec, column: Report, classes: list[str], model: Report
+    architecture: ArchitectureSpec, column: Report, classes: list[str], model: Report, pointer: str
 ) -> list[Problem]:
     """Bare weights say little: what their shapes say must be what the data would make them."""
     shape, vocab_size = tuple(column["input_shape"]), column.get("vocab_size")
-    problems = architecture_problems(architecture, shape, vocab_size, "/teacher/architecture")
+    problems = architecture_problems(architecture, shape, vocab_size, f"{pointer}/architecture")
     if problems:
         return problems
     wanted = data_dimensions(architecture, shape, len(classes), vocab_size)
@@ -201,7 +252,7 @@ def _check_weights(
         Problem(
             "incompatible",
             f"the weights have {name} {model['dimensions'][name]}; this dataset makes it {size}",
-            "/teacher/model",
+            f"{pointer}/model",
         )
         for name, size in wanted.items()
         if model["dimensions"][name] != size

@@ -17,12 +17,12 @@ class DiagnoseSpec(TeachingSpec):
     kind: Literal["diagnose"]
     name: Name = "diagnosis"
     method: MethodSpec = FDCMKDSpec()
-    """Whose training step is timed."""
+    """Whose training step is timed, and whose cutoff splits the teacher's feature."""
     max_samples: Annotated[int, Field(ge=50, le=10_000)] = 600
-    """Paired training rows that are looked at, stratified by class. Enough for a correlation of 0.1 to stand
-    out of its null, few enough for a minute."""
+    """Training rows that networks and probes learn from, and at most as many that similarity is measured
+    over. Enough for a correlation of 0.1 to stand out of its null, few enough for a minute."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the sample, the probes and the null."""
+    """Of the sample, the folds and the random repeats; the networks have those of their trainings."""
 
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:

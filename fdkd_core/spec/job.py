@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
+from fdkd_core.spec.methods.base import Weight
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.training import TrainingSpec
 
@@ -49,6 +50,23 @@ class TeacherSpec(StrictModel):
         return self
 
 
+class FurtherTeacherSpec(TeacherSpec):
+    """A teacher beside the first, of the same or of another modality."""
+
+    weight: Weight = 1.0
+    """Factor of all it teaches, where the first teacher's is 1."""
+
+
+def teacher_pointer(index: int) -> str:
+    """Where a teacher stands in a spec, by its place among all of them."""
+    return f"/more_teachers/{index - 1}" if index else "/teacher"
+
+
+def teacher_name(index: int) -> str:
+    """What phase, bundle and terms of a teacher are called: `teacher`, `teacher2`, ..."""
+    return f"teacher{index + 1}" if index else "teacher"
+
+
 class StudentSpec(StrictModel):
     """The model that learns and is handed over."""
 
@@ -84,6 +102,11 @@ class TeachingSpec(StrictModel):
         """Every method that the job may run, in the order of the spec."""
         return ()
 
+    @property
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """All of them, the first one first."""
+        return (self.teacher,)
+
 
 class MethodJobSpec(TeachingSpec):
     """Base of the jobs that train students by a method."""
@@ -105,6 +128,13 @@ class DistillSpec(MethodJobSpec):
     method: MethodChoice = FDCMKDSpec()
     """FD-CMKD, which this project is about; the control shows whether it pays on your data. `auto` finds out
     what does, and always trains the control."""
+    more_teachers: Annotated[tuple[FurtherTeacherSpec, ...], Field(max_length=3)] = ()
+    """Teachers beside `teacher`; each is taught from by the same method, with parameters of its own."""
+    teacher_weighting: Literal["fixed", "confidence"] = "fixed"
+    """How several teachers share a sample. `fixed`: by their weights alone. `confidence`: those are
+    multiplied by the softmax over teachers of minus their cross-entropy on the sample's label, scaled to a
+    mean of 1, so that the student listens to whoever is right about it (after CA-MKD, Zhang et al. 2022).
+    Fixed, because teachers are often surest of the rows they were trained on."""
     controls: ControlsSpec = ControlsSpec()
     gates: Annotated[tuple[GateSpec, ...], Field(max_length=8)] = ()
     """What the student must show against its control to be handed over, or without a warning. None by
@@ -124,10 +154,28 @@ class DistillSpec(MethodJobSpec):
             )
         return gates
 
+    @field_validator("more_teachers")
+    @classmethod
+    def _have_a_method(
+        cls, teachers: tuple[FurtherTeacherSpec, ...], info: ValidationInfo
+    ) -> tuple[FurtherTeacherSpec, ...]:
+        if teachers and isinstance(info.data.get("method"), NoneSpec):
+            raise PydanticCustomError("conflicting_fields", "need a method to be taught by", {})
+        if teachers and isinstance(info.data.get("method"), AutoSpec):
+            raise PydanticCustomError(
+                "conflicting_fields", "are not searched over: name the method, or leave them out", {}
+            )
+        return teachers
+
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:
         """The one method, or those that are tried."""
         return self.method.methods if isinstance(self.method, AutoSpec) else (self.method,)
+
+    @property
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """All of them, the first one first."""
+        return (self.teacher, *self.more_teachers)
 
 
 class TrainSpec(StrictModel):

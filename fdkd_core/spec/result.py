@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from fdkd_core.spec.findings import Findings, Reason
 from fdkd_core.spec.strict import StrictModel
 
 
@@ -51,7 +52,7 @@ class Uplift(StrictModel):
     test_macro_f1: float
     teacher_gap_closed: float | None
     """Share of the teacher-control gap in test accuracy that the student closed; null when the teacher is
-    not ahead of the control by at least one point."""
+    not ahead of the control by at least one point. Of several teachers, the best on validation counts."""
     standard_error: float
     """Of `test_accuracy`, from the test samples on which the two disagree (paired); it does not cover
     the spread over seeds."""
@@ -81,7 +82,7 @@ class TaughtRows(StrictModel):
     """How many training rows a teacher spoke about."""
 
     teacher: str
-    """Its phase: `teacher`."""
+    """Its phase: `teacher`, `teacher2`, ..."""
     pairing: Literal["instance", "class"]
     paired_rows: int
     """Training rows with a teacher's view of their own; with `class` they made the means."""
@@ -192,6 +193,8 @@ class RunResult(StrictModel):
     data_sha256: str
     classes: int
     teacher: ModelResult | None
+    more_teachers: list[ModelResult] = Field(default_factory=list)
+    """Those beside the first, in the order of the spec."""
     student: ModelResult
     control: ModelResult | None
     uplift: Uplift | None
@@ -205,6 +208,8 @@ class RunResult(StrictModel):
     """Folder of the student bundle, relative to the output folder; null when a gate withheld the student."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
+    more_teacher_bundles: list[str | None] = Field(default_factory=list)
+    """The same for each of `more_teachers`."""
     versions: dict[str, str]
     """Python and library versions that made this result."""
     device: str
@@ -323,12 +328,17 @@ class DiagnosisResult(StrictModel):
     name: str
     spec_sha256: str
     data_sha256: str
-    findings: dict[str, Any]
+    findings: Findings
     """Figures by section."""
     verdict: Literal["promising", "uncertain", "unpromising"]
-    reasons: list[str]
-    """Why, in sentences."""
+    """Whether a transfer can be expected: by the worst of the reasons."""
+    reasons: list[Reason]
+    """What each rule of the verdict made of the findings, those against first."""
+    advice: list[str]
+    """What to do next, in sentences, the most urgent first."""
     versions: dict[str, str]
+    device: str
+    threads: int
     seconds: float
 
 

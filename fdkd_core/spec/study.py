@@ -31,7 +31,9 @@ class StudySpec(MethodJobSpec):
     method: MethodSpec = FDCMKDSpec()
     """Where the search begins."""
     teacher_view: TeacherView = "paired"
+    """What the method is shown: the real thing, unless this study is a control."""
     tuning: TuningSpec = TuningSpec()
+    """How the method is tuned before the final runs."""
     seeds: Seeds = 3
     """Final runs. Three give an interval, if a wide one; five are better."""
 

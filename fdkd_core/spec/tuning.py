@@ -14,7 +14,9 @@ class RangeSpec(StrictModel):
     """From `low` to `high`, searched in logarithms."""
 
     low: Annotated[float, Field(gt=0.0, le=1e6)]
+    """The least that is tried."""
     high: Annotated[float, Field(gt=0.0, le=1e6)]
+    """The most; equal to `low` where nothing is to be searched."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

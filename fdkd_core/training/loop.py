@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -75,6 +75,19 @@ class Hooks:
     """Asked to save after every step; the flag says that it must (the end, or a stop), not only may."""
 
 
+TeacherInputs = Callable[[NDArray[np.int64]], NDArray[Any]]
+"""From places among the training rows to what the teacher's network takes."""
+
+
+class Lesson(NamedTuple):
+    """What one teacher says about the training rows; see the fields of `Trainee`."""
+
+    outputs: ModelOutput | None
+    paired: Tensor | None = None
+    inputs: TeacherInputs | None = None
+    row_weights: Tensor | None = None
+
+
 @dataclass
 class Trainee:
     """A student (or teacher) in training, and what trains it."""
@@ -92,8 +105,18 @@ class Trainee:
     paired: Tensor | None = None
     """Of the training rows, [N]: which have a view of the teacher; None when all have. The others train the
     task loss alone."""
-    teacher_inputs: Callable[[NDArray[np.int64]], NDArray[Any]] | None = None
-    """From positions to what the teacher's network takes, for methods that train it."""
+    teacher_inputs: TeacherInputs | None = None
+    """For methods that train the teacher."""
+    row_weights: Tensor | None = None
+    """Of the training rows, [N]: how much each counts with this teacher; None for 1."""
+    more_lessons: tuple[Lesson, ...] = ()
+    """Of the teachers beside the first."""
+
+    @property
+    def lessons(self) -> list[Lesson]:
+        """Of all teachers, the first one first."""
+        first = Lesson(self.teacher_outputs, self.paired, self.teacher_inputs, self.row_weights)
+        return [first, *self.more_lessons]
 
     @property
     def total_steps(self) -> int:
@@ -216,19 +239,11 @@ def note_validation(state: LoopState, trainee: Trainee) -> None:
 def distillation_terms(
     trainee: Trainee, batch: Batch, student: ModelOutput, labels: Tensor
 ) -> dict[str, Tensor]:
-    """The method's terms for the rows of the batch that have a teacher's view; none when no row has one."""
-    method, device = trainee.method, trainee.device
-    positions = torch.from_numpy(batch.positions)
-    views = StepViews(student, _teacher_rows(trainee, positions), labels, positions.to(device))
-    if trainee.paired is not None:
-        chosen = trainee.paired[positions].nonzero().squeeze(1)
-        if len(chosen) == 0:
-            return {name: torch.zeros(1, device=device) for name in method.weights}
-        views, positions = rows_of(views, chosen.to(device)), positions[chosen]
-    if trainee.teacher_inputs is not None:  # of the rows that have them
-        inputs = torch.from_numpy(trainee.teacher_inputs(positions.numpy())).to(device)
-        views = views._replace(teacher_inputs=inputs)
-    return method.terms(views)
+    """The method's terms for the rows of the batch that have a teacher's view; zero where no row has one."""
+    views = [_views(lesson, batch, student, labels) for lesson in trainee.lessons]
+    terms = trainee.method.teach(views)
+    zero = torch.zeros(1, device=trainee.device)
+    return terms | {name: zero for name in trainee.method.weights if name not in terms}
 
 
 def term_weights(
@@ -243,11 +258,22 @@ def term_weights(
     return {name: weight * factors.get(name, 1.0) for name, weight in weights.items()}
 
 
-def _teacher_rows(trainee: Trainee, positions: Tensor) -> ModelOutput | None:
-    if trainee.teacher_outputs is None:
-        return None
-    features, logits = trainee.teacher_outputs
-    return ModelOutput(features[positions].to(trainee.device), logits[positions].to(trainee.device))
+def _views(lesson: Lesson, batch: Batch, student: ModelOutput, labels: Tensor) -> StepViews | None:
+    """What a method sees of one teacher; None when no row of the batch has a view of it."""
+    device, positions = labels.device, torch.from_numpy(batch.positions)
+    taught = None
+    if lesson.outputs is not None:
+        taught = ModelOutput(*(part[positions].to(device) for part in lesson.outputs))
+    weights = None if lesson.row_weights is None else lesson.row_weights[positions].to(device)
+    views = StepViews(student, taught, labels, positions.to(device), row_weights=weights)
+    if lesson.paired is not None:
+        chosen = lesson.paired[positions].nonzero().squeeze(1)
+        if len(chosen) == 0:
+            return None
+        views, positions = rows_of(views, chosen.to(device)), positions[chosen]
+    if lesson.inputs is not None:  # of the rows that have them
+        views = views._replace(teacher_inputs=torch.from_numpy(lesson.inputs(positions.numpy())).to(device))
+    return views
 
 
 def _gradient_norms(model: nn.Module, weighted: dict[str, Tensor]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from service.jobs.states import TERMINAL
 from service.tables import Job
 
 
@@ -23,6 +24,9 @@ def job_document(job: Row[Any] | Job, models: Mapping[str, Any] | None = None) -
         "dataset_id": job.dataset_id,
         "teacher_model_id": job.teacher_model_id,
         "retry_of": job.retry_of,
+        "parent_id": job.parent_id,
+        "is_blocked": job.waits_for is not None and job.state not in TERMINAL,
+        "children": job.children,
         "progress": job.progress,
         "result": job.result,
         "error": job.error,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from service.db import db_now
-from service.errors import StaleAttemptError
 from service.jobs import transitions
-from service.jobs.states import JobEventType, JobState
+from service.jobs.states import JobEventType
 from service.settings import Settings
-from service.tables import Job
 
 LONGEST_BACKOFF_S = 600
 
@@ -55,7 +52,7 @@ def lose(
     Raises:
         StaleAttemptError: The job is not the caller's any more, or the conditions are not met.
     """
-    row = _lock(session, job_id, attempt, only_if)
+    row = transitions.lock_held(session, job_id, attempt, only_if)
     losses = row.losses + 1
     phase = (row.progress or {}).get("phase")
     data: dict[str, Any] = {"code": code, "message": message}
@@ -105,7 +102,7 @@ def give_back(
     Raises:
         StaleAttemptError: The job is not the caller's any more.
     """
-    row = _lock(session, job_id, attempt)
+    row = transitions.lock_held(session, job_id, attempt)
     data = {"reason": reason} if message is None else {"reason": reason, "message": message}
     if row.cancel_requested_at is not None:
         transitions.apply(session, job_id, JobEventType.STOPPED, attempt=attempt, data=data)
@@ -114,17 +111,3 @@ def give_back(
         session, job_id, JobEventType.YIELDED, attempt=attempt, data=data, available_at=db_now(after_s)
     )
     return JobEventType.YIELDED
-
-
-def _lock(
-    session: Session, job_id: str, attempt: int, only_if: tuple[ColumnElement[bool], ...] = ()
-) -> Row[tuple[int, int | None, datetime | None, dict[str, Any] | None]]:
-    """What the decision rests on, which nobody changes until it is made."""
-    row = session.execute(
-        select(Job.losses, Job.last_crash_step, Job.cancel_requested_at, Job.progress)
-        .where(Job.id == job_id, Job.attempt == attempt, Job.state == JobState.RUNNING, *only_if)
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise StaleAttemptError
-    return row

@@ -30,6 +30,8 @@ MIN_AGE_S = 3600
 """Younger files may belong to a row that is about to be written."""
 KEEP_CHECKPOINTS_S = 7 * 24 * 3600
 """How long the checkpoints of a failed or cancelled job are kept for a retry."""
+KEEP_CACHE_S = 24 * 3600
+"""How long outputs of teachers are kept: they can be computed again in a fraction of a training."""
 _BATCH = 500
 _STORED: tuple[tuple[Prefix, type[Dataset] | type[Model]], ...] = (("ds", Dataset), ("mdl", Model))
 _ATTEMPT = re.compile(r"attempt-(\d{1,9})")
@@ -47,6 +49,7 @@ def remove_orphans(context: Context) -> int:
     num_removed = context.storage.remove_temporaries(MIN_AGE_S)
     num_removed += remove_left_over(context.database, context.settings.uploads_dir)
     num_removed += _remove_work(context)
+    num_removed += _remove(_children(context.settings.teacher_cache_dir), KEEP_CACHE_S)
     num_removed += _remove_artifacts(context)
     for prefix, table in _STORED:
         folder = context.settings.storage_dir / table.__tablename__
@@ -122,12 +125,12 @@ def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _remove(paths: Iterable[Path]) -> int:
+def _remove(paths: Iterable[Path], min_age_s: float = MIN_AGE_S) -> int:
     """Removes those that are old enough; returns how many."""
     num_removed = 0
     for path in paths:
         try:
-            if path.lstat().st_mtime > time.time() - MIN_AGE_S:
+            if path.lstat().st_mtime > time.time() - min_age_s:
                 continue
             if path.is_dir():
                 shutil.rmtree(path)

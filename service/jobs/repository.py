@@ -5,34 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, bindparam, insert, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, literal, select
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
 from service.errors import NotFoundError
 from service.identifiers import is_id
+from service.jobs.comparisons import Family, new_ids
+from service.jobs.families import lock_parent, summarise
+from service.jobs.moves import record_queued
 from service.jobs.schemas import HistoryQuery, JobQuery, MetricQuery
 from service.jobs.states import JobState
-from service.jobs.transitions import record_event
 from service.pagination import Page
 from service.tables import Job, JobEvent, JobLog, JobMetric, Model
 
 # Statements on the way of every request are made once, over tables instead of classes: to build one anew, and
 # to load a class from it, takes several times as long as to run it.
 _JOBS = cast(SqlTable, Job.__table__)
+QUEUED_EVENT = "job.queued"
 
 READ = tuple(
     _JOBS.c[name]
     for name in (
         "id", "kind", "name", "state", "cancel_requested_at", "spec", "labels", "dataset_id",
-        "teacher_model_id", "retry_of", "progress", "result", "error", "attempt", "created_at", "started_at",
-        "finished_at", "version",
+        "teacher_model_id", "retry_of", "parent_id", "waits_for", "children", "progress", "result", "error",
+        "attempt", "created_at", "started_at", "finished_at", "version",
     )
 )  # fmt: skip
 """Columns of a job that its owner may read."""
 
 _SHOW = select(*READ).where(_JOBS.c.id == bindparam("job_id"), _JOBS.c.owner_id == bindparam("owner_id"))
 _INSERT = insert(_JOBS).returning(*READ)
+_INSERT_CHILDREN = insert(_JOBS)
+
+
+def _insert_with_event() -> Select[Any]:
+    """The job and the first event of its history in one statement, which SQLite has no syntax for."""
+    names = (
+        "id", "owner_id", "kind", "name", "state", "spec", "labels", "dataset_id", "teacher_model_id",
+        "retry_of", "work_key",
+    )  # fmt: skip
+    values = {name: bindparam(name, type_=_JOBS.c[name].type) for name in names}
+    made = insert(_JOBS).values(values).returning(*READ).cte("made")
+    events = cast(SqlTable, JobEvent.__table__)
+    event = {
+        "job_id": made.c.id,
+        "attempt": literal(0),
+        "type": literal(QUEUED_EVENT),
+        "data": bindparam("data", {}, type_=events.c.data.type),
+    }
+    noted = insert(events).from_select(list(event), select(*event.values())).cte("noted")
+    return select(made).add_cte(noted)
+
+
+_INSERT_WITH_EVENT = _insert_with_event()
 
 
 def show(session: Session, owner_id: str, job_id: str) -> Row[Any]:
@@ -70,17 +96,14 @@ def require_owner(session: Session, owner_id: str, job_id: str) -> None:
 
 
 def lock(session: Session, owner_id: str, job_id: str) -> Job:
-    """Reads a job of this owner and keeps others from changing it until the transaction ends.
+    """Reads a job of this owner and keeps others from changing it, or its family, until the transaction ends.
 
     Raises:
         NotFoundError: There is no such job, or it is another owner's.
     """
-    require_id(job_id)
-    statement = select(Job).where(Job.id == job_id, Job.owner_id == owner_id).with_for_update()
-    job = session.scalars(statement).one_or_none()
-    if job is None:
-        raise NotFoundError
-    return job
+    require_owner(session, owner_id, job_id)
+    lock_parent(session, job_id)
+    return session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one()
 
 
 def page_of_jobs(
@@ -93,7 +116,9 @@ def page_of_jobs(
         # Without statistics it takes the owner's index, and reads all their jobs to find those of a dataset.
         owner = owner.concat("")
     statement = select(*READ).where(owner == owner_id)
-    filters = query.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
+    if query.parent_id is None and not query.include_children:
+        statement = statement.where(_JOBS.c.parent_id.is_(None))
+    filters = query.model_dump(exclude={"limit", "cursor", "include_children"}, exclude_none=True)
     for name, wanted in filters.items():
         statement = statement.where(_JOBS.c[name] == wanted)
     return page.cut(session.execute(page.slice(statement, _JOBS.c.id)).all())
@@ -109,10 +134,34 @@ def models_of(session: Session, jobs: Iterable[Row[Any] | Job]) -> dict[str, dic
     return found
 
 
-def insert_job(session: Session, **values: Any) -> Row[Any]:
-    """Adds a queued job, and the first event of its history."""
-    job = session.execute(_INSERT, {"state": JobState.QUEUED, **values}).one()
-    record_event(session, job.id, 0, "job.queued")
+def insert_job(session: Session, family: Family | None, **values: Any) -> Row[Any]:
+    """Adds a queued job with the first event of its history, and its children likewise.
+
+    Args:
+        session: Of `Database.write()`.
+        family: What it consists of; None when it is one job.
+        values: Its columns.
+    """
+    *child_ids, job_id = new_ids(0 if family is None else len(family.children))
+    row = {"id": job_id, "state": JobState.QUEUED, **values}
+    if family is None and session.get_bind().dialect.name == "postgresql":
+        # Each statement is a round trip there.
+        return session.execute(_INSERT_WITH_EVENT, {"retry_of": None, "work_key": None, **row}).one()
+    if family is None:
+        job = session.execute(_INSERT, row).one()
+        record_queued(session, [job_id])
+        return job
+    shared = {name: values[name] for name in ("owner_id", "labels", "dataset_id")}
+    children = [
+        {"id": child_id, "parent_id": job_id, "state": JobState.QUEUED, **shared, **child}
+        for child_id, child in zip(child_ids, family.children, strict=True)
+    ]
+    row["waits_for"] = family.waits_for
+    row["children"] = summarise([child["state"] for child in children], family.adopted)
+    job = session.execute(_INSERT, row).one()
+    if children:
+        session.execute(_INSERT_CHILDREN, children)
+    record_queued(session, [job_id, *child_ids])
     return job
 
 

@@ -14,6 +14,7 @@ from service.errors import (
     InvalidCursorError,
     InvalidIdempotencyKeyError,
     InvalidRequestError,
+    IsChildError,
     NotAcceptableError,
     NotFoundError,
     NotReadyError,
@@ -80,7 +81,7 @@ def create_job(
     context: Ctx,
     caller: Writer,
 ) -> Response:
-    """Checks the spec against its dataset and teacher, and queues the job."""
+    """Checks the spec against its dataset and teacher, and queues the job; a comparison with its children."""
     if options.validate_only:
         return json_answer(service.validate(context, caller, body))
     return service.submit(context, caller, body, key).response()
@@ -93,7 +94,7 @@ def create_job(
     openapi_extra=query_parameters(JobQuery),
 )
 def list_jobs(page: JobPage, context: Ctx, caller: Reader) -> Response:
-    """Lists jobs, newest first."""
+    """Lists jobs, newest first; those that a comparison is made of only when asked for."""
     return json_answer(service.list_jobs(context, caller, page))
 
 
@@ -120,7 +121,11 @@ def show_job(job_id: str, request: Request, context: Ctx, caller: Reader) -> Res
     },
 )
 def cancel_job(job_id: str, context: Ctx, caller: Writer) -> Response:
-    """Cancels a job that waits, or asks a running one to stop; asking twice changes nothing."""
+    """Cancels a job that waits, or asks a running one to stop; asking twice changes nothing.
+
+    Of a comparison all jobs are cancelled. One of its arms may be cancelled by itself: the comparison then
+    goes on without it, unless it is the teacher or the control without one.
+    """
     status, document = service.cancel(context, caller, job_id)
     return json_answer(document, status)
 
@@ -130,12 +135,22 @@ def cancel_job(job_id: str, context: Ctx, caller: Writer) -> Response:
     status_code=201,
     response_model=JobRead,
     responses=documented(
-        NotFoundError, NotReadyError, NotTerminalError, TerminalStateError, QueueFullError, *_ONCE
+        NotFoundError,
+        IsChildError,
+        NotReadyError,
+        NotTerminalError,
+        TerminalStateError,
+        QueueFullError,
+        *_ONCE,
     ),
     openapi_extra={"parameters": [KEY_PARAMETER]},
 )
 def retry_job(job_id: str, key: RequestKey, context: Ctx, caller: Writer) -> Response:
-    """Queues a new job that does what a failed or cancelled one did, and goes on from its last checkpoint."""
+    """Queues a new job that does what a failed or cancelled one did, and goes on from its last checkpoint.
+
+    A comparison is repeated without the jobs of it that had succeeded; it may have succeeded itself, without
+    some of its arms.
+    """
     return service.retry(context, caller, job_id, key).response()
 
 

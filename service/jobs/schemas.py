@@ -49,9 +49,10 @@ class Progress(Schema):
     """How far a running job is."""
 
     phase: str
-    """`preparing`, `teacher`, `student`, `control`, `finalise` or `publishing`; there may come more."""
+    """`preparing`, `teacher`, `student`, `control`, `finalise` or `publishing`, or a name of the kind of job;
+    `children` while a comparison waits for them. There may come more."""
     step: int
-    """Over the whole job."""
+    """Over the whole job; of `children`, how many have ended."""
     total_steps: int | None
     epoch: int | None
     """Of the phase, from 1."""
@@ -86,6 +87,18 @@ class JobModels(Schema):
     teacher: str | None
 
 
+class Children(Schema):
+    """The jobs that a comparison is made of: the list with its `parent_id` shows them."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    adopted: dict[str, str]
+    """Ids by name of what was taken over from the comparison that this one repeats, and is not run again."""
+
+
 class JobRead(Schema):
     """A job."""
 
@@ -102,6 +115,12 @@ class JobRead(Schema):
     teacher_model_id: str | None
     retry_of: str | None
     """The job that this one repeats and goes on from."""
+    parent_id: str | None
+    """The comparison that this job is a part of."""
+    is_blocked: bool
+    """It waits for other jobs: a comparison for its children, an arm for the teacher."""
+    children: Children | None
+    """Of a comparison."""
     progress: Progress | None
     result: Result | None
     error: JobError | None
@@ -123,6 +142,8 @@ class Validated(Schema):
     teacher_model_id: str | None
     student_parameters: int
     """Numbers that the student learns."""
+    children: list[str]
+    """Names of the jobs that a comparison would be made of."""
     warnings: list[str]
     """Of the dataset's validation."""
 
@@ -143,7 +164,7 @@ class MetricRead(Schema):
 
     id: int
     phase: str
-    """`teacher`, `student` or `control`."""
+    """`teacher`, `student` or `control`; of a study, one of its trainings."""
     kind: Literal["step", "epoch"]
     """`step`: losses and speed; `epoch`: validation figures."""
     step: int
@@ -173,6 +194,10 @@ class JobQuery(ListQuery):
     """Only jobs of exactly this name."""
     dataset_id: Annotated[str, Field(max_length=40)] | None = None
     """Only jobs over this dataset."""
+    parent_id: Annotated[str, Field(max_length=40)] | None = None
+    """Only the jobs that this comparison is made of."""
+    include_children: bool = False
+    """List jobs that are part of a comparison beside those that are not."""
 
 
 class SubmitQuery(Query):
@@ -194,7 +219,7 @@ class HistoryQuery(Query):
 class MetricQuery(HistoryQuery):
     """Query of the training curves."""
 
-    phase: Literal["teacher", "student", "control"] | None = None
+    phase: Annotated[str, Field(min_length=1, max_length=16)] | None = None
     """Only of this phase."""
     kind: Literal["step", "epoch"] | None = None
     """Only of this kind."""

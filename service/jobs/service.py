@@ -12,10 +12,9 @@ from service import failpoints, idempotency
 from service.auth import Caller
 from service.context import Context
 from service.db import db_now
-from service.errors import NotTerminalError, TerminalStateError
+from service.errors import IsChildError, NotTerminalError, TerminalStateError
 from service.idempotency import Intent, Made
-from service.identifiers import new_id
-from service.jobs import repository, transitions
+from service.jobs import comparisons, families, repository, transitions
 from service.jobs.documents import history_document, job_document, list_document
 from service.jobs.inputs import find_inputs, hold_inputs
 from service.jobs.schemas import HistoryQuery, JobBody, JobQuery
@@ -29,7 +28,7 @@ H = TypeVar("H", bound=HistoryQuery)
 
 
 def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> Made:
-    """Creates a job, or finds the one that this request created before.
+    """Creates a job, a comparison with all its children, or finds the one that this request created before.
 
     Raises:
         InputError: The spec, or how it fits its inputs.
@@ -39,32 +38,27 @@ def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> 
         ConflictError, InvalidRequestError: See `idempotency.recall`.
     """
     submission = read_submission(body)
-    job_id, limit = new_id("job"), context.settings.max_queued_jobs
+    limit = context.settings.max_queued_jobs
     intent = Intent.of(caller.owner_id, "POST /v1/jobs", key, body.model_dump()) if key is not None else None
 
     def make(session: Session) -> Row[Any]:
         inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=True)
         check_inputs(submission, inputs)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
+        teacher_model_id = inputs.teacher.id if inputs.teacher is not None else None
         return repository.insert_job(
             session,
-            id=job_id,
+            comparisons.plan(submission.spec, teacher_model_id),
             owner_id=caller.owner_id,
             kind=submission.spec.kind,
             name=submission.spec.name,
             spec=submission.document,
             labels=submission.labels,
             dataset_id=inputs.dataset.id,
-            teacher_model_id=inputs.teacher.id if inputs.teacher is not None else None,
+            teacher_model_id=teacher_model_id,
         )
 
-    with context.database.write() as session:
-        made = _make_once(context, session, intent, make)
-        failpoints.reach("jobs.before_commit")
-    failpoints.reach("jobs.after_commit")
-    if not made.replayed:
-        context.wake_up.job(job_id)
-    return made
+    return _make_once(context, intent, make)
 
 
 def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
@@ -85,6 +79,7 @@ def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
         "dataset_id": inputs.dataset.id,
         "teacher_model_id": inputs.teacher.id if inputs.teacher is not None else None,
         "student_parameters": student_parameters(submission, inputs),
+        "children": comparisons.names(submission.spec),
         "warnings": inputs.dataset.report["warnings"],
     }
 
@@ -92,8 +87,12 @@ def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
 def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Made:
     """Creates a job that does what a failed or cancelled one did, and goes on from its last checkpoint.
 
+    A comparison is repeated without the children that had succeeded: it takes over what they found. One that
+    has succeeded without some of its arms can be repeated too.
+
     Raises:
         NotFoundError: No such job.
+        IsChildError: It is part of a comparison.
         NotTerminalError: It has not ended yet.
         TerminalStateError: It has succeeded; there is nothing to try again.
         NotReadyError: Its dataset or teacher was deleted.
@@ -101,19 +100,19 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         ConflictError, InvalidRequestError: See `idempotency.recall`.
     """
     repository.require_id(job_id)
-    new_job_id, limit = new_id("job"), context.settings.max_queued_jobs
+    limit = context.settings.max_queued_jobs
     intent = Intent.of(caller.owner_id, f"POST /v1/jobs/{job_id}/retry", key, {}) if key is not None else None
 
     def make(session: Session) -> Row[Any]:
         old = repository.lock(session, caller.owner_id, job_id)
-        _check_ended_badly(old)
-        inputs = hold_inputs(
-            session, caller.owner_id, old.dataset_id, old.teacher_model_id, max_waiting=limit
-        )
+        _check_repeatable(old)
+        family = comparisons.repeat(session, old)
+        teacher_model_id = old.teacher_model_id if family is None else family.teacher_model_id
+        inputs = hold_inputs(session, caller.owner_id, old.dataset_id, teacher_model_id, max_waiting=limit)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
         return repository.insert_job(
             session,
-            id=new_job_id,
+            family,
             owner_id=caller.owner_id,
             kind=old.kind,
             name=old.name,
@@ -125,17 +124,11 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
             work_key=old.work_key,
         )
 
-    with context.database.write() as session:
-        made = _make_once(context, session, intent, make)
-        failpoints.reach("jobs.before_commit")
-    failpoints.reach("jobs.after_commit")
-    if not made.replayed:
-        context.wake_up.job(new_job_id)
-    return made
+    return _make_once(context, intent, make)
 
 
 def cancel(context: Context, caller: Caller, job_id: str) -> tuple[int, dict[str, Any]]:
-    """Cancels a queued job; asks for the cancellation of a running one.
+    """Cancels a queued job; asks for the cancellation of a running one; does both to a comparison's children.
 
     Returns:
         HTTP status and job: 202 when a wish was noted that was not there before, else 200.
@@ -146,15 +139,19 @@ def cancel(context: Context, caller: Caller, job_id: str) -> tuple[int, dict[str
     """
     with context.database.write() as session:
         job = repository.lock(session, caller.owner_id, job_id)
-        status = 200
-        if job.state == JobState.QUEUED:
-            job = transitions.apply(session, job_id, JobEventType.CANCELLED, cancel_requested_at=db_now())
-        elif job.state == JobState.RUNNING and job.cancel_requested_at is None:
-            job = transitions.wish_cancellation(session, job_id)
-            status = 202
-        elif job.state in (JobState.SUCCEEDED, JobState.FAILED):
+        if job.state in (JobState.SUCCEEDED, JobState.FAILED):
             raise TerminalStateError(f"The job has {job.state} already.", state=job.state)
-    return status, job_document(job)
+        is_first = job.state not in TERMINAL and job.cancel_requested_at is None
+        if is_first and job.children is not None and job.waits_for is not None:
+            families.cancel(session, job_id)
+        elif job.state == JobState.QUEUED:
+            transitions.apply(session, job_id, JobEventType.CANCELLED, cancel_requested_at=db_now())
+        elif is_first:
+            transitions.wish_cancellation(session, job_id)
+        found = repository.show(session, caller.owner_id, job_id)
+    if found.parent_id is not None:
+        _ring_for(context, found.parent_id)
+    return 202 if is_first and found.state == JobState.RUNNING else 200, job_document(found)
 
 
 def show(context: Context, caller: Caller, job_id: str) -> tuple[Row[Any], dict[str, Any] | None]:
@@ -200,22 +197,39 @@ def history(
         return history_document(read(session, job_id, query), query.limit)
 
 
-def _make_once(
-    context: Context, session: Session, intent: Intent | None, make: Callable[[Session], Row[Any]]
-) -> Made:
-    made = idempotency.recall(session, intent) if intent is not None else None
-    if made is None:
-        job = make(session)
-        made = Made.at(f"/v1/jobs/{job.id}", job_document(job))
-        if intent is not None:
-            idempotency.remember(session, intent, made, context.settings.idempotency_expiry_s)
+def _make_once(context: Context, intent: Intent | None, make: Callable[[Session], Row[Any]]) -> Made:
+    """Makes a job in one transaction, or finds the answer to the same intent, and tells workers of it."""
+    job: Row[Any] | None = None
+    with context.database.write() as session:
+        made = idempotency.recall(session, intent) if intent is not None else None
+        if made is None:
+            job = make(session)
+            made = Made.at(f"/v1/jobs/{job.id}", job_document(job))
+            if intent is not None:
+                idempotency.remember(session, intent, made, context.settings.idempotency_expiry_s)
+        failpoints.reach("jobs.before_commit")
+    failpoints.reach("jobs.after_commit")
+    if job is not None:
+        _ring_for(context, job.id) if job.children is not None else context.wake_up.job(job.id)
     return made
 
 
-def _check_ended_badly(job: Job) -> None:
+def _ring_for(context: Context, parent_id: str) -> None:
+    """Tells workers of all that may be taken of a family now."""
+    if not context.settings.broker_url:
+        return
+    with context.database.read() as session:
+        ready = families.ready_members(session, parent_id)
+    for job_id in ready:
+        context.wake_up.job(job_id)
+
+
+def _check_repeatable(job: Job) -> None:
+    if job.parent_id is not None:
+        raise IsChildError(f"The job is part of {job.parent_id}; retry that.", parent_id=job.parent_id)
     if job.state not in TERMINAL:
         raise NotTerminalError(
             f"The job is {job.state}; only one that has ended is retried.", state=job.state
         )
-    if job.state == JobState.SUCCEEDED:
+    if job.state == JobState.SUCCEEDED and not comparisons.has_failed_children(job):
         raise TerminalStateError("The job has succeeded; there is nothing to retry.", state=job.state)

@@ -30,6 +30,10 @@ class JobEventType(StrEnum):
     LOST = "job.lost"
     YIELDED = "job.yielded"
     GIVEN_UP = "job.given_up"
+    CHILDREN_STARTED = "job.children_started"
+    CHILDREN_ENDED = "job.children_ended"
+    CHILDREN_STOPPED = "job.children_stopped"
+    CHILD_FAILED = "job.child_failed"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,21 @@ TRANSITIONS: dict[JobEventType, Transition] = {
     ),
     JobEventType.GIVEN_UP: Transition(
         JobState.RUNNING, JobState.FAILED, True, "Too many attempts were lost, or two at the same step."
+    ),
+    JobEventType.CHILDREN_STARTED: Transition(
+        JobState.QUEUED, JobState.RUNNING, False, "The first child of a comparison is claimed, or has ended."
+    ),
+    JobEventType.CHILDREN_ENDED: Transition(
+        JobState.RUNNING, JobState.QUEUED, False, "All of them have ended; a worker may conclude."
+    ),
+    JobEventType.CHILDREN_STOPPED: Transition(
+        JobState.RUNNING, JobState.CANCELLED, False, "The user cancelled, and no child runs any more."
+    ),
+    JobEventType.CHILD_FAILED: Transition(
+        JobState.RUNNING,
+        JobState.FAILED,
+        False,
+        "A child without which there is nothing to conclude did not succeed, and no other runs any more.",
     ),
 }
 """A cancellation of a running job is a wish (`cancel_requested_at`), not a state: it may come too late."""

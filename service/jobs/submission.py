@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.errors import InputError, Problem, SpecError, quote
-from fdkd_core.spec import AnyJobSpec, load_spec
+from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec, teacher_pointer
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.cost import parameters
@@ -42,6 +42,7 @@ def read_submission(body: JobBody) -> Submission:
         spec = load_spec(body.spec)
     except SpecError as error:
         raise InputError([*_in_body(error.problems), *problems]) from None
+    problems += _unsupported(spec)
     if problems:
         raise InputError(problems)
     return Submission(spec, body.metadata)
@@ -67,6 +68,16 @@ def student_parameters(submission: Submission, inputs: Inputs) -> int:
     return parameters(
         architecture, tuple(column["input_shape"]), len(report["classes"]), column.get("vocab_size")
     )
+
+
+def _unsupported(spec: AnyJobSpec) -> list[Problem]:
+    """What the core can do and a job of the service cannot: it holds one given model for a job."""
+    detail = "only `teacher` may be a given model here; further teachers are trained by the job"
+    return [
+        Problem("not_supported", detail, f"/spec{teacher_pointer(index)}/model")
+        for index, teacher in enumerate(spec.teachers if isinstance(spec, TeachingSpec) else ())
+        if index and teacher.model is not None
+    ]
 
 
 def _in_body(problems: tuple[Problem, ...] | list[Problem]) -> list[Problem]:

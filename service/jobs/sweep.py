@@ -18,6 +18,7 @@ from service import validations
 from service.context import Context
 from service.db import db_now
 from service.errors import StaleAttemptError
+from service.jobs.line import IS_IN_LINE
 from service.jobs.losses import lose
 from service.jobs.orphans import remove_orphans
 from service.jobs.states import JobState
@@ -89,7 +90,7 @@ def _ring(context: Context) -> int:
             return 0
         jobs = session.scalars(
             select(Job.id)
-            .where(Job.state == JobState.QUEUED, Job.available_at < db_now(-RING_AFTER_S))
+            .where(*IS_IN_LINE, Job.available_at < db_now(-RING_AFTER_S))
             .order_by(Job.available_at)
             .limit(MAX_RINGS)
         ).all()

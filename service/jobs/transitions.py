@@ -1,20 +1,21 @@
-"""The only way a job's state changes: one guarded UPDATE and one event, in the caller's transaction."""
+"""The only way a job's state changes: a guarded UPDATE, an event, and what follows for its family."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, update
-from sqlalchemy import Table as SqlTable
+from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.orm import Session
 
 from service.db import db_now
-from service.errors import InvalidTransitionError, NotFoundError, StaleAttemptError, TerminalStateError
+from service.errors import InvalidTransitionError, StaleAttemptError, TerminalStateError
+from service.jobs import families, line
+from service.jobs.moves import move, record_event, wish_cancellation
 from service.jobs.states import TERMINAL, TRANSITIONS, JobEventType, JobState
-from service.tables import Job, JobEvent
+from service.tables import Job
 
-_INSERT_EVENT = insert(cast(SqlTable, JobEvent.__table__)).inline()
-"""Made once, and without asking for the id: every request that makes a job runs it."""
+__all__ = ["apply", "claim", "hold", "lock_held", "record_event", "renew", "wish_cancellation"]
 
 
 def apply(
@@ -47,73 +48,21 @@ def apply(
         InvalidTransitionError: The job is elsewhere.
         NotFoundError: There is no such job.
     """
-    transition = TRANSITIONS[event]
-    if transition.fenced and attempt is None:
-        raise TypeError(f"{event} is for the holder of the job, which must name its attempt")
-    conditions = [Job.id == job_id, Job.state == transition.source, *only_if]
-    if attempt is not None:
-        conditions.append(Job.attempt == attempt)
-    values: dict[str, Any] = {"state": transition.target, "version": Job.version + 1, **changes}
-    if transition.target in TERMINAL:
-        values["finished_at"] = db_now()
-    if event is JobEventType.CLAIMED:
-        values["attempt"] = Job.attempt + 1
-    else:
-        values |= {"worker_id": None, "lease_expires_at": None}
-    job = session.scalars(update(Job).where(*conditions).values(**values).returning(Job)).one_or_none()
-    if job is None:
-        _refuse(session, job_id, event, fenced=attempt is not None)
-    assert job is not None
-    record_event(session, job_id, job.attempt, event, data)
+    parent_id = families.lock_parent(session, job_id)
+    job = move(session, job_id, event, attempt=attempt, only_if=only_if, data=data, **changes)
+    if parent_id is not None:
+        families.settle(session, parent_id, job if TRANSITIONS[event].target in TERMINAL else None)
     return job
-
-
-def wish_cancellation(session: Session, job_id: str) -> Job:
-    """Notes that a running job is to be cancelled; its state is its holder's business.
-
-    Raises:
-        TerminalStateError, InvalidTransitionError: The job is not running, or the wish was noted before.
-        NotFoundError: There is no such job.
-    """
-    statement = (
-        update(Job)
-        .where(Job.id == job_id, Job.state == JobState.RUNNING, Job.cancel_requested_at.is_(None))
-        .values(cancel_requested_at=db_now(), version=Job.version + 1)
-        .returning(Job)
-    )
-    job = session.scalars(statement).one_or_none()
-    if job is None:
-        _refuse(session, job_id, "job.cancel_requested", fenced=False)
-    assert job is not None
-    record_event(session, job_id, job.attempt, "job.cancel_requested")
-    return job
-
-
-def record_event(
-    session: Session, job_id: str, attempt: int, event: str, data: dict[str, Any] | None = None
-) -> None:
-    """Appends to the job's history."""
-    row = {"job_id": job_id, "attempt": attempt, "type": str(event), "data": data or {}}
-    session.execute(_INSERT_EVENT, row)
 
 
 def claim(session: Session, worker_id: str, lease_s: float, job_id: str | None = None) -> Job | None:
-    """Takes the oldest job that waits, or the given one if it still does.
+    """Takes the job that is next in line, or the given one if it still waits.
 
     Returns:
-        The job, whose `attempt` fences every later write; None when there is nothing to do.
+        The job, whose `attempt` fences every later write; None when there is nothing to do, or when somebody
+        else was faster.
     """
-    waiting = (
-        select(Job.id)
-        .where(Job.state == JobState.QUEUED, Job.available_at <= db_now())
-        .order_by(Job.available_at, Job.id)
-        .limit(1)
-        # SQLite ignores this: its write transaction is alone anyway.
-        .with_for_update(skip_locked=True)
-    )
-    if job_id is not None:
-        waiting = waiting.where(Job.id == job_id)
-    found = session.scalar(waiting)
+    found = job_id if job_id is not None else line.next_in_line(session)
     if found is None:
         return None
     try:
@@ -121,13 +70,14 @@ def claim(session: Session, worker_id: str, lease_s: float, job_id: str | None =
             session,
             found,
             JobEventType.CLAIMED,
+            only_if=(Job.waits_for.is_(None), Job.available_at <= db_now()),
             data={"worker_id": worker_id},
             worker_id=worker_id,
             lease_expires_at=db_now(lease_s),
             heartbeat_at=db_now(),
             started_at=func.coalesce(Job.started_at, db_now()),
         )
-    except InvalidTransitionError:
+    except (InvalidTransitionError, TerminalStateError):
         return None
 
 
@@ -167,12 +117,23 @@ def hold(session: Session, job_id: str, attempt: int, **changes: Any) -> None:
         raise StaleAttemptError
 
 
-def _refuse(session: Session, job_id: str, event: str, *, fenced: bool) -> None:
-    state = session.scalar(select(Job.state).where(Job.id == job_id))
-    if state is None:
-        raise NotFoundError
-    if fenced:
-        raise StaleAttemptError(f"{event} came too late: the job is {state}")
-    if JobState(state) in TERMINAL:
-        raise TerminalStateError(f"The job is {state} already.", state=state)
-    raise InvalidTransitionError(f"{event} cannot happen to a job that is {state}.", state=state)
+def lock_held(
+    session: Session, job_id: str, attempt: int, only_if: tuple[ColumnElement[bool], ...] = ()
+) -> Row[tuple[int, int | None, datetime | None, dict[str, Any] | None]]:
+    """Keeps everyone else from changing a running job until the transaction ends, and its parent before it.
+
+    Returns:
+        Its `losses`, `last_crash_step`, `cancel_requested_at` and `progress`.
+
+    Raises:
+        StaleAttemptError: The job is not the caller's any more, or the conditions are not met.
+    """
+    families.lock_parent(session, job_id)
+    row = session.execute(
+        select(Job.losses, Job.last_crash_step, Job.cancel_requested_at, Job.progress)
+        .where(Job.id == job_id, Job.attempt == attempt, Job.state == JobState.RUNNING, *only_if)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise StaleAttemptError
+    return row

@@ -9,7 +9,7 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
 from service.errors import QueueFullError
-from service.jobs.states import JobState
+from service.jobs.line import IS_WAITING
 from service.locks import lock_number
 from service.tables import Job
 
@@ -24,13 +24,15 @@ NUM_WAITING: ScalarSelect[Any] = (
     select(func.count())
     .select_from(
         select(_JOBS.c.id)
-        .where(_JOBS.c.owner_id == bindparam("owner_id"), _JOBS.c.state == JobState.QUEUED)
+        .where(_JOBS.c.owner_id == bindparam("owner_id"), *IS_WAITING)
         .limit(bindparam("at_most", type_=Integer))
         .subquery()
     )
     .scalar_subquery()
 )
-"""Jobs of `owner_id` that wait, counted up to `at_most`: a column for a statement that is needed anyway."""
+"""Jobs of `owner_id` that wait, counted up to `at_most`: a column for a statement that is needed anyway.
+
+A comparison counts as one: its children are as many as its spec says, and come with it."""
 _COUNT = select(NUM_WAITING)
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from fdkd_core.methods.base import StepViews
+from fdkd_core.methods.base import MethodContext, StepViews
 from fdkd_core.methods.fd_cmkd import FDCMKD
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import FDCMKDSpec
@@ -46,7 +46,7 @@ def run_benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("dim", [512, 33, 4])
 def test_the_authors_losses_are_ours(authors_step: ModuleType, dim: int) -> None:
     torch.manual_seed(0)
-    ours = FDCMKD(AUTHORS_SPEC, student_dim=dim, teacher_dim=dim, num_classes=7).double()
+    ours = FDCMKD(AUTHORS_SPEC, MethodContext(student_dim=dim, teacher_dim=dim, num_classes=7)).double()
     theirs = authors_step.Heads(dim, 7).double()
     for name, (group, band) in HEADS.items():
         getattr(theirs, name)[1].load_state_dict(getattr(ours, group)[band].linear.state_dict())

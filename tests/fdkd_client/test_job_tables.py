@@ -48,7 +48,7 @@ SPEC: dict[str, Any] = {
 
 
 def shown(**fields: Any) -> str:
-    job = Job.model_validate({"id": "job_1", "kind": "distill", "name": "a", "spec": SPEC, **fields})
+    job = Job.model_validate({"id": "job_1", "kind": "distill", "name": "a", **{"spec": SPEC, **fields}})
     target = io.StringIO()
     Console(file=target, width=120).print(job_view(job))
     return target.getvalue()
@@ -68,6 +68,14 @@ def gate(passed: bool, sentence: str) -> dict[str, Any]:
 
 def test_a_combination_is_named_by_its_parts() -> None:
     assert "image teaches audio on digits, by fd_cmkd + logit_kd" in shown(state="queued")
+
+
+def test_several_teachers_are_all_named() -> None:
+    several = {**SPEC, "more_teachers": [{"modality": "text", "architecture": {"name": "mlp"}}]}
+    assert "image and text (mlp) teach audio on digits" in shown(state="queued", spec=several)
+    result = {**RESULT, "teacher": MODEL, "more_teachers": [{**MODEL, "modality": "text"}]}
+    text = shown(state="succeeded", spec=several, result=result)
+    assert text.index("teacher ") < text.index("teacher2") < text.index("student")
 
 
 def test_gates_are_shown_with_the_result() -> None:

@@ -246,9 +246,16 @@ def test_everything_public_can_be_had() -> None:
 
 def test_every_field_of_a_result_has_its_place() -> None:
     """What the core reports is what the client shows; unknown fields would still be kept."""
-    from fdkd_client.results import ModelFigures, RunFigures, SplitFigures, UpliftFigures
-    from fdkd_core.spec.result import ModelResult, RunResult, SplitMetrics, Uplift
+    from fdkd_client import figures
+    from fdkd_core.spec import result
 
-    pairs = ((RunFigures, RunResult), (ModelFigures, ModelResult), (SplitFigures, SplitMetrics))
-    for ours, theirs in (*pairs, (UpliftFigures, Uplift)):
+    pairs = (
+        (figures.RunFigures, result.RunResult), (figures.ModelFigures, result.ModelResult),
+        (figures.SplitFigures, result.SplitMetrics), (figures.UpliftFigures, result.Uplift),
+        (figures.TaughtFigures, result.TaughtRows), (figures.StudyFigures, result.StudyResult),
+        (figures.TrialFigures, result.Trial), (figures.FinalRunFigures, result.FinalRun),
+        (figures.ComparisonFigures, result.CompareResult), (figures.ArmFigures, result.Arm),
+        (figures.EstimateFigures, result.Estimate), (figures.DiagnosisFigures, result.DiagnosisResult),
+    )  # fmt: skip
+    for ours, theirs in pairs:
         assert set(theirs.model_fields) - {"schema_version"} == set(ours.model_fields)

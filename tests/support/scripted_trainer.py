@@ -2,7 +2,8 @@
 
 It is confined, speaks, checkpoints, stops and resumes as the real one does, follows its job's plan
 (`trainer_plan`), and hands over the files of DATA_DIR/template, a run of the real one. What it has computed
-ends in data_report.json: the last link of a chain that depends on every step.
+ends in data_report.json: the last link of a chain that depends on every step. A study's figures are made of
+that link too, so that a comparison shows whether each of its arms computed what it should.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from scripted_results import compare_result, study_result
 from trainer_plan import Plan, read_plan, trace
 
 from fdkd_core.atomic_files import write_json_atomic
@@ -38,8 +40,9 @@ def chain(steps: int) -> str:
 
 
 class Run:
-    def __init__(self, plan: Plan, out: Path, events_fd: int) -> None:
+    def __init__(self, plan: Plan, spec: dict[str, Any], out: Path, events_fd: int) -> None:
         self.plan = plan
+        self.spec = spec
         self.out = out
         self.checkpoints = out / "work" / "student"
         self.events = os.fdopen(events_fd, "w", buffering=1)
@@ -65,9 +68,12 @@ class Run:
         return 0, ""
 
     def save(self, step: int, link: str) -> None:
-        folder = self.checkpoints / f"step-{step:010d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(folder / "state.json", {"step": step, "link": link})
+        folder, unfinished = self.checkpoints / f"step-{step:010d}", self.checkpoints / "unfinished"
+        unfinished.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(unfinished / "state.json", {"step": step, "link": link})
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)  # whole or not at all, as the real one's
         for old in sorted(self.checkpoints.glob("step-*"), reverse=True)[KEEP:]:
             shutil.rmtree(old)
         self.say("checkpoint", phase="student", step=step)
@@ -99,12 +105,27 @@ class Run:
         self.hand_over(link)
         return 0
 
+    def conclude(self, arms: Path) -> int:
+        """A comparison: no training, only the results of its arms."""
+        self.out.mkdir(exist_ok=True)
+        self.say("run_started", phases=[])
+        self.say("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
+        trace("concludes")
+        self.plan.reach("finalise")
+        result = compare_result(json.loads(arms.read_text())["arms"])
+        (self.out / "report").mkdir(exist_ok=True)
+        (self.out / "report" / "arms.csv").write_text("\n".join(arm.label for arm in result.arms))
+        write_json_atomic(self.out / "result.json", result.model_dump(mode="json"))
+        return 0
+
     def hand_over(self, link: str) -> None:
         template = self.out.resolve().parents[3] / "template"
         shutil.rmtree(self.out / "student", ignore_errors=True)
         shutil.copytree(template / "student", self.out / "student")
         write_json_atomic(self.out / "data_report.json", {"link": link})
         result = json.loads((template / "result.json").read_text())
+        if self.spec["kind"] == "study":
+            result = study_result(self.spec, link, result).model_dump(mode="json")
         shutil.rmtree(self.out / "work")
         write_json_atomic(self.out / "result.json", {**result, "teacher_bundle": None})
 
@@ -119,14 +140,15 @@ def main() -> int:
     core = argparse.ArgumentParser()
     core.add_argument("paths", nargs=3, type=Path)
     core.add_argument("--events-fd", type=int)
+    core.add_argument("--arms", type=Path)
     options, _ = core.parse_known_args(sys.argv[split + 1 :])
     plan = read_plan(sys.argv)
     trace("start")
     plan.reach("start")
     announce_ready(options.events_fd)
-    run = Run(plan, options.paths[2], options.events_fd)
+    run = Run(plan, json.loads(options.paths[0].read_text()), options.paths[2], options.events_fd)
     try:
-        return run.train()
+        return run.train() if options.arms is None else run.conclude(options.arms)
     except FDKDError as error:
         run.say("run_failed", code=error.code, message=str(error))
         return error.exit_code

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,12 +19,15 @@ from typing import Any
 import psutil
 from small_job import small_spec
 from sqlalchemy import select, update
+from study_samples import compare_spec
 
 from fdkd_core.spec import DistillSpec, TrainSpec
 from service import schema
 from service.context import Context, open_context
 from service.db import db_now
 from service.identifiers import new_id
+from service.jobs.comparisons import plan as plan_family
+from service.jobs.repository import insert_job
 from service.jobs.states import TERMINAL, JobState
 from service.settings import Settings
 from service.tables import Artifact, Dataset, Job, JobEvent, JobLog, JobMetric, Model
@@ -142,6 +146,32 @@ class Rig:
             session.add(row)
         return job_id
 
+    def add_compare(self, dataset_id: str, plans: dict[str, str] | None = None, **changes: Any) -> str:
+        """A comparison with its children, as the API makes it.
+
+        Args:
+            dataset_id: What it is about.
+            plans: Of trainers (`trainer_plan`), by name of the child; "" is the comparison's own conclusion.
+            changes: Fields of the spec.
+        """
+        spec = compare_spec(**changes)
+        with self.context.database.write() as session:
+            job = insert_job(
+                session, plan_family(spec, None), owner_id=OWNER, kind="compare", name=spec.name,
+                spec=spec.model_dump(mode="json"), labels={}, dataset_id=dataset_id, teacher_model_id=None,
+            )  # fmt: skip
+            for row in session.scalars(select(Job).where((Job.id == job.id) | (Job.parent_id == job.id))):
+                plan = (plans or {}).get("" if row.id == job.id else row.name)
+                if plan is not None:
+                    row.spec = {**row.spec, "name": plan}
+        return str(job.id)
+
+    def children(self, parent_id: str) -> dict[str, Job]:
+        """By name, in the order of the spec."""
+        with self.context.database.read() as session:
+            rows = session.scalars(select(Job).where(Job.parent_id == parent_id).order_by(Job.id))
+            return {row.name: row for row in rows}
+
     def cancel(self, job_id: str) -> None:
         with self.context.database.write() as session:
             session.execute(update(Job).where(Job.id == job_id).values(cancel_requested_at=db_now()))
@@ -170,6 +200,27 @@ class Rig:
         worker = WorkerUnderTest(process, log_path)
         self.workers.append(worker)
         return worker
+
+    def freeze(self, worker: WorkerUnderTest) -> None:
+        """Stops a worker outside of a write.
+
+        One that sleeps with SQLite's only lock keeps everybody from writing until it goes on, lease or no
+        lease; PostgreSQL ends such a transaction by itself.
+        """
+        while True:
+            worker.send(signal.SIGSTOP)
+            if not self.context.database.is_sqlite:
+                return
+            probe = sqlite3.connect(self.folder / "test.db", isolation_level=None, timeout=0.5)
+            try:
+                probe.execute("BEGIN IMMEDIATE")
+                probe.execute("ROLLBACK")
+                return
+            except sqlite3.OperationalError:
+                worker.send(signal.SIGCONT)
+                time.sleep(0.1)
+            finally:
+                probe.close()
 
     # What became of it.
 

@@ -113,3 +113,14 @@ def test_a_worker_that_dies_before_the_commit_publishes_with_its_next_attempt(
     assert [what for _, attempt, _, what in rig.trace() if attempt == 2] == ["start"], "it trained again"
     assert json.loads(rig.read_artifact(job_id, "student/manifest.json"))
     rig.require_clean_history([job_id])
+
+
+def test_further_teachers_are_artifacts_and_no_models_of_the_job(
+    rig: Rig, small_data: Path, out: Path
+) -> None:
+    shutil.copytree(out / "teacher", out / "teacher2")
+    publication = store_artifacts(rig.context.storage, claimed(rig, small_data), out)
+    assert {"teacher2.zip", "teacher2/model.safetensors", "teacher2/manifest.json"} <= set(
+        publication.artifacts
+    )
+    assert set(publication.models) == {"student", "teacher"}

@@ -15,7 +15,7 @@ from service.db import db_now
 from service.identifiers import new_id
 from service.jobs import transitions
 from service.jobs.losses import give_back, lose
-from service.jobs.orphans import MIN_AGE_S, remove_orphans
+from service.jobs.orphans import KEEP_CACHE_S, MIN_AGE_S, remove_orphans
 from service.jobs.states import JobEventType, JobState
 from service.jobs.sweep import Sweeper, sweep
 from service.tables import Artifact, IdempotencyKey, Job, Upload, Worker
@@ -226,6 +226,9 @@ def test_files_that_nothing_refers_to_are_removed(both_rig: Rig, small_data: Pat
         settings.storage_dir / "datasets" / new_id("ds"),
         settings.storage_dir / "models" / new_id("mdl"),
     ]
+    cached = settings.teacher_cache_dir / "outputs.safetensors"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"x")
     for folder in (*kept, *removed):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "file").write_text("x")
@@ -239,6 +242,9 @@ def test_files_that_nothing_refers_to_are_removed(both_rig: Rig, small_data: Pat
     assert not any(folder.exists() for folder in removed)
     assert young.exists()
     assert remove_orphans(rig.context) == 0
+    os.utime(cached, (time.time() - KEEP_CACHE_S - 60,) * 2)
+    assert remove_orphans(rig.context) == 1
+    assert not cached.exists()
 
 
 def test_the_sweeper_goes_on_after_an_error(make_rig: Callable[..., Rig], small_data: Path) -> None:

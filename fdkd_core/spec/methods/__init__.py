@@ -8,12 +8,21 @@ from pydantic import Field
 
 from fdkd_core.spec.methods.auto import AutoSpec, CandidateMethod
 from fdkd_core.spec.methods.base import DistillingSpec, WeightScheduleSpec
+from fdkd_core.spec.methods.c2kd import C2KDSpec
 from fdkd_core.spec.methods.combine import FD_CMKD_WITH_LOGITS, CombinedPart, CombineSpec
+from fdkd_core.spec.methods.crd import CRDSpec
+from fdkd_core.spec.methods.dist import DISTSpec
+from fdkd_core.spec.methods.dkd import DKDSpec
 from fdkd_core.spec.methods.fd_cmkd import PAPER_ABLATION, FDCMKDSpec
 from fdkd_core.spec.methods.feature_mse import FeatureMSESpec
 from fdkd_core.spec.methods.leaf import LeafMethodSpec
 from fdkd_core.spec.methods.logit_kd import LogitKDSpec
+from fdkd_core.spec.methods.lskd import LSKDSpec
+from fdkd_core.spec.methods.nkd import NKDSpec
 from fdkd_core.spec.methods.none import NoneSpec
+from fdkd_core.spec.methods.ofa_kd import OFAKDSpec
+from fdkd_core.spec.methods.pkd import PKDSpec
+from fdkd_core.spec.methods.rkd import RKDSpec
 
 MethodSpec = Annotated[NoneSpec | LeafMethodSpec | CombineSpec, Field(discriminator="name")]
 MethodChoice = Annotated[NoneSpec | LeafMethodSpec | CombineSpec | AutoSpec, Field(discriminator="name")]
@@ -23,16 +32,25 @@ __all__ = [
     "FD_CMKD_WITH_LOGITS",
     "PAPER_ABLATION",
     "AutoSpec",
+    "C2KDSpec",
+    "CRDSpec",
     "CandidateMethod",
     "CombineSpec",
     "CombinedPart",
+    "DISTSpec",
+    "DKDSpec",
     "DistillingSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
+    "LSKDSpec",
     "LeafMethodSpec",
     "LogitKDSpec",
     "MethodChoice",
     "MethodSpec",
+    "NKDSpec",
     "NoneSpec",
+    "OFAKDSpec",
+    "PKDSpec",
+    "RKDSpec",
     "WeightScheduleSpec",
 ]

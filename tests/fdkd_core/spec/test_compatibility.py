@@ -16,7 +16,21 @@ from fdkd_core.errors import InputError
 from fdkd_core.model_report import bundle_report, weights_report
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
-from fdkd_core.spec import MLPSpec, load_spec
+from fdkd_core.spec import (
+    C2KDSpec,
+    DISTSpec,
+    DKDSpec,
+    FDCMKDSpec,
+    LogitKDSpec,
+    LSKDSpec,
+    MethodSpec,
+    MLPSpec,
+    NoneSpec,
+    PKDSpec,
+    RKDSpec,
+    load_spec,
+)
+from fdkd_core.spec.catalogue import batch_problems, class_problems
 from fdkd_core.spec.compatibility import check
 
 TRAINING = {"epochs": 1, "batch_size": 16}
@@ -99,6 +113,16 @@ CASES: dict[str, tuple[dict[str, Any], str, set[tuple[str, str]]]] = {
         {"teacher": {"modality": "clean", "architecture": {"name": "mlp", "width": 1}}},
         "small",
         {("incompatible", "/method")},
+    ),
+    "two classes leave nothing to standardise": (
+        {"method": {"name": "lskd"}},
+        "fewer",
+        {("incompatible", "/method")},
+    ),
+    "two rows have one distance": (
+        {"method": {"name": "rkd"}, "training": {"batch_size": 2}},
+        "small",
+        {("incompatible", "/training/batch_size")},
     ),
     "too many parameters": (
         {"student": {"modality": "wave", "architecture": {"name": "conv1d", "width": 2048, "depth": 4}}},
@@ -207,3 +231,31 @@ def test_a_cut_by_groups_leaves_a_number_of_rows_that_depends_on_the_seed(folder
     )
     assert [problem.code for problem in check(spec, report)] == ["dataset_too_small"]
     assert check(spec, {**report, "validation_cut_by": "group"}) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "classes", "rows"),
+    [
+        (NoneSpec(), 2, 1),
+        (LogitKDSpec(), 2, 1),
+        (FDCMKDSpec(), 2, 1),
+        (DKDSpec(), 2, 1),
+        (DISTSpec(), 2, 2),
+        (PKDSpec(), 2, 2),
+        (RKDSpec(), 2, 3),
+        (LSKDSpec(), 3, 1),
+        (C2KDSpec(), 3, 1),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_fewest_classes_and_rows_of_a_method(method: MethodSpec, classes: int, rows: int) -> None:
+    assert class_problems(method, classes) == []
+    assert batch_problems(method, rows) == []
+    if classes > 2:
+        (problem,) = class_problems(method, classes - 1, "/methods/4")
+        assert (problem.code, problem.pointer) == ("incompatible", "/methods/4")
+        assert f"{method.name} needs at least {classes} classes, found {classes - 1}" in problem.detail
+    if rows > 1:
+        (problem,) = batch_problems(method, rows - 1)
+        assert (problem.code, problem.pointer) == ("incompatible", "/training/batch_size")
+        assert f"{method.name} needs batches of at least {rows} rows" in problem.detail

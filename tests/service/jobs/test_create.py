@@ -341,3 +341,19 @@ def test_workers_are_told_of_a_job_once_it_is_there(
             arguments = json.loads(base64.b64decode(json.loads(message[1])["body"]))[0]
             assert arguments == [job_id]
             assert client.brpop("fdkd", timeout=1) is None
+
+
+def test_further_teachers_are_trained_by_the_job(api: ServiceUnderTest, dataset_id: str) -> None:
+    second = {"modality": "audio", "weight": 0.5}
+    answer = api.client.post("/v1/jobs", json={"spec": spec(more_teachers=[second])})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["spec"]["more_teachers"][0]["weight"] == 0.5
+    add_model(api.database)
+    given = {"modality": "image", "model": "teacher"}
+    errors = refused(api, {"spec": spec(more_teachers=[second, given])}, 422, "not_supported")
+    assert [(e["code"], e["pointer"]) for e in errors] == [("not_supported", "/spec/more_teachers/1/model")]
+    unknown = spec(more_teachers=[{"modality": "smell"}])
+    errors = refused(api, {"spec": unknown}, 422, "missing_column")
+    assert [(e["code"], e["pointer"]) for e in errors] == [
+        ("missing_column", "/spec/more_teachers/0/modality")
+    ]

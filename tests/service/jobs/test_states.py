@@ -29,8 +29,11 @@ def test_every_state_can_be_reached_and_ended() -> None:
 
 
 def test_whoever_holds_a_job_must_name_its_attempt() -> None:
+    """A comparison that waits for its children runs, and nobody holds it."""
     assert {event for event, transition in TRANSITIONS.items() if transition.fenced} == {
-        event for event, transition in TRANSITIONS.items() if transition.source is JobState.RUNNING
+        event
+        for event, transition in TRANSITIONS.items()
+        if transition.source is JobState.RUNNING and not event.startswith("job.child")
     }
 
 

@@ -1,0 +1,246 @@
+"""What jobs measured, by kind of job: `Job.result`.
+
+Fields that this release does not know are kept (`model_dump` shows them), so that an older client goes on
+working with a newer server; the result of a kind that it does not know stays a plain dictionary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """Base of everything the server sends: frozen, unknown fields kept."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", protected_namespaces=(), use_attribute_docstrings=True
+    )
+
+
+class SplitFigures(Answer):
+    """Figures of one model on one split."""
+
+    accuracy: float
+    """Share of right predictions, 0..1."""
+    macro_f1: float
+    loss: float
+    num_samples: int
+
+
+class ModelFigures(Answer):
+    """One trained or given model of a job."""
+
+    modality: str
+    architecture: dict[str, Any]
+    parameters: int
+    multiply_adds: int
+    size_bytes: int
+    val: SplitFigures
+    test: SplitFigures
+    seconds: float
+    epochs: int
+    best_epoch: int
+    weights_sha256: str
+
+
+class UpliftFigures(Answer):
+    """Student minus control: what the teacher's knowledge added."""
+
+    val_accuracy: float
+    test_accuracy: float
+    test_macro_f1: float
+    teacher_gap_closed: float | None = None
+    standard_error: float
+    """Of `test_accuracy`, over the test samples; not over seeds."""
+    macro_f1_standard_error: float | None = None
+
+
+class GateFigures(Answer):
+    """What became of one gate: what the student had to show against its control."""
+
+    metric: str
+    passed: bool
+    value: float
+    """Student minus control, a fraction."""
+    standard_error: float
+    threshold: float
+    on_fail: str = "warn"
+    sentence: str
+    """All this for people."""
+
+
+class TaughtFigures(Answer):
+    """How many training rows a teacher spoke about."""
+
+    teacher: str
+    pairing: str
+    paired_rows: int
+    training_rows: int
+
+
+class RunFigures(Answer):
+    """What one training measured: `result.json` of the kinds `distill` and `train`."""
+
+    kind: str
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    classes: int
+    teacher: ModelFigures | None = None
+    more_teachers: list[ModelFigures] = Field(default_factory=list)
+    student: ModelFigures
+    control: ModelFigures | None = None
+    uplift: UpliftFigures | None = None
+    gates: list[GateFigures] = Field(default_factory=list)
+    taught: list[TaughtFigures] = Field(default_factory=list)
+    auto: dict[str, Any] | None = None
+    """What was tried, of a job that chose its method itself."""
+    bundle: str | None = None
+    teacher_bundle: str | None = None
+    more_teacher_bundles: list[str | None] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict)
+    device: str
+    threads: int
+    seconds: float
+
+
+class FinalRunFigures(Answer):
+    """One training with tuned parameters and a seed of its own."""
+
+    seed: int
+    val: SplitFigures
+    test: SplitFigures
+    seconds: float
+    epochs: int
+    best_epoch: int
+
+
+class TrialFigures(Answer):
+    """One training of a search."""
+
+    number: int
+    lr: float
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    val: SplitFigures | None = None
+    """None when training diverged."""
+    seconds: float
+
+
+class StudyFigures(Answer):
+    """What the tuning and the final runs of one method measured."""
+
+    kind: str
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    classes: int
+    method: dict[str, Any]
+    """As tuned."""
+    lr: float
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """The fields of the method that were tuned."""
+    teacher_view: str = "paired"
+    select_by: str = "accuracy"
+    trials: list[TrialFigures] = Field(default_factory=list)
+    runs: list[FinalRunFigures] = Field(default_factory=list)
+    teacher: ModelFigures | None = None
+    student: ModelFigures
+    """Of the final run that was best on validation."""
+    bundle: str | None = None
+    teacher_bundle: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    device: str
+    threads: int
+    seconds: float
+
+
+class EstimateFigures(Answer):
+    """A mean over seeds with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ArmFigures(Answer):
+    """One method, or one control, of a comparison."""
+
+    label: str
+    method: str
+    is_control: bool = False
+    teacher_view: str = "paired"
+    error: str | None = None
+    """Why there are no figures."""
+    lr: float | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    trials: int = 0
+    runs: list[FinalRunFigures] = Field(default_factory=list)
+    val: EstimateFigures | None = None
+    test: EstimateFigures | None = None
+    difference: EstimateFigures | None = None
+    """To the control `no_teacher`, paired by seed."""
+    p_value: float | None = None
+    p_value_holm: float | None = None
+    """Adjusted for the number of methods that were compared."""
+    teacher_gap_closed: float | None = None
+    verdict: str | None = None
+    seconds: float = 0.0
+
+
+class ComparisonFigures(Answer):
+    """What a comparison of methods came to."""
+
+    kind: str
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    metric: str = "accuracy"
+    """What the estimates are of, 0..1."""
+    teacher: ModelFigures | None = None
+    arms: list[ArmFigures]
+    best: str | None = None
+    """Label of what is best on validation."""
+    summary: list[str] = Field(default_factory=list)
+    """What it means, in sentences."""
+    bundle: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class DiagnosisFigures(Answer):
+    """What a look at data and teacher found."""
+
+    kind: str
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    findings: dict[str, Any] = Field(default_factory=dict)
+    """Figures by section."""
+    verdict: str
+    reasons: list[str] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+
+_BY_KIND: dict[object, type[Answer]] = {
+    "distill": RunFigures,
+    "train": RunFigures,
+    "study": StudyFigures,
+    "compare": ComparisonFigures,
+    "diagnose": DiagnosisFigures,
+}
+
+
+def _by_kind(value: object) -> object:
+    model = _BY_KIND.get(value.get("kind")) if isinstance(value, Mapping) else None
+    return value if model is None else model.model_validate(value)
+
+
+Figures = Annotated[
+    RunFigures | StudyFigures | ComparisonFigures | DiagnosisFigures | dict[str, Any],
+    BeforeValidator(_by_kind),
+]
+"""A result by its `kind`."""

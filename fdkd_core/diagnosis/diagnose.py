@@ -1,0 +1,243 @@
+"""The kind `diagnose`: pairing -> teacher -> student -> similarity -> probes -> speed -> verdict.
+
+It takes about a minute and keeps no checkpoints: a diagnosis that was stopped starts over.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.diagnosis.alignment import check_alignment
+from fdkd_core.diagnosis.headroom import Answers, Metric, View, compare_modalities, probe
+from fdkd_core.diagnosis.networks import Network, make_network, outputs_of, planned_steps
+from fdkd_core.diagnosis.pairing import contradictions, find_leaks, read_contents, repeats
+from fdkd_core.diagnosis.products import Matrix
+from fdkd_core.diagnosis.report import write_report
+from fdkd_core.diagnosis.sample import MAX_PROBED, Rows, Sample, describe, draw_sample, stratified
+from fdkd_core.diagnosis.similarity import make_splitter, measure_similarity
+from fdkd_core.diagnosis.speed import measure_speed
+from fdkd_core.diagnosis.verdict import judge
+from fdkd_core.diagnosis.views import Components, input_matrix, side_by_side
+from fdkd_core.errors import TrainingInterrupted
+from fdkd_core.job_run import JobRun
+from fdkd_core.preparation import teacher_training
+from fdkd_core.spec import AnyJobSpec, FDCMKDSpec
+from fdkd_core.spec.diagnose import DiagnoseSpec
+from fdkd_core.spec.findings import (
+    AlignmentFindings,
+    Findings,
+    HeadroomFindings,
+    PairingFindings,
+    Part,
+    SimilarityFindings,
+    SpeedFindings,
+)
+from fdkd_core.spec.result import DiagnosisResult
+from fdkd_core.versions import library_versions
+
+PHASES = ("pairing", "teacher", "student", "similarity", "probes", "speed")
+_WEIGHTS = {"pairing": 20, "similarity": 60, "probes": 20, "speed": 60}
+"""Phases without steps count as so many, for the job's progress."""
+_PARTS: tuple[Part, ...] = ("teacher", "student")
+
+
+def run_diagnosis(job: JobRun) -> DiagnosisResult:
+    """Looks at data and networks, and writes report and result."""
+    assert isinstance(job.spec, DiagnoseSpec)
+    found = _Diagnosis(job)
+    findings = found.findings()
+    verdict, reasons, advice = judge(findings, job.spec.method)
+    result = DiagnosisResult(
+        kind="diagnose",
+        name=job.spec.name,
+        spec_sha256=job.identity["spec"],
+        data_sha256=job.data.sha256,
+        findings=findings,
+        verdict=verdict,
+        reasons=reasons,
+        advice=advice,
+        versions=library_versions(),
+        device=str(job.device),
+        threads=job.threads,
+        seconds=time.monotonic() - job.started,
+    )
+    write_report(job.workspace.report_path, result)
+    job.workspace.finish(result)
+    return result
+
+
+def plan_diagnosis(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
+    """Name and most steps of each phase."""
+    assert isinstance(spec, DiagnoseSpec)
+    num_rows = len(data.splits["train"])
+    steps = dict(_WEIGHTS)
+    steps["teacher"] = (
+        0 if is_teacher_given else planned_steps(teacher_training(spec), num_rows, spec.max_samples)
+    )
+    steps["student"] = planned_steps(spec.training, num_rows, spec.max_samples)
+    return [{"name": name, "total_steps": steps[name]} for name in PHASES]
+
+
+class _Diagnosis:
+    """The sections in their order; what one makes and another needs is kept here."""
+
+    def __init__(self, job: JobRun) -> None:
+        assert isinstance(job.spec, DiagnoseSpec)
+        self.job, self.spec, self.data = job, job.spec, job.data
+        self.loading_s = time.monotonic() - job.started
+        self.columns: dict[Part, str] = {
+            "teacher": self.spec.teacher.modality,
+            "student": self.spec.student.modality,
+        }
+        self.sample: Sample = draw_sample(self.data, self.spec.max_samples, self.spec.seed)
+        self.steps = {
+            phase["name"]: int(phase["total_steps"])
+            for phase in plan_diagnosis(self.spec, self.data, is_teacher_given=job.given is not None)
+        }
+        self.components: dict[Part, Components] = {}
+
+    def findings(self) -> Findings:
+        """Runs every section."""
+        pairing = self._in_phase("pairing", self._pairing)
+        networks: dict[Part, Network] = {part: self._in_phase(part, self._network) for part in _PARTS}
+        alignment, similarity = self._in_phase("similarity", lambda name: self._similarity(networks))
+        headroom = self._in_phase("probes", lambda name: self._headroom(networks))
+        speed = self._in_phase("speed", lambda name: self._speed(networks))
+        return Findings(
+            sample=describe(self.sample, self.data),
+            pairing=pairing.model_copy(update={"alignment": alignment}),
+            networks=[networks[part].how for part in _PARTS],
+            similarity=similarity,
+            headroom=headroom,
+            speed=speed,
+        )
+
+    def _in_phase(self, name: Any, section: Any) -> Any:
+        """Announces a section, runs it, and announces its end.
+
+        Raises:
+            TrainingInterrupted: `should_stop` said so.
+        """
+        log = self.job.log
+        log.emit("phase_started", phase=name, step=0, total_steps=self.steps[name], resumed=False)
+        if self.job.should_stop():
+            raise TrainingInterrupted
+        started = time.monotonic()
+        found = section(name)
+        log.emit(
+            "phase_finished",
+            phase=name,
+            epochs=0,
+            best_epoch=0,
+            stopped_early=False,
+            seconds=time.monotonic() - started,
+        )
+        return found
+
+    def _pairing(self, name: str) -> PairingFindings:
+        contents = {
+            part: read_contents(self.data.modalities[column]) for part, column in self.columns.items()
+        }
+        # The labels of the test split are nobody's business yet.
+        known = np.sort(np.concatenate([self.data.splits["train"], self.data.splits["val"]]))
+        return PairingFindings(
+            blank_rows={part: int(found.is_blank.sum()) for part, found in contents.items()},
+            contradicting_rows={
+                part: contradictions(found, self.data.labels, known) for part, found in contents.items()
+            },
+            repeats=[
+                repeats(split, contents["teacher"], contents["student"], rows)
+                for split, rows in self.data.splits.items()
+            ],
+            leaks=find_leaks(self.data, self.columns, contents),
+            alignment=[],
+        )
+
+    def _network(self, part: Part) -> Network:
+        before = list(PHASES).index(part)
+        return make_network(self.job, self.sample, part, sum(self.steps[name] for name in PHASES[:before]))
+
+    def _similarity(
+        self, networks: dict[Part, Network]
+    ) -> tuple[list[AlignmentFindings], SimilarityFindings]:
+        rows = self.sample.measured
+        features = {part: self._features(networks[part], rows) for part in _PARTS}
+        inputs = {part: self._inputs(part, rows) for part in _PARTS}
+        is_held_out = np.isin(rows, self.sample.held_out)
+        views = {
+            part: side_by_side(
+                inputs[part][is_held_out], Components(features[part]).of(features[part][is_held_out])
+            )
+            for part in _PARTS
+        }
+        labels = self.data.labels[rows]
+        alignment = check_alignment(
+            rows[is_held_out], labels[is_held_out], views["teacher"], views["student"], self._rng("alignment")
+        )
+        if self.job.should_stop():
+            raise TrainingInterrupted
+        # A method without bands is shown those that FD-CMKD would make.
+        method = self.spec.method if isinstance(self.spec.method, FDCMKDSpec) else FDCMKDSpec()
+        fitted = outputs_of(networks["teacher"], self.data, self.sample.fit, self.job.device)
+        similarity = measure_similarity(
+            features["teacher"],
+            {"inputs": inputs["student"], "features": features["student"]},
+            labels,
+            method=method,
+            splitter=make_splitter(
+                method, fitted, self.data.labels[self.sample.fit], self.spec.training.seed
+            ),
+            student_dim=features["student"].shape[1],
+            rng=self._rng("similarity"),
+        )
+        return alignment, similarity
+
+    def _headroom(self, networks: dict[Part, Network]) -> HeadroomFindings:
+        rng = self._rng("probes")
+        labels, classes = self.data.labels, len(self.data.classes)
+        fitted, validated = stratified(self.sample.fit, labels, MAX_PROBED, rng), self.sample.validated
+        select_by = self.spec.training.select_by
+        metric: Metric = "macro_f1" if select_by == "macro_f1" else "accuracy"
+        answers: list[Answers] = []
+        for part in _PARTS:
+            network = networks[part]
+            if network.how.how != "untrained":
+                answers.append(Answers(part, "network", network.validated.logits.numpy().argmax(axis=1)))
+            seen: dict[View, tuple[Matrix, Matrix]] = {
+                "features": (self._features(network, fitted), network.validated.features.double().numpy()),
+                "inputs": (self._inputs(part, fitted), self._inputs(part, validated)),
+            }
+            answers += [
+                probe(part, view, learned, labels[fitted], asked, classes, rng, metric=metric)
+                for view, (learned, asked) in seen.items()
+            ]
+        return compare_modalities(
+            answers,
+            labels[validated],
+            labels[fitted],
+            metric=metric,
+            has_teacher=networks["teacher"].how.how != "untrained",
+            test_rows=len(self.data.splits["test"]),
+            rng=rng,
+        )
+
+    def _speed(self, networks: dict[Part, Network]) -> SpeedFindings:
+        teacher, student = networks["teacher"], networks["student"]
+        return measure_speed(self.job, teacher, student, self.loading_s, self._rng("speed"))
+
+    def _inputs(self, part: Part, rows: Rows) -> Matrix:
+        """Principal components of the inputs, fitted on the rows that are learned from."""
+        modality = self.data.modalities[self.columns[part]]
+        if part not in self.components:
+            self.components[part] = Components(input_matrix(modality, self.sample.fit))
+        return self.components[part].of(input_matrix(modality, rows))
+
+    def _features(self, network: Network, rows: Rows) -> Matrix:
+        return outputs_of(network, self.data, rows, self.job.device).features.double().numpy()
+
+    def _rng(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng((self.spec.seed, *purpose.encode()))

@@ -1,0 +1,215 @@
+"""The plots of a diagnosis: similarity beside its nulls, shifts, headroom, and what the job would cost."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from fdkd_core.spec.findings import AlignmentFindings, Findings, Similarity, Spread
+
+DPI = 150
+_WIDTH_IN = 8.0
+_TEACHER, _STUDENT, _VALUE = "#9a6700", "#0969da", "#cf222e"
+_SHUFFLED, _WITHIN, _ORDERS = "#afb8c1", "#54aeff", "#57606a"
+_STYLE: dict[Any, Any] = {
+    # Ids in an SVG come from this salt instead of a random one.
+    "svg.hashsalt": "fdkd",
+    "svg.fonttype": "path",
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so that every machine draws the same
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    # A dollar sign in a name is no formula.
+    "text.parse_math": False,
+}
+_METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+_ALIGNMENT_TITLES = {
+    "teacher_from_student": "teacher's sample from student's",
+    "label_from_teacher": "label from teacher's sample",
+    "label_from_student": "label from student's sample",
+}
+_VIEWS = {
+    "inputs": "linear probe on inputs",
+    "features": "linear probe on features",
+    "network": "the network",
+}
+
+
+def render_plots(findings: Findings, kind: str) -> dict[str, bytes]:
+    """Every plot by the name of its file without ending; the same bytes for the same findings.
+
+    Args:
+        findings: Of all sections.
+        kind: `png` or `svg`.
+    """
+    drawings: dict[str, tuple[float, Callable[[Any, Findings], None]]] = {
+        "similarity": (3.6, _draw_similarity),
+        "alignment": (2.8, _draw_alignment),
+        "headroom": (2.6, _draw_headroom),
+        "speed": (2.4, _draw_speed),
+    }
+    return {name: _render(draw, findings, kind, height) for name, (height, draw) in drawings.items()}
+
+
+def _render(draw: Callable[[Any, Findings], None], findings: Findings, kind: str, height_in: float) -> bytes:
+    import matplotlib as mpl  # a second
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+        {"png": FigureCanvasAgg, "svg": FigureCanvasSVG}[kind](figure)
+        draw(figure, findings)
+        for axes in figure.axes:
+            axes.set_axisbelow(True)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind])
+    return buffer.getvalue()
+
+
+def _draw_similarity(figure: Any, findings: Findings) -> None:
+    found = findings.similarity
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = {"r2": "R² on held-out rows (ridge)", "cka": "linear CKA"}
+    for axes, (measure, title) in zip(panels, titles.items(), strict=True):
+        shown = [m for m in found.measures if m.measure == measure]
+        for place, similarity in enumerate(shown):
+            _draw_value(axes, place, similarity)
+        axes.set_title(title, loc="left")
+        axes.axvline(0.0, color="black", linewidth=0.6)
+        axes.grid(axis="x", linewidth=0.3)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_yticks(range(len(shown)), [_row_name(m) for m in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.6)
+        axes.tick_params(axis="y", length=0)
+    handles = [
+        panels[0].plot([], [], color=_SHUFFLED, linewidth=9, label="shuffled pairs")[0],
+        panels[0].plot([], [], color=_WITHIN, linewidth=4, label="shuffled within class")[0],
+        panels[0].plot([], [], color=_ORDERS, linewidth=1.2, label="band in other channel orders")[0],
+        panels[0].plot([], [], color=_VALUE, marker="o", linestyle="", label="the pairs as given")[0],
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(
+        "What the student's side tells of the teacher's feature, by band (mean over channels removed)",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+    )
+
+
+def _draw_value(axes: Any, place: int, found: Similarity) -> None:
+    _draw_spread(axes, place, found.shuffled, _SHUFFLED, 9.0)
+    _draw_spread(axes, place, found.shuffled_within_class, _WITHIN, 4.0)
+    if found.other_channel_orders is not None:
+        _draw_spread(axes, place + 0.28, found.other_channel_orders, _ORDERS, 1.2)
+    axes.plot(
+        [found.value], [place], marker="o", markersize=6, color=_VALUE,
+        markerfacecolor=_VALUE if found.is_above_shuffled else "white",
+    )  # fmt: skip
+    axes.annotate(
+        f"{found.value:.2f}", (found.value, place), xytext=(6, 4), textcoords="offset points", fontsize=8
+    )
+
+
+def _draw_spread(axes: Any, place: float, found: Spread, colour: str, width: float) -> None:
+    axes.plot([found.low, found.high], [place, place], color=colour, linewidth=width, solid_capstyle="butt")
+
+
+def _row_name(found: Similarity) -> str:
+    return f"{found.band}, from {found.view}"
+
+
+def _draw_alignment(figure: Any, findings: Findings) -> None:
+    scans = findings.pairing.alignment
+    for axes, scan in zip(figure.subplots(1, len(scans)), scans, strict=True):
+        _draw_scan(axes, scan)
+    figure.suptitle(
+        "Do shifted pairs fit better? R² on held-out rows; grey: shuffled rows",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+    )
+
+
+def _draw_scan(axes: Any, scan: AlignmentFindings) -> None:
+    # The line keeps a narrow null visible.
+    axes.axhspan(scan.shuffled.low, scan.shuffled.high, color=_SHUFFLED, linewidth=3)
+    places = [0, *(fit.shift for fit in scan.shifts)]
+    fits = [scan.fit, *(fit.fit for fit in scan.shifts)]
+    better = {fit.shift for fit in scan.shifts if fit.is_better}
+    colours = [_STUDENT if place == 0 else _VALUE if place in better else _ORDERS for place in places]
+    axes.vlines(places, 0.0, fits, color=colours, linewidth=2.0)
+    axes.scatter(places, fits, color=colours, s=26, zorder=3)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set_title(_ALIGNMENT_TITLES[scan.what], loc="left", fontsize=9)
+    axes.set_xlabel("rows shifted (0: as given)")
+    axes.set_xticks(sorted(places))
+    axes.grid(axis="y", linewidth=0.3)
+
+
+def _draw_headroom(figure: Any, findings: Findings) -> None:
+    found = findings.headroom
+    axes = figure.subplots()
+    names, values, colours = [], [], []
+    for shown in found.probes:
+        modality = next(network.modality for network in findings.networks if network.part == shown.part)
+        names.append(f"{shown.part} ({_printable(modality)}): {_VIEWS[shown.view]}")
+        values.append(100 * (shown.accuracy if found.metric == "accuracy" else shown.macro_f1))
+        colours.append(_TEACHER if shown.part == "teacher" else _STUDENT)
+    bars = axes.barh(range(len(names)), values, color=colours, height=0.65)
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    axes.axvline(100 * found.chance, color="black", linestyle="--", linewidth=0.9)
+    axes.annotate(
+        "chance",
+        (100 * found.chance, -0.55),
+        xytext=(3, 0),
+        textcoords="offset points",
+        fontsize=8,
+        va="center",
+    )
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.8)
+    axes.set_xlim(0, 105)
+    axes.tick_params(axis="y", length=0)
+    metric = "accuracy" if found.metric == "accuracy" else "macro-F1"
+    axes.set_title(f"How well the classes can be told: {metric} on validation, %", loc="left")
+    axes.grid(axis="x", linewidth=0.3)
+
+
+def _draw_speed(figure: Any, findings: Findings) -> None:
+    found = findings.speed
+    speed, cost = figure.subplots(1, 2)
+    names = [f"{step.phase} (batch {step.batch_size})" for step in found.steps]
+    bars = speed.barh(
+        range(len(names)), [step.steps_per_s for step in found.steps], color=_STUDENT, height=0.6
+    )
+    speed.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+    speed.set_yticks(range(len(names)), names)
+    speed.set_title("steps per second", loc="left")
+    parts = found.estimate
+    bars = cost.barh(range(len(parts)), [part.seconds for part in parts], color=_TEACHER, height=0.6)
+    cost.bar_label(bars, labels=[_duration(part.seconds) for part in parts], padding=3, fontsize=8)
+    cost.set_yticks(range(len(parts)), [part.phase for part in parts])
+    cost.set_title(f"the whole job, about {_duration(found.total_s)}", loc="left")
+    cost.set_xlabel("seconds")
+    for axes in (speed, cost):
+        axes.invert_yaxis()
+        axes.margins(x=0.18)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", linewidth=0.3)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _printable(text: str) -> str:
+    """What the font can show."""
+    return "".join(character if character.isascii() else "?" for character in text)

@@ -1,0 +1,101 @@
+"""Which rows a diagnosis looks at: some to learn from, some to measure on, none of them twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.spec.findings import SampleFindings
+
+Rows = NDArray[np.int64]
+
+BLOCK_ROWS = 25
+"""Neighbouring rows are held out together, so that pairs can be compared with those a few rows further."""
+MIN_BLOCKS = 4
+MAX_MEASURED = 1000
+"""More rows narrow the nulls no further than anyone looks, and cost time."""
+MAX_PROBED = 2000
+"""Rows that linear probes learn from: a linear classifier of 64 numbers gains little from more."""
+MAX_VALIDATED = 2000
+"""Validation rows: a standard error of one point."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Row numbers, ascending: the order of the file."""
+
+    fit: Rows
+    """Training rows that networks and probes learn from; stratified by class."""
+    held_out: Rows
+    """Training rows kept from them, in blocks spread over the file."""
+    measured: Rows
+    """Those held out, filled up with validation rows: similarity is measured over rows nobody has learned,
+    since features of rows that were learned by heart agree whatever they show."""
+    validated: Rows
+    """Validation rows: accuracies are measured over what the job would select by."""
+
+
+def draw_sample(data: PairedDataset, max_samples: int, seed: int) -> Sample:
+    """Chooses rows; a function of the data's order, its labels, and the seed.
+
+    Args:
+        data: The dataset; the test split is not touched.
+        max_samples: Most rows to learn from, and most to measure over.
+        seed: Of the choice.
+    """
+    rng = np.random.default_rng((seed, *b"sample"))
+    train, val = data.splits["train"], data.splits["val"]
+    most = min(max_samples, MAX_MEASURED)
+    held_out = _blocks(train, min(most, len(train) // 3))
+    fit = stratified(np.setdiff1d(train, held_out), data.labels, max_samples, rng)
+    filled = stratified(val, data.labels, max(0, most - len(held_out)), rng)
+    return Sample(
+        fit=fit,
+        held_out=held_out,
+        measured=np.sort(np.concatenate([held_out, filled])),
+        validated=stratified(val, data.labels, MAX_VALIDATED, rng),
+    )
+
+
+def describe(sample: Sample, data: PairedDataset) -> SampleFindings:
+    """The sample in numbers."""
+    return SampleFindings(
+        fit_rows=len(sample.fit),
+        held_out_rows=len(sample.held_out),
+        measured_rows=len(sample.measured),
+        val_rows=len(sample.validated),
+        test_rows=len(data.splits["test"]),
+        train_rows=len(data.splits["train"]),
+    )
+
+
+def stratified(rows: Rows, labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> Rows:
+    """At most `most` of the rows, each class by its share, ascending.
+
+    Args:
+        rows: Row numbers to choose from.
+        labels: Class of every row of the data.
+        most: How many.
+        rng: Of the choice.
+    """
+    if len(rows) <= most:
+        return np.sort(rows)
+    shuffled = rng.permutation(rows)
+    of_rows = labels[shuffled]
+    # The place of a row within its class, 0..1: the smallest ones hold every class by its share.
+    place = np.empty(len(shuffled))
+    for label in np.unique(of_rows):
+        members = np.flatnonzero(of_rows == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(shuffled[np.argsort(place, kind="stable")[:most]])
+
+
+def _blocks(rows: Rows, most: int) -> Rows:
+    """About `most` of the rows, in evenly spread blocks of neighbours."""
+    length = max(1, min(BLOCK_ROWS, most // MIN_BLOCKS))
+    starts = np.linspace(0, len(rows) - length, max(1, most // length)).astype(np.int64)
+    places = np.unique((starts[:, None] + np.arange(length)).ravel())
+    return rows[places]

@@ -1,0 +1,277 @@
+"""From findings to a verdict, by stated rules.
+
+Each rule says `for`, `unclear` or `against`, and why. The verdict is the worst of them: one reason against a
+transfer is enough for `unpromising`, one that is unclear for `uncertain`. The rules are deliberately hard to
+please: a needless warning costs a look at the report, a missing one costs a study.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from fdkd_core.spec.findings import AlignmentFindings, Findings, Reason
+from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+
+Verdict = Literal["promising", "uncertain", "unpromising"]
+
+MAX_LEAK_FRAC = 0.01
+"""Of the rows of validation or test: a hundredth can move a figure by a point, as much as methods differ."""
+MAX_BLANK_FRAC = 0.02
+"""Of all rows: placeholders teach the student to imitate the teacher's view of nothing."""
+MAX_CONTRADICTING_FRAC = 0.01
+"""Of all rows: the same sample with two labels is a mistake in one of them."""
+MAX_SHARED_FRAC = 0.1
+"""Of the training rows: more rows whose student sample has several teacher samples are worth a remark."""
+MIN_GAP = 0.02
+"""By which the teacher must be ahead: a tenth of less than this is below what any test split shows."""
+CLEAR_ERRORS = 2.0
+"""Standard errors that a difference must be worth to count as seen."""
+MIN_R2 = 0.05
+"""Of the whole feature: with less, even a perfect student of the shared part learns next to nothing of it."""
+MIN_MEASURED = 100
+"""Rows: with fewer, the nulls are so wide that only the obvious stands out."""
+
+ON_LOGITS = frozenset({"none", "logit_kd", "dist", "dkd", "lskd", "nkd", "ofa_kd"})
+"""Names of methods that teach by class scores and need no features that can be aligned."""
+
+_ORDER = {"against": 0, "unclear": 1, "for": 2}
+_VERDICTS: dict[str, Verdict] = {"against": "unpromising", "unclear": "uncertain", "for": "promising"}
+
+
+def judge(findings: Findings, method: MethodSpec) -> tuple[Verdict, list[Reason], list[str]]:
+    """The verdict, what each rule said (the worst first), and what to do next (the most urgent first).
+
+    Args:
+        findings: Of all sections.
+        method: What the job would run; some rules concern only methods that pair instances.
+    """
+    rules = (_pairing, _alignment, _sample, _teacher, _headroom, _similarity, _bands, _power)
+    said = [found for rule in rules for found in rule(findings, method)]
+    said.sort(key=lambda found: _ORDER[found[0].speaks])
+    reasons = [reason for reason, _ in said]
+    advice = [step for _, step in said if step]
+    if not advice:
+        advice.append("Run the job with its control, or `compare` for more than one method.")
+    return _VERDICTS[reasons[0].speaks], reasons, advice
+
+
+_Said = Iterator[tuple[Reason, str]]
+"""A reason, and what to do about it (nothing when empty)."""
+_Speaks = Literal["for", "unclear", "against"]
+
+
+def _pairing(findings: Findings, method: MethodSpec) -> _Said:
+    faults = [*_faulty_samples(findings), *_leaks(findings)]
+    for text, step in faults:
+        yield Reason(rule="pairing", speaks="unclear", text=text), step
+    if not faults:
+        text = "No faults were found in the pairs as such."
+        train = findings.pairing.repeats[0]
+        if train.student_rows > MAX_SHARED_FRAC * train.rows:
+            text += (
+                f" But one student sample is paired with up to {train.most_teachers} different teacher "
+                f"samples ({train.student_rows:,} of {train.rows:,} training rows): only what these have in "
+                "common can be learned."
+            )
+        yield Reason(rule="pairing", speaks="for", text=text), ""
+
+
+def _faulty_samples(findings: Findings) -> Iterator[tuple[str, str]]:
+    found, rows = findings.pairing, sum(part.rows for part in findings.pairing.repeats)
+    for part, count in found.blank_rows.items():
+        if count > MAX_BLANK_FRAC * rows:
+            yield (
+                f"{count:,} of {rows:,} rows have a blank {part} sample, one constant value: something is "
+                "missing there.",
+                f"Drop the rows whose {part} sample is blank, or find what is missing.",
+            )
+    for part, count in found.contradicting_rows.items():
+        if count > MAX_CONTRADICTING_FRAC * rows:
+            yield (
+                f"{count:,} rows hold a {part} sample that stands in another row with another label: one of "
+                "the two is wrong.",
+                f"Look at the labels of equal {part} samples.",
+            )
+
+
+def _leaks(findings: Findings) -> Iterator[tuple[str, str]]:
+    for leak in findings.pairing.leaks:
+        count = leak.equal_rows + leak.near_rows
+        # A teacher's sample alone is no help to a student that is tested without it.
+        if leak.part == "student" and count > MAX_LEAK_FRAC * leak.checked_rows:
+            yield (
+                f"{count:,} of {leak.checked_rows:,} {leak.second_split} rows have a student sample that is "
+                f"also in {leak.first_split} ({leak.equal_rows:,} equal, {leak.near_rows:,} nearly): figures "
+                f"on {leak.second_split} will flatter every student, the control too.",
+                f"Keep equal samples on one side of {leak.first_split} and {leak.second_split}.",
+            )
+
+
+def _alignment(findings: Findings, method: MethodSpec) -> _Said:
+    moved = {scan.what: scan for scan in findings.pairing.alignment if scan.best_shift}
+    if not moved:
+        text = "No shift of the rows fits better than the pairs as they are given."
+        yield Reason(rule="alignment", speaks="for", text=text), ""
+        return
+    pairs = moved.get("teacher_from_student")
+    text = (
+        f"The pairs look shifted: {_shifted(pairs, 'teacher', 'student')}."
+        if pairs is not None
+        else "Pairs fit each other as given, but not their labels."
+    )
+    blamed = []
+    for part, what in (("teacher", "label_from_teacher"), ("student", "label_from_student")):
+        if what in moved:
+            blamed.append(part)
+            text += f" The {part}'s column does not fit its labels: {_shifted(moved[what], 'label', part)}."
+    where = f"the {blamed[0]}'s column" if len(blamed) == 1 else "how the columns were put side by side"
+    yield (
+        Reason(rule="alignment", speaks="against", text=text),
+        f"Mend the pairing before anything else: check {where} for a lost or an extra row.",
+    )
+
+
+def _shifted(scan: AlignmentFindings, first: str, second: str) -> str:
+    best = next(fit for fit in scan.shifts if fit.shift == scan.best_shift)
+    return (
+        f"{first} row i fits {second} row i{best.shift:+d} (R² {best.fit:.2f}) better than row i "
+        f"(R² {best.fit - best.gain:.2f})"
+    )
+
+
+def _sample(findings: Findings, method: MethodSpec) -> _Said:
+    if findings.sample.measured_rows < MIN_MEASURED:
+        text = f"Similarity was measured over {findings.sample.measured_rows} rows only: its nulls are wide."
+        yield Reason(rule="sample", speaks="unclear", text=text), "Gather more pairs, or take this as a hint."
+
+
+def _teacher(findings: Findings, method: MethodSpec) -> _Said:
+    teacher, found = findings.networks[0], findings.headroom
+    level = (
+        f"{_percent(found.teacher)} {_metric(found.metric)} on validation, where chance is "
+        f"{_percent(found.chance)}"
+    )
+    noise = CLEAR_ERRORS * _standard_error(found.teacher, findings.sample.val_rows)
+    if found.teacher <= found.chance + noise:
+        text = f"The teacher knows nothing about these classes: {level}."
+        step = "Find a better teacher: other weights, a larger network, or another modality."
+        yield Reason(rule="teacher", speaks="against", text=text), step
+    elif teacher.how == "untrained":
+        text = f"The teacher was not trained here. A linear probe on its side reaches {level}."
+        step = "Train the teacher as a job of its own (kind `train`), then diagnose with it as a model."
+        yield Reason(rule="teacher", speaks="unclear", text=text), step
+    else:
+        how = "given" if teacher.how == "given" else f"trained here for {teacher.steps} steps"
+        text = f"The teacher ({how}) knows the classes: {level}."
+        yield Reason(rule="teacher", speaks="for", text=text), ""
+
+
+def _headroom(findings: Findings, method: MethodSpec) -> _Said:
+    found, sample = findings.headroom, findings.sample
+    noise = CLEAR_ERRORS * found.standard_error
+    levels = (
+        f"it has {_percent(found.teacher)} {_metric(found.metric)}, and the student's modality reaches "
+        f"{_percent(found.student)} by itself with {sample.fit_rows:,} of {sample.train_rows:,} training "
+        f"rows ({100 * found.gap:+.1f} ± {100 * noise:.1f} points)"
+    )
+    if found.gap <= 0.0:
+        text = (
+            f"The teacher is not ahead: {levels}. A teacher that knows less than its student has little to "
+            "add but noise."
+        )
+        step = "Turn the direction round, or use a stronger teacher."
+        yield Reason(rule="headroom", speaks="against", text=text), step
+    elif found.gap < MIN_GAP or found.gap <= noise:
+        text = f"The teacher is not clearly ahead: {levels}."
+        step = "Use a stronger teacher, or more validation rows to be sure that it is one."
+        yield Reason(rule="headroom", speaks="unclear", text=text), step
+    else:
+        yield Reason(rule="headroom", speaks="for", text=f"The teacher is ahead: {levels}."), ""
+
+
+def _similarity(findings: Findings, method: MethodSpec) -> _Said:
+    whole = [m for m in findings.similarity.measures if m.band == "whole"]
+    best = max((m for m in whole if m.measure == "r2"), key=lambda m: m.value)
+    null = best.shuffled
+    seen = (
+        f"{_percent(max(best.value, 0.0))} of the teacher's feature can be predicted from the student's "
+        f"{best.view} (shuffled pairs: {100 * null.low:.1f} to {100 * null.high:.1f} %)"
+    )
+    speaks: _Speaks = "unclear"
+    if not any(m.is_above_shuffled for m in whole):
+        text = (
+            f"Teacher and student share nothing that was found: at best {seen}. A method that pairs their "
+            "features sample by sample has nothing to align."
+        )
+        step = "Check that the pairs belong together; else try a class-wise method, or logits (logit_kd)."
+        speaks = "unclear" if method.name in ON_LOGITS else "against"
+    elif not any(m.is_above_within_class for m in whole):
+        text = (
+            f"Pairs share their class and no more: {seen}, and pairs shuffled within a class do as well. "
+            "What is special about a pair cannot be transferred."
+        )
+        step = "Prefer logits (logit_kd) or class-wise targets to methods that pair single samples."
+    elif best.value < MIN_R2:
+        text = f"Teacher and student share little: at best {seen}."
+        step = "Expect small gains from methods on features; compare them with logit_kd."
+    else:
+        text, step, speaks = f"Pairs share more than their class: {seen}.", "", "for"
+    yield Reason(rule="similarity", speaks=speaks, text=text), step
+
+
+def _bands(findings: Findings, method: MethodSpec) -> _Said:
+    if not isinstance(method, FDCMKDSpec) or not method.split:
+        return
+    measures = [m for m in findings.similarity.measures if m.measure == "r2"]
+    low, high = ([m for m in measures if m.band == band] for band in ("low", "high"))
+    if not any(m.is_above_shuffled for m in low):
+        if any(m.is_above_shuffled for m in high):
+            text = "Only the high band, which FD-CMKD aligns loosely, is shared; the low one is not."
+            step = "Compare FD-CMKD with `split: false`, and with other cutoffs."
+            yield Reason(rule="bands", speaks="unclear", text=text), step
+        return
+    best = max(low, key=lambda m: m.value)
+    orders = best.other_channel_orders
+    text = f"The low band, which FD-CMKD aligns, is shared: {_percent(best.value)}."
+    if orders is None:
+        yield Reason(rule="bands", speaks="for", text=text), ""
+        return
+    text += (
+        " With the teacher's channels in other orders, low bands share "
+        f"{_percent(orders.low)} to {_percent(orders.high)}"
+    )
+    if best.value > orders.high:
+        yield Reason(rule="bands", speaks="for", text=f"{text}: this order has a meaning."), ""
+    else:
+        text += ": as much, so that the split itself promises nothing."
+        yield Reason(rule="bands", speaks="for", text=text), "Compare FD-CMKD with `split: false` too."
+
+
+def _power(findings: Findings, method: MethodSpec) -> _Said:
+    found = findings.headroom
+    if found.gap <= 0.0:
+        return
+    text = (
+        f"a good method may add {100 * found.expected_gain:.1f} points (a tenth of the gap), and "
+        f"{found.test_rows:,} test rows show {100 * found.detectable_gain:.1f} points or more with one seed"
+    )
+    if found.expected_gain < found.detectable_gain:
+        text = f"The test split is too small to see the gain: {text}."
+        step = "Plan `compare` with several seeds, or test on more rows: one run will not tell."
+        yield Reason(rule="power", speaks="unclear", text=text), step
+    else:
+        yield Reason(rule="power", speaks="for", text=f"The test split can show the gain: {text}."), ""
+
+
+def _standard_error(share: float, rows: int) -> float:
+    return math.sqrt(max(share * (1.0 - share), 0.0) / max(rows, 1))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _metric(name: str) -> str:
+    return {"accuracy": "accuracy", "macro_f1": "macro-F1"}[name]

@@ -1,0 +1,36 @@
+"""What losses refuse before they compute: shapes that do not belong together.
+
+torch would broadcast most of them, and silently compare one sample with all others.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def check_same_shape(student: Tensor, teacher: Tensor, what: str) -> None:
+    """Raises ValueError where the shapes differ. Args: what: `logits` or `features`, for the message."""
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student and teacher {what} differ in shape: {list(student.shape)} and {list(teacher.shape)}"
+        )
+
+
+def check_same_batch(student: Tensor, teacher: Tensor, what: str) -> None:
+    """Raises ValueError unless both are matrices of as many rows; their widths may differ."""
+    if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher):
+        raise ValueError(
+            f"student and teacher {what} must be matrices of as many rows, whose shapes are "
+            f"{list(student.shape)} and {list(teacher.shape)}"
+        )
+
+
+def check_classes(logits: Tensor, labels: Tensor) -> None:
+    """Raises ValueError unless there is a label per row and at least one class beside the row's own."""
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits and labels differ in shape: {list(logits.shape)} and {list(labels.shape)}; "
+            "one label per row is needed"
+        )
+    if logits.shape[1] < 2:
+        raise ValueError(f"at least 2 classes are needed; logits have the shape {list(logits.shape)}")

@@ -1,0 +1,105 @@
+"""Who is next: the order in which waiting jobs are taken.
+
+A job of its own comes before a child of a comparison of which others run already; among comparisons, the one
+of which the fewest run comes first; then whoever waits longest. So a comparison of a hundred trainings keeps
+nobody waiting for longer than one of them, and is itself never left without one that runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
+from sqlalchemy import Table as SqlTable
+from sqlalchemy.orm import Session
+
+from service.db import db_now
+from service.tables import Job
+
+_JOBS = cast(SqlTable, Job.__table__)
+
+# As literals: an index over a part of the table is used only where the statement itself says the condition.
+_QUEUED: ColumnElement[str] = literal_column("'queued'")
+_RUNNING: ColumnElement[str] = literal_column("'running'")
+IS_IN_LINE = (_JOBS.c.state == _QUEUED, _JOBS.c.waits_for.is_(None))
+"""A worker may take the job, once its time has come."""
+IS_WAITING = (_JOBS.c.state == _QUEUED, _JOBS.c.parent_id.is_(None))
+"""The job counts as one that waits: a comparison does, its children do not."""
+
+_IS_DUE = (*IS_IN_LINE, _JOBS.c.available_at <= db_now())
+_BY_AGE = (_JOBS.c.available_at, _JOBS.c.id)
+
+_NEXT = select(_JOBS.c.id).where(*_IS_DUE, _JOBS.c.parent_id.is_(None)).order_by(*_BY_AGE).limit(1)
+_NEXT_UNLOCKED = _NEXT.with_for_update(skip_locked=True)  # SQLite ignores it: its transaction is alone anyway
+_NEXT_CHILD = (
+    select(_JOBS.c.id)
+    .where(*_IS_DUE, _JOBS.c.parent_id == bindparam("parent_id"))
+    .order_by(*_BY_AGE)
+    .limit(1)
+)
+_LOCK = select(_JOBS.c.id).where(_JOBS.c.id == bindparam("job_id")).with_for_update(key_share=True)
+
+
+def _heads() -> CompoundSelect[Any]:
+    sibling = _JOBS.alias("sibling")
+    num_running = (
+        select(func.count())
+        .select_from(sibling)
+        .where(sibling.c.parent_id == _JOBS.c.parent_id, sibling.c.state == _RUNNING)
+        .correlate(_JOBS)
+        .scalar_subquery()
+        .label("num_running")
+    )
+    columns = (_JOBS.c.id, _JOBS.c.available_at)
+    single: Select[Any] = (
+        select(*columns, null().label("parent_id"), literal(0).label("num_running"))
+        .where(*_IS_DUE, _JOBS.c.parent_id.is_(None))
+        .order_by(*_BY_AGE)
+        .limit(1)
+    )
+    child: Select[Any] = (
+        select(*columns, _JOBS.c.parent_id, num_running)
+        .where(*_IS_DUE, _JOBS.c.parent_id.is_not(None))
+        .order_by(num_running, *_BY_AGE)
+        .limit(1)
+    )
+    heads = union_all(select(single.subquery("single")), select(child.subquery("child")))
+    return heads.order_by("num_running", "available_at", "id").limit(1)
+
+
+_HEADS = _heads()
+
+
+def is_anyone_due(session: Session) -> bool:
+    """Whether a worker would find something to do; a look, which takes no lock."""
+    return session.execute(_HEADS).one_or_none() is not None
+
+
+def next_in_line(session: Session) -> str | None:
+    """The job to be claimed next; its parent, if it has one, is locked.
+
+    Returns:
+        Its id; somebody else may be faster. None when no job is due.
+    """
+    head = session.execute(_HEADS).one_or_none()
+    if head is None:
+        return None
+    found: str | None
+    if head.parent_id is None:
+        # One that another worker is about to take is passed over.
+        found = session.execute(_NEXT_UNLOCKED).scalar()
+    else:
+        session.execute(_LOCK, {"job_id": head.parent_id})
+        found = session.execute(_NEXT_CHILD, {"parent_id": head.parent_id}).scalar()
+    return found or str(head.id)

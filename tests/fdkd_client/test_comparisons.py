@@ -1,0 +1,233 @@
+"""Comparisons, studies and diagnoses as the client reads and shows them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fdkd_command import fdkd
+from rich.console import Console
+from scripted_server import Answer, ScriptedServer
+from study_samples import compare_spec, study_result
+
+from fdkd_client import Client
+from fdkd_client.cli.job_tables import job_view
+from fdkd_client.figures import ComparisonFigures, DiagnosisFigures, RunFigures, StudyFigures
+from fdkd_client.results import Job
+
+MOMENT = "2026-01-01T00:00:00Z"
+CHILDREN = {"queued": 1, "running": 1, "succeeded": 1, "failed": 0, "cancelled": 0, "adopted": {}}
+PARENT: dict[str, Any] = {
+    "id": "job_p",
+    "kind": "compare",
+    "name": "which one",
+    "state": "running",
+    "spec": {"dataset": "small", "teacher": {"modality": "clean"}, "student": {"modality": "wave"}},
+    "is_blocked": True,
+    "children": CHILDREN,
+    "progress": {"phase": "children", "step": 1, "total_steps": 3, "epoch": None, "eta_s": None},
+    "created_at": MOMENT,
+    "started_at": MOMENT,
+}
+CHILD: dict[str, Any] = {
+    **PARENT, "kind": "study", "is_blocked": False, "children": None, "parent_id": "job_p", "progress": None,
+}  # fmt: skip
+
+
+def estimate(mean: float, width: float = 0.01) -> dict[str, float]:
+    return {"mean": mean, "low": mean - width, "high": mean + width}
+
+
+def arm(label: str, **figures: Any) -> dict[str, Any]:
+    return {
+        "label": label, "method": label.split()[0], "is_control": label == "no_teacher", "error": None,
+        "lr": 0.05, "trials": 3, "test": estimate(0.9), "seconds": 61.0, **figures,
+    }  # fmt: skip
+
+
+RESULT: dict[str, Any] = {
+    "kind": "compare",
+    "name": "which one",
+    "spec_sha256": "0" * 64,
+    "data_sha256": "0" * 64,
+    "metric": "accuracy",
+    "arms": [
+        arm("no_teacher"),
+        arm(
+            "fd_cmkd", difference=estimate(0.021, 0.005), p_value=0.01, p_value_holm=0.0312, verdict="helps",
+            teacher_gap_closed=0.42,
+        ),
+        arm("logit_kd", error="diverged: became [nan]", test=None, lr=None),
+    ],
+    "best": "fd_cmkd",
+    "summary": ["fd_cmkd helps: +2.1 points."],
+}  # fmt: skip
+SUCCEEDED = {**PARENT, "state": "succeeded", "result": RESULT, "finished_at": MOMENT, "is_blocked": False}
+
+
+def shown(job: dict[str, Any], *children: dict[str, Any]) -> str:
+    target = io.StringIO()
+    parts = [Job.model_validate(child) for child in children]
+    Console(file=target, width=140).print(job_view(Job.model_validate(job), parts))
+    return target.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def environment(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FDKD_URL", scripted.url)
+    monkeypatch.setenv("FDKD_API_KEY", "fdkd_key")
+
+
+def test_a_result_is_read_by_its_kind() -> None:
+    study = study_result("fd_cmkd", compare_spec(), [0.9, 0.92]).model_dump(mode="json")
+    diagnosis = {
+        "kind": "diagnose", "name": "d", "spec_sha256": "", "data_sha256": "", "verdict": "promising",
+    }  # fmt: skip
+    for result, model in ((RESULT, ComparisonFigures), (study, StudyFigures), (diagnosis, DiagnosisFigures)):
+        job = Job.model_validate({**CHILD, "result": result})
+        assert type(job.result) is model
+        assert Job.model_validate_json(job.model_dump_json()) == job
+    unknown = {"kind": "of tomorrow", "student": 1}
+    job = Job.model_validate({**CHILD, "kind": "of tomorrow", "result": unknown})
+    assert job.result == unknown
+    assert "of tomorrow" in shown({**CHILD, "state": "succeeded", "result": unknown})
+    assert not isinstance(job.result, RunFigures)
+
+
+def test_the_table_of_a_comparison() -> None:
+    text = shown(SUCCEEDED, {**CHILD, "id": "job_c", "name": "fd_cmkd", "state": "succeeded"})
+    rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.strip()}
+    assert rows["no_teacher"] == "no_teacher 0.05 90.0 (89.0 to 91.0) the control 1m 01s"
+    assert "+2.1 (+1.6 to +2.6) 0.031 42% helps" in rows["fd_cmkd"]
+    assert "diverged: became [nan]" in rows["logit_kd"]
+    assert "- fd_cmkd helps: +2.1 points." in text
+    assert "fdkd jobs artifacts job_p" in text
+    assert "fdkd students download job_c" in text
+
+
+def test_the_final_runs_of_a_study() -> None:
+    study = study_result("fd_cmkd", compare_spec(), [0.9, 0.92]).model_dump(mode="json")
+    text = shown({**CHILD, "state": "succeeded", "result": study})
+    assert "part of" in text
+    assert "90.0" in text
+    assert "92.0" in text
+    assert "tuned in 1 trial: lr 0.1" in text
+
+
+def test_a_diagnosis_is_shown_whatever_it_found() -> None:
+    findings = {
+        "similarity": {"low_band": 0.81234, "high_band": {"mean": 0.1, "deep": {"deeper": [1, 2.5]}}},
+        "pairs": 600,
+        "usable": True,
+    }
+    result = {
+        "kind": "diagnose", "name": "d", "spec_sha256": "", "data_sha256": "", "findings": findings,
+        "verdict": "uncertain", "reasons": ["The low band agrees."],
+    }  # fmt: skip
+    text = shown({**CHILD, "kind": "diagnose", "state": "succeeded", "result": result})
+    for found in (
+        "verdict  uncertain",
+        "- The low band agrees.",
+        "low band",
+        "0.8123",
+        "deeper",
+        "600",
+        "yes",
+    ):
+        assert found in text
+
+
+def test_a_parent_is_shown_with_its_children(scripted: ScriptedServer) -> None:
+    progress = {"phase": "seed-1", "step": 5, "total_steps": 20, "epoch": 1, "eta_s": 90}
+    children = [
+        {
+            **CHILD,
+            "id": "job_3",
+            "name": "fd_cmkd",
+            "state": "queued",
+            "is_blocked": True,
+            "started_at": None,
+        },
+        {**CHILD, "id": "job_2", "name": "no_teacher", "progress": progress},
+    ]
+    adopted = {**CHILD, "id": "job_1", "name": "teacher", "state": "succeeded", "finished_at": MOMENT}
+    parent = {**PARENT, "children": {**CHILDREN, "adopted": {"teacher": "job_1"}}}
+    scripted.on("GET", "/v1/jobs/job_p", Answer(200, parent))
+    scripted.on("GET", "/v1/jobs/job_1", Answer(200, adopted))
+    scripted.on("GET", "/v1/jobs", Answer(200, {"data": children, "has_more": False, "next_cursor": None}))
+    ran = fdkd("jobs", "show", "job_p")
+    assert ran.status == 0, ran.stderr
+    assert "compares what clean teaches wave on small" in ran.stdout
+    assert "1 of 3 jobs have ended" in ran.stdout
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    order = [line[0] for line in lines if line and line[0] in ("teacher", "no_teacher", "fd_cmkd")]
+    assert order == ["teacher", "no_teacher", "fd_cmkd"]
+    assert "seed-1 25%" in ran.stdout
+    assert "waits for the teacher" in ran.stdout
+    assert (
+        "parent_id=job_p" in scripted.requests[-1].query or "parent_id=job_p" in scripted.requests[-2].query
+    )
+    raw = json.loads(fdkd("jobs", "show", "job_p", "--output", "json").stdout)
+    assert raw["children"]["adopted"] == {"teacher": "job_1"}
+    ran = fdkd("jobs", "ls", "--parent", "job_p")
+    assert "parent_id=job_p" in scripted.requests[-1].query
+    assert "no_teacher" in ran.stdout
+
+
+def test_the_jobs_of_a_comparison_are_followed(scripted: ScriptedServer, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(json.dumps(compare_spec().model_dump(mode="json")))
+    queued = {**PARENT, "state": "queued", "progress": None, "started_at": None}
+    counts = {**CHILDREN, "queued": 0, "running": 1, "failed": 1}
+    later = {
+        **PARENT, "children": counts,
+        "progress": {"phase": "children", "step": 2, "total_steps": 3, "epoch": None, "eta_s": None},
+    }  # fmt: skip
+    scripted.on("POST", "/v1/jobs", Answer(201, queued))
+    looks = [Answer(200, job) for job in (queued, PARENT, later, SUCCEEDED)]
+    scripted.on("GET", "/v1/jobs/job_p", *looks)
+    scripted.on("GET", "/v1/jobs", Answer(200, {"data": [], "has_more": False, "next_cursor": None}))
+    ran = fdkd("jobs", "run", spec, "--wait")
+    assert ran.status == 0, ran.stderr
+    assert "1 of 3 jobs have ended, 1 run" in ran.stderr
+    assert "2 of 3 jobs have ended, 1 run, 1 failed" in ran.stderr
+    assert "fd_cmkd helps" in ran.stdout
+
+
+def test_artifacts_are_listed_and_downloaded(scripted: ScriptedServer, tmp_path: Path) -> None:
+    files = {"result.json": b"{}", "report/comparison.csv": b"a,b\n"}
+    listed = [
+        {"name": name, "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in files.items()
+    ]
+    scripted.on("GET", "/v1/jobs/job_p/artifacts", Answer(200, {"data": listed}))
+    for name, data in files.items():
+        scripted.on("GET", f"/v1/jobs/job_p/artifacts/{name}", Answer(200, chunks=[data]))
+    assert "report/comparison.csv" in fdkd("jobs", "artifacts", "job_p").stdout
+    assert len(json.loads(fdkd("jobs", "artifacts", "job_p", "--output", "json").stdout)) == 2
+    for _ in range(2):  # the second time everything is there
+        ran = fdkd("jobs", "artifacts", "job_p", "-o", tmp_path / "all")
+        assert ran.status == 0, ran.stderr
+        assert ran.stdout.splitlines() == [str(tmp_path / "all" / name) for name in files]
+        assert {name: (tmp_path / "all" / name).read_bytes() for name in files} == files
+    assert len([request for request in scripted.requests if request.path.endswith(".csv")]) == 1
+    (tmp_path / "all" / "result.json").write_text("mine")
+    ran = fdkd("jobs", "artifacts", "job_p", "-o", tmp_path / "all")
+    assert ran.status != 0
+    assert "another file" in ran.stderr
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(
+    scripted: ScriptedServer, client: Client, tmp_path: Path
+) -> None:
+    listed = [{"name": "../evil", "size_bytes": 1, "sha256": "0" * 64}]
+    scripted.on("GET", "/v1/jobs/job_p/artifacts", Answer(200, {"data": listed}))
+    from fdkd_client import LocalFileError
+
+    with pytest.raises(LocalFileError, match="not written to disk"):
+        client.jobs.download_artifacts("job_p", tmp_path / "all")
+    assert not (tmp_path / "evil").exists()

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+from paired_arrays import in_splits, paired_dataset
+
+from fdkd_core.diagnosis.networks import Budget, plan_training, planned_steps
+from fdkd_core.diagnosis.sample import draw_sample, stratified
+from fdkd_core.spec import TrainingSpec
+
+
+def test_a_training_takes_no_more_than_its_limit_nor_than_the_job_would() -> None:
+    training = TrainingSpec(epochs=30)
+    assert plan_training(training, 600, 9000, 10_000) == Budget(30, 300, 64)
+    assert plan_training(TrainingSpec(epochs=3), 600, 600, 10_000) == Budget(3, 30, 64)
+    assert plan_training(training, 600, 9000, 100) == Budget(10, 100, 64)
+    assert plan_training(training, 600, 9000, 59) is None
+    assert plan_training(TrainingSpec(epochs=1), 600, 600, 59) == Budget(1, 10, 64)
+
+
+def test_batches_are_no_larger_than_the_sample() -> None:
+    assert plan_training(TrainingSpec(epochs=5, batch_size=64), 40, 64, 1000) == Budget(5, 5, 40)
+    assert planned_steps(TrainingSpec(epochs=30), 9000, 600) == 300
+
+
+def test_rows_are_used_once_and_in_the_order_of_the_file() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 1600)
+    array = rng.normal(size=(1600, 2))
+    data = paired_dataset(array, array, labels, in_splits(1000, 300, 300))
+    sample = draw_sample(data, 600, 0)
+    assert (len(sample.fit), len(sample.validated)) == (600, 300)
+    assert 300 <= len(sample.held_out) <= 333
+    assert len(sample.measured) == 600
+    assert set(sample.fit).isdisjoint(sample.measured)
+    assert set(sample.held_out) <= set(sample.measured)
+    assert sample.measured.max() < 1300  # nothing of the test split
+    for rows in (sample.fit, sample.held_out, sample.measured, sample.validated):
+        assert (np.diff(rows) > 0).all()
+    assert (np.diff(sample.held_out) == 1).mean() > 0.9  # neighbours
+    assert np.array_equal(draw_sample(data, 600, 0).fit, sample.fit)
+    assert not np.array_equal(draw_sample(data, 600, 1).fit, sample.fit)
+
+
+def test_tiny_data_leave_rows_for_everything() -> None:
+    array = np.random.default_rng(0).normal(size=(20, 2))
+    data = paired_dataset(array, array, np.arange(20) % 2, in_splits(12, 4, 4))
+    sample = draw_sample(data, 600, 0)
+    assert (len(sample.fit), len(sample.held_out), len(sample.measured)) == (8, 4, 8)
+
+
+def test_a_stratified_choice_keeps_the_shares_of_classes() -> None:
+    labels = np.array([0] * 900 + [1] * 90 + [2] * 10)
+    chosen = stratified(np.arange(1000), labels, 100, np.random.default_rng(0))
+    assert np.bincount(labels[chosen]).tolist() == [90, 9, 1]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+from paired_arrays import in_splits, paired_dataset
+
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.diagnosis.pairing import contradictions, find_leaks, read_contents, repeats
+from fdkd_core.spec.findings import LeakFindings, Part
+
+COLUMNS: dict[Part, str] = {"teacher": "teacher", "student": "student"}
+
+
+def planted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """100 training, 40 validation and 60 test rows without a fault."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(200, 8)), rng.normal(size=(200, 300)), rng.integers(0, 3, 200)
+
+
+def dataset(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray) -> PairedDataset:
+    return paired_dataset(teacher, student, labels, in_splits(100, 40, 60))
+
+
+def leaks(data: PairedDataset) -> dict[tuple[str, str, str], LeakFindings]:
+    contents = {part: read_contents(data.modalities[name]) for part, name in COLUMNS.items()}
+    return {
+        (found.first_split, found.second_split, found.part): found
+        for found in find_leaks(data, COLUMNS, contents)
+    }
+
+
+def test_good_pairs_have_no_fault() -> None:
+    data = dataset(*planted())
+    contents = read_contents(data.modalities["teacher"])
+    assert leaks(data) == {}
+    assert not contents.is_blank.any()
+    assert contradictions(contents, data.labels, np.arange(200)) == 0
+    found = repeats("train", contents, read_contents(data.modalities["student"]), data.splits["train"])
+    assert (found.teacher_samples, found.student_samples, found.repeated_pairs) == (0, 0, 0)
+    assert (found.most_students, found.most_teachers) == (1, 1)
+
+
+def test_repeats_are_counted_by_side() -> None:
+    teacher, student, labels = planted()
+    teacher[1] = teacher[2] = teacher[0]  # one teacher sample with three student samples
+    student[11] = student[10]  # one student sample with two teacher samples
+    teacher[21], student[21] = teacher[20], student[20]  # a whole pair twice
+    data = dataset(teacher, student, labels)
+    sides = [read_contents(data.modalities[name]) for name in ("teacher", "student")]
+    found = repeats("train", sides[0], sides[1], data.splits["train"])
+    assert (found.teacher_samples, found.teacher_rows, found.most_students) == (1, 3, 3)
+    assert (found.student_samples, found.student_rows, found.most_teachers) == (1, 2, 2)
+    assert found.repeated_pairs == 1
+    assert found.rows == 100
+
+
+def test_leaks_are_counted_equal_and_nearly_identical() -> None:
+    teacher, student, labels = planted()
+    rng = np.random.default_rng(1)
+    student[140:145] = student[0:5]  # five test rows that are training rows to the student
+    student[150:153] = student[30:33] + 0.005 * rng.normal(size=(3, 300))  # and three that nearly are
+    teacher[150], teacher[160] = teacher[30], teacher[5]  # one of them as a whole pair, one teacher alone
+    found = leaks(dataset(teacher, student, labels))
+    assert set(found) == {("train", "test", part) for part in ("teacher", "student", "pair")}
+    by_student = found["train", "test", "student"]
+    assert (by_student.equal_rows, by_student.near_rows, by_student.checked_rows) == (5, 3, 60)
+    assert by_student.examples[0] == ("row0", "row140")
+    assert found["train", "test", "teacher"].equal_rows == 2
+    pair = found["train", "test", "pair"]
+    assert (pair.equal_rows, pair.near_rows, pair.examples) == (0, 1, [("row30", "row150")])
+
+
+def test_two_moments_of_rest_are_not_the_same_recording() -> None:
+    """Quiet samples are all close to the mean; each differs from the next by as much as there is of it."""
+    teacher, student, labels = planted()
+    student -= student[:100].mean(axis=0)
+    student[::4] *= 0.005
+    assert leaks(dataset(teacher, student, labels)) == {}
+
+
+def test_blank_samples_and_contradicting_labels_are_found() -> None:
+    teacher, student, labels = planted()
+    teacher[[3, 150]] = 0.0
+    student[8] = student[7]
+    labels[7], labels[8] = 0, 1
+    student[10] = student[9]
+    labels[10] = labels[9]
+    data = dataset(teacher, student, labels)
+    assert np.flatnonzero(read_contents(data.modalities["teacher"]).is_blank).tolist() == [3, 150]
+    assert contradictions(read_contents(data.modalities["student"]), data.labels, np.arange(140)) == 2

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from diagnosed import good_findings, similarity
+
+from fdkd_core.diagnosis.verdict import judge
+from fdkd_core.spec import FDCMKDSpec, FeatureMSESpec, LogitKDSpec
+from fdkd_core.spec.findings import Findings, Reason
+
+FD_CMKD = FDCMKDSpec()
+
+
+def reason_of(findings: Findings, rule: str, method: Any = FD_CMKD) -> Reason:
+    """The first thing that a rule says; the verdict must not be better than that."""
+    verdict, reasons, advice = judge(findings, method)
+    found = next(reason for reason in reasons if reason.rule == rule)
+    allowed = {"for": 3, "unclear": 2, "against": 1}[found.speaks]
+    assert verdict in ("unpromising", "uncertain", "promising")[:allowed]
+    assert advice
+    return found
+
+
+def test_nothing_wrong_is_promising() -> None:
+    verdict, reasons, advice = judge(good_findings(), FD_CMKD)
+    assert verdict == "promising"
+    assert {reason.speaks for reason in reasons} == {"for"}
+    assert {reason.rule for reason in reasons} == {
+        "pairing", "alignment", "teacher", "headroom", "similarity", "bands", "power",
+    }  # fmt: skip
+    assert advice == ["Run the job with its control, or `compare` for more than one method."]
+
+
+def test_the_worst_reason_decides_and_stands_first() -> None:
+    findings = good_findings(headroom={"gap": -0.1, "teacher": 0.4}, sample={"measured_rows": 30}, pairing={})
+    verdict, reasons, advice = judge(findings, FD_CMKD)
+    assert verdict == "unpromising"
+    assert [reason.speaks for reason in reasons][:3] == ["against", "unclear", "for"]
+    assert advice[0] == "Turn the direction round, or use a stronger teacher."
+
+
+@pytest.mark.parametrize(
+    ("gap", "error", "speaks"),
+    [(0.4, 0.02, "for"), (0.03, 0.02, "unclear"), (0.015, 0.001, "unclear"), (0.0, 0.02, "against")],
+)
+def test_a_teacher_must_be_ahead(gap: float, error: float, speaks: str) -> None:
+    headroom = {"gap": gap, "standard_error": error}
+    assert reason_of(good_findings(headroom=headroom), "headroom").speaks == speaks
+
+
+def test_a_teacher_at_chance_knows_nothing() -> None:
+    assert reason_of(good_findings(headroom={"teacher": 0.11}), "teacher").speaks == "against"
+
+
+def test_a_teacher_that_was_not_trained_leaves_it_open() -> None:
+    findings = good_findings()
+    teacher = findings.networks[0].model_copy(update={"how": "untrained"})
+    findings = findings.model_copy(update={"networks": [teacher, findings.networks[1]]})
+    assert reason_of(findings, "teacher").speaks == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("shared", "within", "value", "method", "speaks"),
+    [
+        (True, True, 0.3, FD_CMKD, "for"),
+        (True, True, 0.03, FD_CMKD, "unclear"),
+        (True, False, 0.3, FD_CMKD, "unclear"),
+        (False, False, 0.0, FD_CMKD, "against"),
+        (False, False, 0.0, FeatureMSESpec(), "against"),
+        (False, False, 0.0, LogitKDSpec(), "unclear"),
+    ],
+)
+def test_pairs_must_share_something(
+    shared: bool, within: bool, value: float, method: Any, speaks: str
+) -> None:
+    measures = [similarity(b, shared=shared, within=within, value=value) for b in ("low", "high", "whole")]
+    findings = good_findings(similarity={"measures": measures})
+    assert reason_of(findings, "similarity", method).speaks == speaks
+
+
+def test_class_pairs_are_sent_to_logits() -> None:
+    measures = [similarity(band, within=False) for band in ("low", "high", "whole")]
+    _, _, advice = judge(good_findings(similarity={"measures": measures}), FD_CMKD)
+    assert "logit_kd" in advice[0]
+
+
+def test_fd_cmkd_wants_the_low_band_to_be_shared() -> None:
+    measures = [similarity("low", shared=False, within=False), similarity("high"), similarity("whole")]
+    findings = good_findings(similarity={"measures": measures})
+    assert reason_of(findings, "bands").speaks == "unclear"
+    _, reasons, _ = judge(findings, LogitKDSpec())
+    assert "bands" not in {reason.rule for reason in reasons}
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.3, "has a meaning"), (0.2, "promises nothing")])
+def test_the_split_is_held_against_other_channel_orders(value: float, words: str) -> None:
+    measures = [similarity("low", value=value), similarity("high"), similarity("whole")]
+    assert words in reason_of(good_findings(similarity={"measures": measures}), "bands").text
+
+
+def test_a_shift_is_named_and_goes_first() -> None:
+    scans = [scan.model_dump() for scan in good_findings().pairing.alignment]
+    scans[0]["best_shift"] = scans[2]["best_shift"] = 1
+    findings = good_findings(pairing={"alignment": scans})
+    found = reason_of(findings, "alignment")
+    assert found.speaks == "against"
+    assert "teacher row i fits student row i+1 (R² 0.50) better than row i (R² 0.40)" in found.text
+    _, _, advice = judge(findings, FD_CMKD)
+    assert "the student's column" in advice[0]
+
+
+def leak(part: str, rows: int) -> dict[str, Any]:
+    return {
+        "first_split": "train", "second_split": "test", "part": part, "equal_rows": rows, "near_rows": 1,
+        "checked_rows": 500, "examples": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pairing", "words"),
+    [
+        ({"leaks": [leak("student", 10)]}, "11 of 500 test rows"),
+        ({"blank_rows": {"teacher": 0, "student": 100}}, "100 of 1,500 rows have a blank student sample"),
+        ({"contradicting_rows": {"teacher": 50, "student": 0}}, "50 rows hold a teacher sample"),
+    ],
+)
+def test_faults_of_pairs_are_named(pairing: dict[str, Any], words: str) -> None:
+    found = reason_of(good_findings(pairing=pairing), "pairing")
+    assert found.speaks == "unclear"
+    assert words in found.text
+
+
+def test_a_few_faults_and_leaks_of_the_teacher_alone_are_let_pass() -> None:
+    pairing = {
+        "leaks": [leak("student", 3), leak("teacher", 400)],
+        "blank_rows": {"teacher": 3, "student": 0},
+        "contradicting_rows": {"teacher": 3, "student": 0},
+    }
+    assert reason_of(good_findings(pairing=pairing), "pairing").speaks == "for"
+
+
+def test_pairs_that_are_not_one_to_one_are_remarked_on() -> None:
+    repeats = [part.model_dump() for part in good_findings().pairing.repeats]
+    repeats[0].update(student_rows=500, student_samples=100, most_teachers=6)
+    found = reason_of(good_findings(pairing={"repeats": repeats}), "pairing")
+    assert found.speaks == "for"
+    assert "up to 6 different teacher samples" in found.text
+
+
+def test_a_test_split_must_be_large_enough() -> None:
+    headroom = {"expected_gain": 0.02, "detectable_gain": 0.05}
+    assert reason_of(good_findings(headroom=headroom), "power").speaks == "unclear"
+
+
+def test_few_measured_rows_leave_it_open() -> None:
+    assert reason_of(good_findings(sample={"measured_rows": 60}), "sample").speaks == "unclear"

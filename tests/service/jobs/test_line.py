@@ -1,0 +1,114 @@
+"""Whose turn it is: a comparison keeps nobody waiting, and is not kept waiting itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from family_records import ARMS, compare, given_teacher, read, succeed, take
+from job_records import add_job
+from service_fixtures import ServiceUnderTest
+from sqlalchemy import event, insert, text
+
+from service.auth import LOCAL_OWNER
+from service.identifiers import new_id
+from service.jobs import line
+from service.tables import Job
+
+
+@pytest.fixture
+def post(api: ServiceUnderTest, dataset_id: str) -> Any:
+    teacher = given_teacher(api.database)
+
+    def post() -> str:
+        answer = api.client.post("/v1/jobs", json={"spec": compare(teacher=teacher)})
+        return str(answer.json()["id"])
+
+    return post
+
+
+def test_a_later_job_does_not_wait_for_a_whole_comparison(
+    api: ServiceUnderTest, post: Any, dataset_id: str
+) -> None:
+    database, parent_id = api.database, post()
+    later = add_job(database, dataset_id, owner_id=new_id("own"))
+    assert take(database).parent_id == parent_id  # the older one first
+    assert take(database).id == later
+    assert [take(database).name for _ in range(3)] == ARMS[1:]
+
+
+def test_a_comparison_does_not_wait_for_all_later_jobs(
+    api: ServiceUnderTest, post: Any, dataset_id: str
+) -> None:
+    database, parent_id = api.database, post()
+    for _ in range(3):
+        add_job(database, dataset_id)
+    for _ in range(2):
+        child = take(database)
+        assert child.parent_id == parent_id
+        assert take(database).parent_id is None
+        succeed(database, child)
+    assert take(database).parent_id == parent_id
+
+
+def test_two_comparisons_share_the_workers(api: ServiceUnderTest, post: Any) -> None:
+    database = api.database
+    first, second = post(), post()
+    taken = [take(database) for _ in range(8)]
+    assert [job.parent_id for job in taken] == [first, second] * 4
+    assert [job.name for job in taken if job.parent_id == second] == ARMS
+
+
+def test_a_comparison_that_may_conclude_is_as_old_as_it_is(
+    api: ServiceUnderTest, post: Any, dataset_id: str
+) -> None:
+    database, parent_id = api.database, post()
+    jobs = [take(database) for _ in ARMS]
+    add_job(database, dataset_id)
+    for job in jobs:
+        succeed(database, job)
+    assert read(database, parent_id).waits_for is None
+    assert take(database).id == parent_id
+
+
+def test_the_line_is_read_from_indexes(api: ServiceUnderTest, post: Any, dataset_id: str) -> None:
+    """However many jobs there are, and however many wait for something else."""
+    database = api.database
+    parent_id = post()
+    states = ["succeeded"] * 20 + ["queued", "running"]
+    rows = [
+        {
+            "id": new_id("job"), "owner_id": LOCAL_OWNER, "kind": "distill", "name": "old", "spec": {},
+            "state": states[number % len(states)], "dataset_id": dataset_id,
+            "waits_for": 2 if number % 3 else None, "parent_id": parent_id if number % 3 == 1 else None,
+        }
+        for number in range(3000)
+    ]  # fmt: skip
+    with database.write() as session:
+        session.execute(insert(Job), rows)
+        if not database.is_sqlite:
+            session.execute(text("ANALYZE jobs"))
+    statements: list[tuple[str, Any]] = []
+
+    def note(connection: object, cursor: object, statement: str, parameters: object, *rest: object) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    with database.read() as session:
+        assert line.is_anyone_due(session)
+    with database.write() as session:
+        assert line.next_in_line(session) is not None
+    event.remove(database.engine, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    for statement, parameters in statements:
+        if statement.startswith("BEGIN") or "FROM jobs" not in statement:
+            continue
+        with database.engine.connect() as connection:
+            found = connection.exec_driver_sql(explain + statement, parameters)
+            plan = "\n".join(str(tuple(row)) for row in found)
+        assert "Seq Scan" not in plan, plan
+        assert "SCAN jobs'" not in plan, plan
+        assert "ix_jobs_next" in plan, plan
+        if "UNION ALL" in statement:
+            assert "ix_jobs_next_child" in plan, plan
+            assert "ix_jobs_parent_id_state_id" in plan, plan

@@ -1,0 +1,181 @@
+"""A comparison that is repeated takes over what has succeeded and goes on with the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from family_records import (
+    ARMS,
+    children,
+    claim,
+    compare,
+    fail,
+    given_teacher,
+    read,
+    require_sound,
+    stop,
+    succeed,
+    take,
+)
+from service_fixtures import ServiceUnderTest
+from sqlalchemy import update
+
+from fdkd_core.spec.compare import NO_TEACHER
+from service.db import db_now
+from service.jobs.families import TEACHER
+from service.jobs.schemas import JobRead
+from service.jobs.states import JobState
+from service.tables import Job, Model
+from worker.inputs import find_inputs
+
+
+@pytest.fixture
+def post(api: ServiceUnderTest, dataset_id: str) -> Any:
+    def post(**changes: Any) -> str:
+        return str(api.client.post("/v1/jobs", json={"spec": compare(**changes)}).json()["id"])
+
+    return post
+
+
+def leave_checkpoint(api: ServiceUnderTest, job: Job) -> str:
+    work_key = f"{job.id}/attempt-{job.attempt}"
+    with api.database.write() as session:
+        session.execute(update(Job).where(Job.id == job.id).values(work_key=work_key))
+    return work_key
+
+
+def retry(api: ServiceUnderTest, job_id: str) -> JobRead:
+    answer = api.client.post(f"/v1/jobs/{job_id}/retry")
+    assert answer.status_code == 201, answer.text
+    job = JobRead.model_validate_json(answer.text)
+    assert job.retry_of == job_id
+    require_sound(api.database, job.id)
+    return job
+
+
+def test_the_teacher_is_trained_again_from_its_checkpoint(api: ServiceUnderTest, post: Any) -> None:
+    database, old_id = api.database, post()
+    teacher = take(database, TEACHER)
+    work_key = leave_checkpoint(api, teacher)
+    fail(database, teacher)
+    new = retry(api, old_id)
+    own = children(database, new.id)
+    assert list(own) == [TEACHER, *ARMS]
+    assert (own[TEACHER].retry_of, own[TEACHER].work_key) == (teacher.id, work_key)
+    assert new.children is not None
+    assert new.children.adopted == {}
+    succeed(database, take(database, TEACHER))
+    for name in ARMS:
+        arm = take(database, name)
+        assert arm.teacher_model_id is not None
+        succeed(database, arm)
+    assert take(database).id == new.id
+
+
+def test_what_succeeded_is_taken_over(api: ServiceUnderTest, post: Any) -> None:
+    database, old_id = api.database, post()
+    succeed(database, take(database, TEACHER))
+    old = children(database, old_id)
+    succeed(database, take(database, NO_TEACHER))
+    running = take(database, "logit_kd")
+    work_key = leave_checkpoint(api, running)
+    api.client.post(f"/v1/jobs/{old_id}/cancel")
+    assert api.client.post(f"/v1/jobs/{old_id}/retry").json()["code"] == "not_terminal"
+    stop(database, running)
+    new = retry(api, old_id)
+    assert new.children is not None
+    assert new.children.adopted == {name: old[name].id for name in (TEACHER, NO_TEACHER)}
+    own = children(database, new.id)
+    assert list(own) == ["logit_kd", "fd_cmkd", "fd_cmkd shuffled_pairs"]
+    assert own["logit_kd"].work_key == work_key
+    model_id = old["logit_kd"].teacher_model_id
+    for name, child in own.items():
+        assert (child.retry_of, child.waits_for) == (old[name].id, None)
+        assert child.spec == old[name].spec
+        assert child.spec["teacher"]["model"] == child.teacher_model_id == model_id
+    for name in own:
+        child = take(database, name)
+        progress = read(database, new.id).progress
+        assert progress is not None
+        assert progress["total_steps"] == 5
+        succeed(database, child)
+    require_sound(database, new.id)
+    parent = take(database)
+    assert parent.id == new.id
+    with database.write() as session:
+        found = find_inputs(session, parent).arms
+    assert found is not None
+    assert found["arms"] == {name: {"n": name} for name in ARMS}
+
+
+def test_a_comparison_that_lacks_an_arm_may_be_repeated_although_it_succeeded(
+    api: ServiceUnderTest, post: Any
+) -> None:
+    database = api.database
+    old_id = post(teacher=given_teacher(database))
+    for name in ARMS:
+        arm = take(database, name)
+        fail(database, arm) if name == "fd_cmkd" else succeed(database, arm)
+    parent = take(database)
+    with database.write() as session:
+        found = find_inputs(session, parent).arms
+    assert found is not None
+    assert found["arms"]["fd_cmkd"] == {"error": "diverged: the loss became nan"}
+    succeed(database, parent)
+    first = retry(api, old_id)
+    assert list(children(database, first.id)) == ["fd_cmkd"]
+    api.client.post(f"/v1/jobs/{first.id}/cancel")
+    second = retry(api, first.id)
+    assert second.children is not None
+    assert set(second.children.adopted) == set(ARMS) - {"fd_cmkd"}
+    succeed(database, take(database, "fd_cmkd"))
+    succeed(database, take(database))
+    answer = api.client.post(f"/v1/jobs/{second.id}/retry")
+    assert (answer.status_code, answer.json()["code"]) == (409, "terminal_state")
+
+
+def test_when_only_the_conclusion_failed_only_that_is_repeated(api: ServiceUnderTest, post: Any) -> None:
+    database, old_id = api.database, post()
+    for name in (TEACHER, *ARMS):
+        succeed(database, take(database, name))
+    fail(database, take(database), code="storage_full")
+    new = retry(api, old_id)
+    assert new.is_blocked is False
+    assert children(database, new.id) == {}
+    assert take(database).id == new.id
+
+
+def test_without_its_teacher_it_cannot_be_repeated(api: ServiceUnderTest, post: Any) -> None:
+    database, old_id = api.database, post()
+    succeed(database, take(database, TEACHER))
+    model_id = children(database, old_id)[NO_TEACHER].teacher_model_id
+    assert api.client.delete(f"/v1/models/{model_id}").status_code == 409, "the arms need it"
+    api.client.post(f"/v1/jobs/{old_id}/cancel")
+    with database.write() as session:
+        session.execute(update(Model).where(Model.id == model_id).values(deleted_at=db_now()))
+    answer = api.client.post(f"/v1/jobs/{old_id}/retry")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+    assert claim(database) is None
+
+
+def test_a_child_is_not_repeated_by_itself(api: ServiceUnderTest, post: Any) -> None:
+    database, parent_id = api.database, post()
+    teacher = take(database, TEACHER)
+    fail(database, teacher)
+    answer = api.client.post(f"/v1/jobs/{teacher.id}/retry")
+    assert (answer.status_code, answer.json()["code"]) == (409, "is_child")
+    assert answer.json()["parent_id"] == parent_id
+    assert parent_id in answer.json()["detail"]
+
+
+def test_a_repeated_request_repeats_once(api: ServiceUnderTest, post: Any) -> None:
+    database, old_id = api.database, post()
+    fail(database, take(database, TEACHER))
+    answers = [
+        api.client.post(f"/v1/jobs/{old_id}/retry", headers={"Idempotency-Key": "k"}) for _ in range(2)
+    ]
+    assert answers[0].json() == answers[1].json()
+    assert answers[1].headers["idempotent-replayed"] == "true"
+    with database.read() as session:
+        assert session.query(Job).where(Job.state == JobState.QUEUED).count() == 1 + 5
