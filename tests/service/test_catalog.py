@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from service_fixtures import make_app
 
-from fdkd_core.spec import ArchitectureSpec, JobKind, MethodSpec, json_schema
+from fdkd_core.spec import ArchitectureSpec, JobKind, MethodChoice, json_schema
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def names(union: Any) -> set[str]:
 
 def test_everything_a_spec_may_name_is_there(catalog: dict[str, Any]) -> None:
     assert {entry["name"] for entry in catalog["architectures"]} == names(ArchitectureSpec)
-    assert {entry["name"] for entry in catalog["methods"]} == names(MethodSpec)
+    assert {entry["name"] for entry in catalog["methods"]} == names(MethodChoice)
     assert [entry["name"] for entry in catalog["tasks"]] == ["classification"]
     assert [entry["name"] for entry in catalog["kinds"]] == list(get_args(JobKind))
     assert all(entry["description"] for entry in catalog["kinds"])
