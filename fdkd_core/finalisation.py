@@ -18,7 +18,8 @@ from fdkd_core.models.cost import multiply_adds, parameter_count
 from fdkd_core.models.weights import render_weights
 from fdkd_core.phases import Trained, evaluate_model, is_teacher
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
-from fdkd_core.spec.result import AutoReport, GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
+from fdkd_core.spec.auto_result import AutoReport
+from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace

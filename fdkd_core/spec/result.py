@@ -6,20 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from fdkd_core.spec.auto_result import AutoReport
+from fdkd_core.spec.figures import Estimate as Estimate
+from fdkd_core.spec.figures import FinalRun as FinalRun
+from fdkd_core.spec.figures import SplitMetrics as SplitMetrics
 from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.strict import StrictModel
-
-
-class SplitMetrics(StrictModel):
-    """Figures of one model on one split."""
-
-    accuracy: float
-    """Share of right predictions, 0..1."""
-    macro_f1: float
-    """Mean over classes of F1, 0..1; equal to accuracy in spirit, but fair to rare classes."""
-    loss: float
-    """Mean cross-entropy, in nats."""
-    num_samples: int
 
 
 class ModelResult(StrictModel):
@@ -100,87 +92,6 @@ class TaughtRows(StrictModel):
         if self.paired_rows == self.training_rows:
             return share
         return f"{share}; from the others the student learnt the labels alone"
-
-
-class FinalRun(StrictModel):
-    """One training with the tuned parameters and a fresh seed."""
-
-    seed: int
-    val: SplitMetrics
-    test: SplitMetrics
-    seconds: float
-    epochs: int
-    best_epoch: int
-
-
-class Estimate(StrictModel):
-    """A mean over seeds with its 95 % interval (Student's t); equal to the mean for a single seed."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class AutoRung(StrictModel):
-    """One training of a configuration in a search that halves."""
-
-    epochs: int
-    val: SplitMetrics | None
-    """Null when training diverged."""
-    seconds: float
-
-
-class AutoConfiguration(StrictModel):
-    """What a search tried."""
-
-    number: int
-    """From 0, in the order in which they were tried."""
-    label: str
-    """`no_teacher`, or the method's name; `NAME#2` for the second of a name."""
-    method: dict[str, Any]
-    """With every default filled in."""
-    lr: float
-    parameters: dict[str, float | str]
-    """What the search varied of the method."""
-    rungs: list[AutoRung]
-    """Its trainings, each longer than the one before; only the better half came to the next."""
-
-
-class AutoFinalist(StrictModel):
-    """A configuration that was trained in full, with fresh seeds."""
-
-    number: int
-    """Of the configuration."""
-    label: str
-    runs: list[FinalRun]
-    """Empty when one of them diverged."""
-    val: float | None
-    """Mean over the runs of the validation figure that decides; of `loss` the negative."""
-    val_difference: float | None
-    """To the control's finalist, paired by seed; null for that itself."""
-    val_standard_error: float | None
-    """Of `val_difference`, over seeds and over validation rows."""
-    test: Estimate | None
-    """Accuracy over the runs. It decided nothing."""
-    test_difference: Estimate | None
-    """To the control's finalist, paired by seed."""
-
-
-class AutoReport(StrictModel):
-    """What `method: auto` tried, and why this student was handed over."""
-
-    select_by: Literal["accuracy", "macro_f1", "loss"]
-    configurations: list[AutoConfiguration]
-    finalists: list[AutoFinalist]
-    """The control first."""
-    winner: int
-    """Number of the configuration whose student was handed over."""
-    winner_label: str
-    """`no_teacher` when no method was better than the tuned control beyond noise."""
-    reason: str
-    """Why, in a sentence or two."""
-    cut_short: bool
-    """Whether `minutes` ended the search before `trials` did."""
 
 
 class RunResult(StrictModel):

@@ -18,15 +18,8 @@ from fdkd_core.job_run import JobRun
 from fdkd_core.phases import Trained, evaluate_model
 from fdkd_core.single_run import taught_rows, warn_of_gates
 from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec
-from fdkd_core.spec.result import (
-    AutoConfiguration,
-    AutoFinalist,
-    AutoReport,
-    AutoRung,
-    FinalRun,
-    RunResult,
-    Trial,
-)
+from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoReport, AutoRung
+from fdkd_core.spec.result import FinalRun, RunResult, Trial
 from fdkd_core.studies import statistics
 from fdkd_core.studies.decision import Scores, decide, difference
 from fdkd_core.studies.halving import (

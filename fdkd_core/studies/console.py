@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fdkd_core.spec.auto_result import AutoFinalist, AutoReport
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.result import (
     Arm,
-    AutoFinalist,
-    AutoReport,
     CompareResult,
     Estimate,
     FinalRun,

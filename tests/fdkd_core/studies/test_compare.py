@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from small_job import STEPS_PER_PHASE, small_comparison, write_small_data
 
+from fdkd_core.__main__ import main
 from fdkd_core.console import show_result
 from fdkd_core.errors import SpecError, TrainingDivergedError
 from fdkd_core.finalisation import Finalisation
@@ -154,6 +155,21 @@ def test_arms_that_were_run_elsewhere_are_only_concluded(
         assert (tmp_path / "out" / "report" / name).read_bytes() == (out / "report" / name).read_bytes(), name
     assert [event["event"] for event in events] == ["run_started", "phase_started", "run_finished"]
     assert run(small_comparison(), Path("nowhere"), tmp_path / "out", options=options) == there
+
+
+def test_the_command_concludes_arms_without_data(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, result, _ = finished
+    spec, path = tmp_path / "spec.json", arms_file(out, result, tmp_path / "arms.json")
+    spec.write_text(small_comparison().model_dump_json())
+    arguments = [str(spec), "nowhere", str(tmp_path / "out"), "--arms", str(path), "--quiet"]
+    assert main(arguments) == 0
+    assert "the control" in capsys.readouterr().out
+    path.write_text("{}")
+    assert main([*arguments[:2], str(tmp_path / "bad"), *arguments[3:]]) == 2
+    (problem,) = json.loads((tmp_path / "bad" / "report.json").read_text())["problems"]
+    assert problem["code"] == "invalid_arms"
 
 
 def test_an_arm_that_failed_elsewhere_has_its_reason(finished: Finished, tmp_path: Path) -> None:

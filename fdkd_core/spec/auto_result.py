@@ -1,0 +1,70 @@
+"""What a job reports that chose its method itself."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fdkd_core.spec.figures import Estimate, FinalRun, SplitMetrics
+from fdkd_core.spec.strict import StrictModel
+
+
+class AutoRung(StrictModel):
+    """One training of a configuration in a search that halves."""
+
+    epochs: int
+    val: SplitMetrics | None
+    """Null when training diverged."""
+    seconds: float
+
+
+class AutoConfiguration(StrictModel):
+    """What a search tried."""
+
+    number: int
+    """From 0, in the order in which they were tried."""
+    label: str
+    """`no_teacher`, or the method's name; `NAME#2` for the second of a name."""
+    method: dict[str, Any]
+    """With every default filled in."""
+    lr: float
+    parameters: dict[str, float | str]
+    """What the search varied of the method."""
+    rungs: list[AutoRung]
+    """Its trainings, each longer than the one before; only the better half came to the next."""
+
+
+class AutoFinalist(StrictModel):
+    """A configuration that was trained in full, with fresh seeds."""
+
+    number: int
+    """Of the configuration."""
+    label: str
+    runs: list[FinalRun]
+    """Empty when one of them diverged."""
+    val: float | None
+    """Mean over the runs of the validation figure that decides; of `loss` the negative."""
+    val_difference: float | None
+    """To the control's finalist, paired by seed; null for that itself."""
+    val_standard_error: float | None
+    """Of `val_difference`, over seeds and over validation rows."""
+    test: Estimate | None
+    """Accuracy over the runs. It decided nothing."""
+    test_difference: Estimate | None
+    """To the control's finalist, paired by seed."""
+
+
+class AutoReport(StrictModel):
+    """What `method: auto` tried, and why this student was handed over."""
+
+    select_by: Literal["accuracy", "macro_f1", "loss"]
+    configurations: list[AutoConfiguration]
+    finalists: list[AutoFinalist]
+    """The control first."""
+    winner: int
+    """Number of the configuration whose student was handed over."""
+    winner_label: str
+    """`no_teacher` when no method was better than the tuned control beyond noise."""
+    reason: str
+    """Why, in a sentence or two."""
+    cut_short: bool
+    """Whether `minutes` ended the search before `trials` did."""
