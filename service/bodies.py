@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,13 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from fdkd_core.errors import InputError
-from service.errors import QuotaExceededError, ServiceError, TooLargeError, UnsupportedMediaTypeError
+from service.errors import (
+    NotFoundError,
+    QuotaExceededError,
+    ServiceError,
+    TooLargeError,
+    UnsupportedMediaTypeError,
+)
 
 BLOCK_BYTES = 4 << 20
 """Written, synced and entered at a time: what a cut connection or a killed server may cost."""
@@ -39,6 +45,20 @@ class ReceivedFile:
     sha256: str
     upload_id: str | None = None
     """The resumable upload it came by, which is used up with it."""
+
+    @contextmanager
+    def still_there(self) -> Iterator[None]:
+        """Wraps what reads the file: another request may use the upload up at any moment.
+
+        Raises:
+            NotFoundError: It has done so.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            if self.upload_id is None:
+                raise
+            raise NotFoundError from None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import logging
 import re
 import secrets
 import time
+from functools import lru_cache
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -176,12 +177,13 @@ def _check_accept(accept: list[str], path: str) -> None:
     Raises:
         NotAcceptableError: Neither JSON nor, where there is one, another type of this route.
     """
-    if not accept or _accepts_json(accept) or _NOT_ONLY_JSON.fullmatch(path):
+    if not accept or _accepts_json(tuple(accept)) or _NOT_ONLY_JSON.fullmatch(path):
         return
     raise NotAcceptableError("The answer is application/json, which the Accept header excludes.")
 
 
-def _accepts_json(accept: list[str]) -> bool:
+@lru_cache(maxsize=256)  # clients say the same thing every time
+def _accepts_json(accept: tuple[str, ...]) -> bool:
     ranges = [part.strip().lower() for line in accept for part in line.split(",") if part.strip()]
     if not ranges:
         return True

@@ -11,7 +11,7 @@ from fdkd_core.errors import InputError
 from service import failpoints, quota
 from service.bodies import ReceivedFile
 from service.context import Context
-from service.errors import ServiceError
+from service.errors import NotFoundError, ServiceError
 from service.uploads import repository as uploads
 
 
@@ -28,8 +28,9 @@ def entering(context: Context, owner_id: str, file: ReceivedFile, key: str) -> I
         NotFoundError: The upload was used by somebody else in this moment.
     """
     try:
-        context.storage.adopt(key, file.path)
-    except OSError:
+        with file.still_there():
+            context.storage.adopt(key, file.path)
+    except (OSError, NotFoundError):
         context.storage.delete(key.rpartition("/")[0])
         raise
     failpoints.reach("files.adopted")

@@ -172,6 +172,7 @@ def measure(kind: str, urls: tuple[str, str], rounds: int, seconds: float) -> It
                 for round_number in range(rounds):
                     order = [("service", api, "/v1/jobs"), ("bare", bare, "/jobs")]
                     for who, address, path in order if round_number % 2 == 0 else order[::-1]:
+                        empty_queue(database)
                         for what, request, status in (("create", create, 201), ("status", show[who], 200)):
                             found = expect(
                                 load(address + path, request, connections=connections, seconds=seconds),
@@ -183,6 +184,7 @@ def measure(kind: str, urls: tuple[str, str], rounds: int, seconds: float) -> It
                                 "who": who,
                                 "connections": connections,
                             } | found
+            empty_queue(database)
             found = expect(load(f"{api}/v1/jobs", create, connections=16, seconds=600, requests=2000), 201)
             ids = [location.rpartition("/")[2] for location in found["locations"]]
             with database.read() as session:

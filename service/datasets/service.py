@@ -91,7 +91,8 @@ def delete(context: Context, owner_id: str, dataset_id: str) -> None:
 
 
 def _enter(context: Context, owner_id: str, name: str, file: ReceivedFile) -> Dataset:
-    found = identify(file.path, file.file_name)
+    with file.still_there():
+        found = identify(file.path, file.file_name)
     dataset_id = new_id("ds")
     key = f"datasets/{dataset_id}/{dataset_id}.{found}"
     with entering(context, owner_id, file, key) as session:

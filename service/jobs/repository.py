@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, bindparam, insert, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, insert, literal, select
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from service.tables import Job, JobEvent, JobLog, JobMetric, Model
 # Statements on the way of every request are made once, over tables instead of classes: to build one anew, and
 # to load a class from it, takes several times as long as to run it.
 _JOBS = cast(SqlTable, Job.__table__)
+QUEUED_EVENT = "job.queued"
 
 READ = tuple(
     _JOBS.c[name]
@@ -33,6 +34,28 @@ READ = tuple(
 
 _SHOW = select(*READ).where(_JOBS.c.id == bindparam("job_id"), _JOBS.c.owner_id == bindparam("owner_id"))
 _INSERT = insert(_JOBS).returning(*READ)
+
+
+def _insert_with_event() -> Select[Any]:
+    """The job and the first event of its history in one statement, which SQLite has no syntax for."""
+    names = (
+        "id", "owner_id", "kind", "name", "state", "spec", "labels", "dataset_id", "teacher_model_id",
+        "retry_of", "work_key",
+    )  # fmt: skip
+    values = {name: bindparam(name, type_=_JOBS.c[name].type) for name in names}
+    made = insert(_JOBS).values(values).returning(*READ).cte("made")
+    events = cast(SqlTable, JobEvent.__table__)
+    event = {
+        "job_id": made.c.id,
+        "attempt": literal(0),
+        "type": literal(QUEUED_EVENT),
+        "data": bindparam("data", {}, type_=events.c.data.type),
+    }
+    noted = insert(events).from_select(list(event), select(*event.values())).cte("noted")
+    return select(made).add_cte(noted)
+
+
+_INSERT_WITH_EVENT = _insert_with_event()
 
 
 def show(session: Session, owner_id: str, job_id: str) -> Row[Any]:
@@ -111,8 +134,12 @@ def models_of(session: Session, jobs: Iterable[Row[Any] | Job]) -> dict[str, dic
 
 def insert_job(session: Session, **values: Any) -> Row[Any]:
     """Adds a queued job, and the first event of its history."""
-    job = session.execute(_INSERT, {"state": JobState.QUEUED, **values}).one()
-    record_event(session, job.id, 0, "job.queued")
+    values = {"state": JobState.QUEUED, **values}
+    if session.get_bind().dialect.name == "postgresql":
+        # Each statement is a round trip there.
+        return session.execute(_INSERT_WITH_EVENT, {"retry_of": None, "work_key": None, **values}).one()
+    job = session.execute(_INSERT, values).one()
+    record_event(session, job.id, 0, QUEUED_EVENT)
     return job
 
 

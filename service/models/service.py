@@ -95,7 +95,8 @@ def delete(context: Context, owner_id: str, model_id: str) -> None:
 
 
 def _enter(context: Context, owner_id: str, body: NewModel, file: ReceivedFile) -> Model:
-    found = identify(file.path, file.file_name)
+    with file.still_there():
+        found = identify(file.path, file.file_name)
     _check_architecture(body, found)
     model_id = new_id("mdl")
     key = f"models/{model_id}/{_FILE_NAMES[found]}"

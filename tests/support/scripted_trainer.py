@@ -65,9 +65,12 @@ class Run:
         return 0, ""
 
     def save(self, step: int, link: str) -> None:
-        folder = self.checkpoints / f"step-{step:010d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json_atomic(folder / "state.json", {"step": step, "link": link})
+        folder, unfinished = self.checkpoints / f"step-{step:010d}", self.checkpoints / "unfinished"
+        unfinished.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(unfinished / "state.json", {"step": step, "link": link})
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)  # whole or not at all, as the real one's
         for old in sorted(self.checkpoints.glob("step-*"), reverse=True)[KEEP:]:
             shutil.rmtree(old)
         self.say("checkpoint", phase="student", step=step)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -170,6 +171,27 @@ class Rig:
         worker = WorkerUnderTest(process, log_path)
         self.workers.append(worker)
         return worker
+
+    def freeze(self, worker: WorkerUnderTest) -> None:
+        """Stops a worker outside of a write.
+
+        One that sleeps with SQLite's only lock keeps everybody from writing until it goes on, lease or no
+        lease; PostgreSQL ends such a transaction by itself.
+        """
+        while True:
+            worker.send(signal.SIGSTOP)
+            if not self.context.database.is_sqlite:
+                return
+            probe = sqlite3.connect(self.folder / "test.db", isolation_level=None, timeout=0.5)
+            try:
+                probe.execute("BEGIN IMMEDIATE")
+                probe.execute("ROLLBACK")
+                return
+            except sqlite3.OperationalError:
+                worker.send(signal.SIGCONT)
+                time.sleep(0.1)
+            finally:
+                probe.close()
 
     # What became of it.
 

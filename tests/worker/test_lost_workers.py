@@ -67,7 +67,7 @@ def freeze(rig: Rig, small_data: Path, *, with_trainer: bool) -> None:
     frozen = rig.start_worker(stop_grace_s=0.5)
     wait_for_step(rig, job_id, 5)
     (pid,) = trainer_pids(rig, job_id)
-    frozen.send(signal.SIGSTOP)
+    rig.freeze(frozen)
     if with_trainer:
         os.kill(pid, signal.SIGSTOP)
     frozen_at = time.monotonic()

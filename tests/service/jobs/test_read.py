@@ -213,7 +213,8 @@ def test_how_many_statements_a_request_takes(api: ServiceUnderTest, dataset_id: 
     event.listen(engine, "before_cursor_execute", note)
     assert needed("GET", f"/v1/jobs/{job_id}") == 1
     assert needed("GET", "/v1/jobs") == 1
-    assert needed("POST", "/v1/jobs", json={"spec": spec()}) == 3
+    # Job and event are one statement where that can be said.
+    assert needed("POST", "/v1/jobs", json={"spec": spec()}) == (3 if api.database.is_sqlite else 2)
     event.remove(engine, "before_cursor_execute", note)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pkgutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from file_requests import PART, check_refusal, names_of, nothing_lost, zip_bytes
+from file_requests import PART, check_refusal, files_of, names_of, nothing_lost, zip_bytes
 from service_fixtures import ServiceUnderTest, make_app
 
 from service.identifiers import new_id
@@ -318,3 +319,23 @@ def test_the_part_file_is_its_owners_alone(served: ServiceUnderTest) -> None:
     path = served.settings.uploads_dir / f"{begin(served)}.part"
     assert path.stat().st_mode & 0o777 == 0o600
     assert served.settings.uploads_dir.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "moment", ["service.datasets.service.identify", "service.storage.LocalStorage.adopt"]
+)
+def test_an_upload_that_somebody_else_uses_up_in_this_moment(
+    served: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The other request has removed the file just before this one reads it, or gives it its key."""
+    upload_id = complete(served)
+    real = pkgutil.resolve_name(moment)
+
+    def too_late(*arguments: Any) -> Any:
+        (served.settings.uploads_dir / f"{upload_id}.part").unlink()
+        return real(*arguments)
+
+    monkeypatch.setattr(moment, too_late)
+    answer = served.client.post("/v1/datasets", json={"name": "late", "upload_id": upload_id})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert files_of(served.settings) == {}
