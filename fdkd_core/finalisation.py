@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,7 @@ from fdkd_core.bundle import ModelCard, write_bundle
 from fdkd_core.bundle.card import Role
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.models.cost import multiply_adds, parameter_count
-from fdkd_core.models.weights import render_weights
+from fdkd_core.model_figures import model_figures
 from fdkd_core.phases import Trained, evaluate_model
 from fdkd_core.spec import DistillSpec, TrainSpec
 from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
@@ -100,24 +98,20 @@ class Finalisation:
 
     def _model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
         recipe = self.data.modalities[trained.modality].recipe
-        weights = render_weights(trained.model)
         return ModelResult(
             modality=trained.modality,
-            architecture=trained.architecture.model_dump(mode="json"),
-            parameters=parameter_count(trained.model),
-            multiply_adds=multiply_adds(trained.model, tuple(recipe["input_shape"])),
-            size_bytes=len(weights),
             val=val,
             test=test,
             seconds=trained.seconds,
             epochs=trained.epochs,
             best_epoch=trained.best_epoch,
-            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            **model_figures(trained, tuple(recipe["input_shape"])),
         )
 
     def _write_bundle(self, role: Role, trained: Trained, card: ModelCard) -> None:
         modality = self.data.modalities[trained.modality]
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
+        assert trained.architecture is not None  # it was trained here
         parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" else None
         write_bundle(
             self.workspace.folder / role,

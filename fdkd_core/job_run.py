@@ -67,7 +67,6 @@ class JobRun:
             teacher, steps = self.run_phase(make_phase("teacher", spec.teacher, teacher_training(spec)), 0)
         else:
             self.given.to(self.device).eval()
-            assert spec.teacher.architecture is not None  # filled in by resolve_spec
             teacher = Trained(spec.teacher.modality, spec.teacher.architecture, self.given, 0, 0, 0.0)
         teacher.model.requires_grad_(False)
         return teacher, steps

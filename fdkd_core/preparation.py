@@ -165,7 +165,6 @@ def check_phases(spec: AnyJobSpec, data: PairedDataset, given: Backbone | None, 
             phase = make_phase("teacher", spec.teacher, teacher_training(spec))
             teacher = make_trainee(phase, data, device).model
         outputs = ModelOutput(torch.empty(0, teacher.feature_dim), torch.empty(0, len(data.classes)))
-        assert spec.teacher.architecture is not None  # filled in by resolve_spec
         untrained = Trained(spec.teacher.modality, spec.teacher.architecture, teacher, 0, 0, 0.0)
         for method in spec.methods_used:
             student = make_phase("student", spec.student, spec.training, method, outputs, untrained)

@@ -156,7 +156,8 @@ class Model(Leased, Table):
     """Of a job's model: `student` or `teacher`."""
     job_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("jobs.id", use_alter=True))
     format: Mapped[str] = mapped_column(String(16))
-    """`bundle`: a folder with preprocessing and labels; `safetensors`: bare weights with an architecture."""
+    """`bundle`: a folder with preprocessing and labels; `safetensors`: bare weights with an architecture;
+    `onnx`: a network by itself."""
     architecture: Mapped[dict[str, Any] | None]
     """As in a spec; of a bundle known once validated."""
     report: Mapped[dict[str, Any] | None]

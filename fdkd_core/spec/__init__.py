@@ -39,6 +39,7 @@ from fdkd_core.spec.methods import (
     NoneSpec,
     WeightScheduleSpec,
 )
+from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.training import (
     AdamWSpec,
@@ -90,6 +91,7 @@ __all__ = [
     "StudentSpec",
     "StudySpec",
     "TaskSpec",
+    "TeacherOutputsSpec",
     "TeacherSpec",
     "TeachingSpec",
     "TextTransformerSpec",

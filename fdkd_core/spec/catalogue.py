@@ -17,7 +17,7 @@ from fdkd_core.spec.architectures import (
     ResNet18Spec,
     TextTransformerSpec,
 )
-from fdkd_core.spec.methods import CombineSpec, FDCMKDSpec, MethodSpec
+from fdkd_core.spec.methods import CombineSpec, DistillingSpec, FDCMKDSpec, MethodSpec
 
 KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
 
@@ -113,7 +113,7 @@ def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/metho
 
     Args:
         method: As in the spec. Widths that differ are no problem: every method has its projector.
-        teacher_dim: D of the teacher's feature.
+        teacher_dim: D of the teacher's feature; 0 for a teacher that gives none.
         pointer: Where `method` stands in the spec.
     """
     if isinstance(method, CombineSpec):
@@ -122,6 +122,9 @@ def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/metho
             for index, part in enumerate(method.parts)
             for problem in method_problems(part.method, teacher_dim, f"{pointer}/parts/{index}/method")
         ]
+    if teacher_dim == 0 and isinstance(method, DistillingSpec) and method.needs_features:
+        detail = f"{method.name} needs the teacher's features, and this teacher gives logits alone"
+        return [Problem("incompatible", detail, pointer)]
     if isinstance(method, FDCMKDSpec) and method.split and teacher_dim < 2:
         detail = f"a band split needs at least 2 channels of the teacher's feature, found {teacher_dim}"
         return [Problem("incompatible", detail, pointer)]

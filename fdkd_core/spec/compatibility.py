@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -21,9 +21,12 @@ from fdkd_core.spec.catalogue import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
+from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.job import MethodJobSpec, TeacherSpec, TeachingSpec
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.methods import DistillingSpec, MethodSpec
+from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
+from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
@@ -87,6 +90,7 @@ def check(
             architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
     problems += _pairing_problems(spec)
+    problems += _frozen_problems(spec, [teacher_report] if given else [], [teacher_dim])
     if isinstance(spec, TeachingSpec) and teacher_dim is not None:
         for pointer, method in method_pointers(spec):
             problems += method_problems(method, teacher_dim, pointer)
@@ -128,6 +132,36 @@ def _pairing_problems(spec: AnyJobSpec) -> list[Problem]:
     ][:1]
 
 
+def _frozen_problems(
+    spec: AnyJobSpec, reports: Iterable[Report | None], dims: Iterable[int | None]
+) -> list[Problem]:
+    """What an ONNX file cannot do: be trained further, be built anew without its weights, lack features."""
+    if not isinstance(spec, TeachingSpec) or not any(_is_onnx(report) for report in reports if report):
+        return []
+    problems = []
+    for pointer, method in method_pointers(spec):
+        if isinstance(method, DistillingSpec) and method.needs_teacher_inputs:
+            detail = f"{method.name} trains the teacher, which an ONNX file does not allow"
+            problems.append(Problem("incompatible", detail, pointer))
+    views: dict[str, tuple[str, ...]] = {}
+    if isinstance(spec, StudySpec):
+        views["/teacher_view"] = (spec.teacher_view,)
+    elif isinstance(spec, CompareSpec):
+        views["/fake_teachers"] = spec.fake_teachers
+    gives_none = 0 in dims
+    for pointer, names in views.items():
+        if "untrained_teacher" in names:
+            detail = "an ONNX file has no untrained twin; leave untrained_teacher out"
+            problems.append(Problem("incompatible", detail, pointer))
+        if "permuted_channels" in names and gives_none:
+            detail = "this teacher gives no features whose channels could be permuted"
+            problems.append(Problem("incompatible", detail, pointer))
+    if isinstance(spec, DiagnoseSpec) and gives_none:
+        detail = "a diagnosis looks at the teacher's features, and this teacher gives logits alone"
+        problems.append(Problem("incompatible", detail, "/teacher/model"))
+    return problems
+
+
 def input_mismatch(column: Report, model: Report) -> str | None:
     """Why a model's preprocessing cannot read a column, or None.
 
@@ -153,8 +187,18 @@ def input_mismatch(column: Report, model: Report) -> str | None:
 
 
 def stated_architecture_problems(spec: TeacherSpec, model: Report) -> list[Problem]:
-    """What is wrong with `teacher.architecture` beside a model: weights need it, and it must be theirs."""
+    """What is wrong with `teacher.architecture` beside a model: weights need it, and it must be theirs.
+
+    And with `teacher.outputs`, which only an ONNX file has.
+    """
     pointer = "/teacher/architecture"
+    if _is_onnx(model):
+        if spec.architecture is None:
+            return []
+        return [Problem("incompatible", "an ONNX file holds its network itself; leave this out", pointer)]
+    if spec.outputs is not None:
+        detail = "only an ONNX file has outputs to choose from; leave them out"
+        return [Problem("incompatible", detail, "/teacher/outputs")]
     if spec.architecture is None:
         if model["modality_kind"] is None:
             return [Problem("missing_field", "is required with a weights file", pointer)]
@@ -174,6 +218,8 @@ def _check_given(
     problems = stated_architecture_problems(spec, model)
     if problems:
         return problems, None
+    if _is_onnx(model):
+        return onnx_teacher_problems(spec.outputs, column, classes, model)
     architecture = spec.architecture or _parsed(model["architecture"])
     if model["modality_kind"] is None:
         return _check_weights(architecture, column, classes, model), feature_dim(architecture)
@@ -244,6 +290,10 @@ def _most_training_rows(dataset: Report, column: Report) -> int:
 
 def _architecture(stated: ArchitectureSpec | None, column: Report) -> ArchitectureSpec:
     return stated or default_architecture(column.get("kind") or column["modality_kind"])
+
+
+def _is_onnx(model: Report) -> bool:
+    return model.get("format") == "onnx"
 
 
 def _parsed(architecture: Any) -> ArchitectureSpec:
