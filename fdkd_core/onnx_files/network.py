@@ -114,11 +114,14 @@ class OnnxNetwork:
         }
 
     def _try_out(self, names: list[str], makers: dict[str, str]) -> list[dict[str, Any]]:
-        """Runs a small batch forwards and backwards: what comes out, and that each row is answered alone."""
+        """Runs two small batches that share a row: what comes out, and that the row is answered alone."""
         inputs = self._example(self.input.batch or _FEW_ROWS)
+        others = inputs.copy()
+        if self.input.dtype == "float32":
+            others[1:] *= -0.5
         try:
             found = self._session.run(names, {self.input.name: inputs})
-            again = self._session.run(names, {self.input.name: np.ascontiguousarray(inputs[::-1])})
+            again = self._session.run(names, {self.input.name: others})
         except Exception as error:
             raise _failure(error, f"it fails on a batch of {len(inputs)}") from None
         outputs, wavering, not_finite = [], [], []
@@ -134,7 +137,7 @@ class OnnxNetwork:
                 continue
             if not bool(np.isfinite(values).all()):
                 not_finite.append(f"the output {quote(name)} is NaN or infinite for a plain input")
-            elif np.abs(values - repeated[::-1]).max(initial=0) > _TOLERANCE * np.abs(values).max(initial=0):
+            elif np.abs(values[0] - repeated[0]).max(initial=0) > _TOLERANCE * np.abs(values).max(initial=0):
                 detail = f"{quote(name)} of one row depends on the other rows, or on chance"
                 wavering.append(f"{detail}: export in evaluation mode")
         problems = [

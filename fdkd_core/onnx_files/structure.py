@@ -68,7 +68,7 @@ def check_onnx(onnx_file: bytes) -> onnx.ModelProto:
     if len(onnx_file) > MAX_ONNX_BYTES:
         raise _refusal("exceeds_limit", f"{len(onnx_file):,} bytes; at most {MAX_ONNX_BYTES:,} are allowed")
     try:
-        model = onnx.ModelProto.FromString(onnx_file)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(onnx_file)
     except DecodeError:
         raise _refusal("invalid_onnx", "this is not an ONNX file") from None
     if not model.HasField("graph"):
