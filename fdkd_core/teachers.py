@@ -38,7 +38,7 @@ class GivenTeacher:
 
     Raises:
         ModelFileError: It is not a usable bundle or ONNX file, or a weights file without an architecture.
-        IncompatibleError: The spec states another architecture than the bundle's.
+        IncompatibleError: The spec states another architecture than the bundle's, or one for an ONNX file.
     """
 
     def __init__(self, spec: TeacherSpec, path: Path) -> None:
@@ -64,6 +64,9 @@ class GivenTeacher:
             onnx_file = read_limited(path, MAX_ONNX_BYTES, follow_links=True)
             self._network = OnnxNetwork(onnx_file, threads=torch.get_num_threads())
             self.report = self._network.report()
+            problems = stated_architecture_problems(spec, self.report)
+            if problems:
+                raise IncompatibleError(problems)
             self.sha256 = hashlib.sha256(onnx_file).hexdigest()
         else:
             if spec.architecture is None:

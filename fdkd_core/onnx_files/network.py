@@ -51,8 +51,8 @@ class OnnxNetwork:
 
     Raises:
         ModelFileError: As for `check_onnx` and `value_problems`; `unsupported_signature`: not one float32 or
-            int64 input of fixed shape, no output [batch, numbers], or answers that depend on the other rows
-            or on chance; `exceeds_limit`: a small batch needs more memory than there is; `not_finite`: it
+            int64 input of fixed shape, no output [batch, numbers], or answers that depend on the other
+            rows; `exceeds_limit`: a small batch needs more memory than there is; `not_finite`: it
             answers NaN.
     """
 
@@ -138,8 +138,8 @@ class OnnxNetwork:
             if not bool(np.isfinite(values).all()):
                 not_finite.append(f"the output {quote(name)} is NaN or infinite for a plain input")
             elif np.abs(values[0] - repeated[0]).max(initial=0) > _TOLERANCE * np.abs(values).max(initial=0):
-                detail = f"{quote(name)} of one row depends on the other rows, or on chance"
-                wavering.append(f"{detail}: export in evaluation mode")
+                detail = f"{quote(name)} of one row depends on the other rows of its batch"
+                wavering.append(detail)
         problems = [
             *first_problems("not_finite", not_finite),
             *first_problems("unsupported_signature", wavering),

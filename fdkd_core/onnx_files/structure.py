@@ -147,6 +147,8 @@ def _check_operators(model: onnx.ModelProto, graphs: list[onnx.GraphProto]) -> N
             details.append(f"{operator} is not taken ({_REFUSED[operator]})")
         elif len(operator) > MAX_NAME_CHARACTERS or not _is_known(operator, version):
             details.append(f"ONNX of opset {version} has no operator {quote(operator)}")
+    if _is_training(model.graph):
+        details.append("it is in training mode (Dropout, BatchNormalization): export it in evaluation mode")
     _refuse("unsupported_op", details)
     if len(graphs) > 1:
         raise _refusal("unsupported_op", "there are graphs within nodes, as only control flow has")
@@ -205,6 +207,23 @@ def _check_tensors(model: onnx.ModelProto) -> None:
     if float64 > MAX_FLOAT64_NUMBERS:
         detail = f"{float64:,} numbers in float64; at most {MAX_FLOAT64_NUMBERS:,} are allowed: use float32"
         raise _refusal("exceeds_limit", detail)
+
+
+def _is_training(graph: onnx.GraphProto) -> bool:
+    """Whether it may drop values by chance, or look at the batch for its statistics."""
+    false = {
+        name
+        for name, tensor in tensors_of(graph)
+        if tensor.data_type == _TYPE.BOOL and not any(tensor.raw_data) and not any(tensor.int32_data)
+    }
+    return any(
+        (node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] not in {"", *false})
+        or (
+            node.op_type == "BatchNormalization"
+            and any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+        )
+        for node in graph.node
+    )
 
 
 def _is_known(operator: str, version: int) -> bool:

@@ -113,6 +113,22 @@ def _function(model: onnx.ModelProto) -> None:
     )
 
 
+def drop_out(model: onnx.ModelProto, training: bool = True) -> None:
+    """Adds a Dropout before the logits."""
+    graph = model.graph
+    graph.initializer.extend([array("ratio", 0.5), array("training", training, np.bool_)])
+    graph.node[-1].output[:] = ["before"]
+    graph.node.append(helper.make_node("Dropout", ["before", "ratio", "training"], ["logits"]))
+
+
+def _batch_norm(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    graph.initializer.extend(array(name, np.ones(NUM_CLASSES)) for name in ("s", "b", "m", "v"))
+    graph.node[-1].output[:] = ["before"]
+    names = ["before", "s", "b", "m", "v"]
+    graph.node.append(helper.make_node("BatchNormalization", names, ["logits", "m2", "v2"], training_mode=1))
+
+
 def _cycle(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Add", ["p", "q"], ["q"]))
     model.graph.node.append(helper.make_node("Identity", ["q"], ["p"]))
@@ -204,6 +220,8 @@ BAD_STRUCTURES: dict[str, tuple[str, Change]] = {
     "Loop": ("unsupported_op", lambda m: setattr(m.graph.node[1], "op_type", "Loop")),
     "Scan": ("unsupported_op", lambda m: setattr(m.graph.node[1], "op_type", "Scan")),
     "chance": ("unsupported_op", lambda m: setattr(m.graph.node[1], "op_type", "Bernoulli")),
+    "dropout that drops": ("unsupported_op", drop_out),
+    "statistics of the batch": ("unsupported_op", _batch_norm),
     "text": ("unsupported_op", lambda m: setattr(m.graph.node[1], "op_type", "RegexFullMatch")),
     "an operator that is none": (
         "unsupported_op", lambda m: setattr(m.graph.node[1], "op_type", "<script>alert(1)</script>" * 99),
@@ -311,13 +329,6 @@ def _append(operator: str, **attributes: Any) -> Change:
     return change
 
 
-def _dropout(model: onnx.ModelProto) -> None:
-    graph = model.graph
-    graph.initializer.extend([array("ratio", 0.5), array("training", True, np.bool_)])
-    graph.node[-1].output[:] = ["before"]
-    graph.node.append(helper.make_node("Dropout", ["before", "ratio", "training"], ["logits"]))
-
-
 def _centred(model: onnx.ModelProto) -> None:
     graph = model.graph
     graph.initializer.append(array("axis", [0], np.int64))
@@ -352,7 +363,6 @@ BAD_NETWORKS: dict[str, tuple[str, Change]] = {
     "an input too large": ("exceeds_limit", _input(TensorProto.FLOAT, ["batch", 1 << 40])),
     "a batch too large": ("exceeds_limit", _input(TensorProto.FLOAT, [1 << 30, NUM_FEATURES])),
     "an input that does not fit the weights": ("invalid_onnx", _input(TensorProto.FLOAT, ["batch", 11])),
-    "chance in disguise": ("unsupported_signature", _dropout),
     "rows that know each other": ("unsupported_signature", _centred),
     "no vectors": ("unsupported_signature", _only_flat),
     "a terabyte": ("exceeds_limit", _bomb("ConstantOfShape")),

@@ -6,7 +6,7 @@ import builtins
 import os
 
 import pytest
-from onnx_samples import BAD_STRUCTURES, changed, teacher
+from onnx_samples import BAD_STRUCTURES, changed, drop_out, teacher
 
 from fdkd_core.errors import ModelFileError
 from fdkd_core.onnx_files import structure
@@ -21,6 +21,12 @@ def problems_of(content: bytes) -> list[tuple[str, str]]:
 
 def test_a_good_file() -> None:
     assert opset_of(check_onnx(teacher().SerializeToString())) == 20
+
+
+def test_a_dropout_that_is_off() -> None:
+    model = teacher()
+    drop_out(model, training=False)
+    check_onnx(model.SerializeToString())
 
 
 @pytest.mark.parametrize("case", BAD_STRUCTURES)
