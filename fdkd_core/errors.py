@@ -50,6 +50,18 @@ def quote(text: object, limit: int = 80) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
+MAX_NAMED = 10
+"""Things named for each way of being wrong; the rest is counted."""
+
+
+def first_problems(code: str, details: list[str]) -> list[Problem]:
+    """A problem for each of the first ten details, made sentences, and one that counts the others."""
+    shown = [Problem(code, f"{detail}.") for detail in details[:MAX_NAMED]]
+    if len(details) > MAX_NAMED:
+        shown.append(Problem(code, f"{len(details) - MAX_NAMED} more of this kind ({len(details)} in all)."))
+    return shown
+
+
 class FDKDError(Exception):
     """Something went wrong in the training core."""
 

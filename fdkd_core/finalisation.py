@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,7 @@ from numpy.typing import NDArray
 from fdkd_core.bundle import ModelCard, write_bundle
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.models.cost import multiply_adds, parameter_count
-from fdkd_core.models.weights import render_weights
+from fdkd_core.model_figures import model_figures
 from fdkd_core.phases import Trained, evaluate_model, is_teacher
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
 from fdkd_core.spec.auto_result import AutoReport
@@ -115,25 +113,21 @@ class Finalisation:
     def model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
         """What the result says of a model."""
         recipe = self.data.modalities[trained.modality].recipe
-        weights = render_weights(trained.model)
         return ModelResult(
             modality=trained.modality,
-            architecture=trained.architecture.model_dump(mode="json"),
-            parameters=parameter_count(trained.model),
-            multiply_adds=multiply_adds(trained.model, tuple(recipe["input_shape"])),
-            size_bytes=len(weights),
             val=val,
             test=test,
             seconds=trained.seconds,
             epochs=trained.epochs,
             best_epoch=trained.best_epoch,
-            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            **model_figures(trained, tuple(recipe["input_shape"])),
         )
 
     def write_bundle(self, role: str, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
         """Writes the bundle of a model into the folder named for its role."""
         modality = self.data.modalities[trained.modality]
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
+        assert trained.architecture is not None  # it was trained here
         parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" and with_onnx else None
         write_bundle(
             self.workspace.folder / role,

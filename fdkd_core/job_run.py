@@ -79,7 +79,6 @@ class JobRun:
             teacher, steps = self.run_phase(phase, steps_before)
         else:
             given.to(self.device).eval()
-            assert spec.architecture is not None  # filled in by resolve_spec
             teacher = Trained(spec.modality, spec.architecture, given, 0, 0, 0.0)
         teacher.model.requires_grad_(False)
         return teacher, steps

@@ -1,4 +1,7 @@
-"""The report on a model: what a job must know to take it as a teacher (`fdkd_core.spec.compatibility`)."""
+"""The report on a model: what a job must know to take it as a teacher (`fdkd_core.spec.compatibility`).
+
+That on an ONNX file is made where it is read: `fdkd_core.onnx_files.network`.
+"""
 
 from __future__ import annotations
 

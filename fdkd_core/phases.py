@@ -86,7 +86,8 @@ class Trained:
     """A model with the weights that validation picked."""
 
     modality: str
-    architecture: ArchitectureSpec
+    architecture: ArchitectureSpec | None
+    """None of a teacher that is an ONNX file."""
     model: Backbone
     epochs: int
     best_epoch: int

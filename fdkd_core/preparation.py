@@ -199,7 +199,6 @@ def check_phases(
                 phase = make_phase(teacher_name(index), teacher, training_of(teacher))
                 model = make_trainee(phase, data, device).model
             outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, len(data.classes)))
-            assert teacher.architecture is not None  # filled in by resolve_spec
             untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
             for method in spec.methods_used:
                 student = make_phase("student", spec.student, spec.training, method, outputs, untrained)

@@ -23,8 +23,8 @@ from safetensors.torch import save as dump_tensors
 from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import StorageError
+from fdkd_core.model_figures import identity_of
 from fdkd_core.models.base import ModelOutput
-from fdkd_core.models.weights import render_weights
 from fdkd_core.phases import Trained
 from fdkd_core.training.evaluation import predict_rows
 
@@ -99,8 +99,7 @@ def outputs_key(teacher: Trained, data: PairedDataset, rows: NDArray[np.int64], 
     """Hash of everything that the outputs depend on."""
     facts: dict[str, Any] = {
         "version": FORMAT_VERSION,
-        "architecture": teacher.architecture.model_dump(mode="json"),
-        "weights": hashlib.sha256(render_weights(teacher.model)).hexdigest(),
+        **identity_of(teacher),
         "data": data.sha256,
         "column": teacher.modality,
         "recipe": data.modalities[teacher.modality].recipe,

@@ -1,21 +1,32 @@
-"""A teacher that is given instead of trained: a bundle folder, or safetensors beside an architecture."""
+"""A teacher that is given instead of trained: a bundle folder, an ONNX file, or safetensors."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from fdkd_core.atomic_files import sha256_file
 from fdkd_core.bundle import Bundle, load_bundle
+from fdkd_core.bundle.regular_file import read_limited
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
 from fdkd_core.model_report import bundle_report, weights_report
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone
+from fdkd_core.models.onnx_teacher import OnnxTeacher
 from fdkd_core.models.weights import load_weights
+from fdkd_core.onnx_files.network import OnnxNetwork
+from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
 from fdkd_core.phases import vocab_size
-from fdkd_core.spec import ArchitectureSpec, TeacherSpec
+from fdkd_core.spec import ArchitectureSpec, TeacherOutputsSpec, TeacherSpec
 from fdkd_core.spec.compatibility import stated_architecture_problems
+from fdkd_core.spec.onnx_outputs import choose_outputs
+
+ONNX_SUFFIX = ".onnx"
 
 
 class GivenTeacher:
@@ -27,15 +38,18 @@ class GivenTeacher:
         pointer: Where the teacher stands in the spec.
 
     Raises:
-        ModelFileError: It is not a usable bundle, or a weights file without an architecture.
-        IncompatibleError: The spec states another architecture than the bundle's.
+        ModelFileError: It is not a usable bundle or ONNX file, or a weights file without an architecture.
+        IncompatibleError: The spec states another architecture than the bundle's, or one for an ONNX file.
     """
 
     def __init__(self, spec: TeacherSpec, path: Path, pointer: str = "/teacher") -> None:
         self._path = path
         self._pointer = pointer
         self.modality = spec.modality
+        self._outputs = spec.outputs
         self._bundle: Bundle | None = None
+        self._network: OnnxNetwork | None = None
+        self.architecture: ArchitectureSpec | None = None
         if not path.exists():
             raise ModelFileError(
                 Problem("not_found", f"the model {quote(str(spec.model))} does not exist", f"{pointer}/model")
@@ -46,8 +60,17 @@ class GivenTeacher:
             problems = stated_architecture_problems(spec, self.report, pointer)
             if problems:
                 raise IncompatibleError(problems)
-            self.architecture: ArchitectureSpec = self._bundle.architecture
+            self.architecture = self._bundle.architecture
             self.sha256 = sha256_file(path / "model.safetensors")
+        elif path.suffix.lower() == ONNX_SUFFIX:
+            # Read once: what is checked is what runs.
+            onnx_file = read_limited(path, MAX_ONNX_BYTES, follow_links=True)
+            self._network = OnnxNetwork(onnx_file, threads=torch.get_num_threads())
+            self.report = self._network.report()
+            problems = stated_architecture_problems(spec, self.report, pointer)
+            if problems:
+                raise IncompatibleError(problems)
+            self.sha256 = hashlib.sha256(onnx_file).hexdigest()
         else:
             if spec.architecture is None:
                 raise ModelFileError(stated_architecture_problems(spec, {"modality_kind": None}, pointer))
@@ -65,9 +88,13 @@ class GivenTeacher:
 
         Raises:
             ModelFileError: The weights do not fit the architecture.
+            IncompatibleError: An ONNX file does not know all tokens of the column.
         """
         if self._bundle is not None:
             return self._bundle.model
+        if self._network is not None:
+            return _onnx_teacher(self._network, self._outputs, self.sha256, vocab_size(data, self.modality))
+        assert self.architecture is not None
         model = build_model(
             self.architecture,
             tuple(data.modalities[self.modality].recipe["input_shape"]),
@@ -77,3 +104,21 @@ class GivenTeacher:
         )
         load_weights(self._path, model)
         return model
+
+
+def _onnx_teacher(
+    network: OnnxNetwork, stated: TeacherOutputsSpec | None, sha256: str, tokens: int | None
+) -> OnnxTeacher:
+    logits, features, problems = choose_outputs(stated, network.outputs)
+    if problems:
+        raise IncompatibleError(problems)
+    assert logits is not None
+    teacher = OnnxTeacher(network, logits["name"], features["name"] if features else None, sha256)
+    if tokens is not None:
+        last = np.full((1, *network.input.shape), tokens - 1, np.int64)
+        try:
+            teacher(torch.from_numpy(last))
+        except Exception:  # onnxruntime has one class per status, none of them public
+            detail = f"the model fails on token {tokens - 1}, the last of this column"
+            raise IncompatibleError(Problem("incompatible", detail, "/teacher/model")) from None
+    return teacher

@@ -64,7 +64,7 @@ def validate_model(
     """The report on a model: see `model_report`.
 
     Args:
-        path: A zipped bundle, a bundle folder, or a safetensors file.
+        path: A zipped bundle, a bundle folder, a file that ends in .onnx, or a safetensors file.
         architecture: What the weights of a safetensors file belong to.
         unpack: Where the files of a zipped bundle go once all of them were checked; absent or empty so far.
 
@@ -75,6 +75,8 @@ def validate_model(
     """
     if path.is_dir():
         return _checked_folder(path)
+    if path.suffix.lower() == ".onnx":
+        return _checked_onnx(path, architecture)
     if _is_zip(path):
         return _checked_archive(path, unpack)
     if architecture is None:
@@ -152,10 +154,21 @@ def _checked_folder(folder: Path) -> dict[str, Any]:
     bundle = load_bundle(folder)
     _ = bundle.model  # reads and checks the weights
     if (folder / ONNX).exists():
-        from fdkd_core.bundle.onnx_session import MAX_ONNX_BYTES, check_onnx
+        from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES, check_onnx
 
         check_onnx(read_limited(folder / ONNX, MAX_ONNX_BYTES))
     return bundle_report(bundle)
+
+
+def _checked_onnx(path: Path, architecture: ArchitectureSpec | None) -> dict[str, Any]:
+    from fdkd_core.bundle.regular_file import read_limited
+    from fdkd_core.onnx_files.network import OnnxNetwork
+    from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
+
+    if architecture is not None:
+        detail = "an ONNX file holds its network itself"
+        raise ModelFileError(Problem("conflicting_fields", detail, "/architecture"))
+    return OnnxNetwork(read_limited(path, MAX_ONNX_BYTES, follow_links=True)).report()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--cache-dir", type=Path, help="where decoded data too large for memory go")
     dataset.set_defaults(validate=_validate_dataset)
     model = commands.add_parser("model", help="check weights or a bundle")
-    model.add_argument("path", type=Path, metavar="PATH", help=".safetensors, bundle .zip or bundle folder")
+    model.add_argument("path", type=Path, metavar="PATH", help=".safetensors, .onnx, bundle .zip or folder")
     model.add_argument("--architecture", metavar="JSON", help="of a .safetensors file, as in a job spec")
     model.add_argument("--unpack", type=Path, metavar="DIR", help="where a bundle's files go once checked")
     model.set_defaults(validate=_validate_model)

@@ -165,7 +165,7 @@ class Model(Leased, Table):
     """Of a job's model: `student` or `teacher`."""
     job_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("jobs.id", use_alter=True))
     format: Mapped[str] = mapped_column(String(16))
-    """`bundle`: a folder with preprocessing and labels; `safetensors`: bare weights with an architecture."""
+    """`bundle`: a folder with preprocessing and labels; `safetensors`: bare weights; `onnx`: a network."""
     architecture: Mapped[dict[str, Any] | None]
     """As in a spec; of a bundle known once validated."""
     report: Mapped[dict[str, Any] | None]

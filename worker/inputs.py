@@ -23,6 +23,8 @@ from service.storage import Storage
 from service.tables import Dataset, Job, Model
 
 _ARCHITECTURE: TypeAdapter[ArchitectureSpec] = TypeAdapter(ArchitectureSpec)
+_SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx"}
+"""By which the core tells the formats apart; a bundle is a folder."""
 
 
 class MissingInputError(FDKDError):
@@ -110,7 +112,7 @@ def fetch_inputs(storage: Storage, job: Job, stored: StoredInputs, folder: Path)
         storage.fetch(stored.dataset_key, data)
         if teacher is not None:
             # A stable name: it enters the identity of the run, by which an attempt knows its checkpoints.
-            reference = teacher.id + (".safetensors" if teacher.format == "safetensors" else "")
+            reference = teacher.id + _SUFFIXES.get(teacher.format, "")
             storage.fetch(teacher.storage_key, inputs / reference)
     except FileNotFoundError:
         raise MissingInputError from None

@@ -49,7 +49,10 @@ def show_model(model: Reference, output: OutputOption = Output.TABLE) -> None:
 @app.command()
 def upload(
     path: Annotated[
-        Path, typer.Argument(help="Weights as .safetensors, or a bundle: folder or .zip.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Weights as .safetensors, an .onnx file, or a bundle: folder or .zip.", show_default=False
+        ),
     ],
     name: Annotated[str, typer.Option(help="What jobs will call it.", show_default=False)],
     architecture: Annotated[

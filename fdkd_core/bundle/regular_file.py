@@ -37,13 +37,13 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) ->
     return os.fdopen(descriptor, "rb"), status.st_size
 
 
-def read_limited(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """The bytes of a regular file that is no link.
+def read_limited(path: str | os.PathLike[str], max_bytes: int, *, follow_links: bool = False) -> bytes:
+    """The bytes of a regular file, which may be a link only with `follow_links`.
 
     Raises:
         ModelFileError: `not_found`, or `exceeds_limit` where it is larger than `max_bytes`.
     """
-    file, size = open_regular(path)
+    file, size = open_regular(path, follow_links=follow_links)
     with file:
         if size > max_bytes:
             detail = f"{quote(PurePath(path).name)} has {size:,} bytes; at most {max_bytes:,} are allowed."

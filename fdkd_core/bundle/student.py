@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.bundle.folder import ONNX, Bundle, load_bundle
-from fdkd_core.bundle.onnx_session import MAX_ONNX_BYTES, OnnxSession
+from fdkd_core.bundle.onnx_session import OnnxSession
 from fdkd_core.bundle.regular_file import read_limited
+from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
 
 Backend = Literal["torch", "onnx"]
 Forward = Callable[[NDArray[Any]], NDArray[np.float32]]

@@ -30,10 +30,11 @@ class OFAKD(Method):
         self.weights = {"exit": spec.exit_weight, "logit": spec.logit_weight}
         self.gamma = spec.gamma
         self.temperature = spec.temperature
+        hidden_dim = context.teacher_dim or context.student_dim  # 0: the teacher shows its logits alone
         self.exit = nn.Sequential(
-            nn.Linear(context.student_dim, context.teacher_dim),
+            nn.Linear(context.student_dim, hidden_dim),
             nn.ReLU(),
-            nn.Linear(context.teacher_dim, context.num_classes),
+            nn.Linear(hidden_dim, context.num_classes),
         )
 
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:

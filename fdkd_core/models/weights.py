@@ -15,15 +15,12 @@ from torch import Tensor, nn
 from fdkd_core.atomic_files import write_atomic
 from fdkd_core.bundle.regular_file import open_regular
 from fdkd_core.bundle.unsafe_format import refuse_unsafe_format
-from fdkd_core.errors import ModelFileError, Problem
+from fdkd_core.errors import ModelFileError, Problem, first_problems
 from fdkd_core.models.safetensors_header import (
     TensorEntry,
     header_length,
     parse_header,
 )
-
-MAX_NAMED = 10
-"""Tensors named for each way of not fitting; the rest is counted."""
 
 _DTYPES = {
     torch.float32: "F32",
@@ -133,10 +130,10 @@ def fit_problems(found: Mapping[str, TensorEntry], expected: Mapping[str, Tensor
         if entry.dtype != _DTYPES[tensor.dtype]:
             dtypes.append(f"{name} has dtype {entry.dtype}, expected {_DTYPES[tensor.dtype]}")
     return [
-        *_first("missing_tensor", missing),
-        *_first("unexpected_tensor", unexpected),
-        *_first("wrong_shape", shapes),
-        *_first("wrong_dtype", dtypes),
+        *first_problems("missing_tensor", missing),
+        *first_problems("unexpected_tensor", unexpected),
+        *first_problems("wrong_shape", shapes),
+        *first_problems("wrong_dtype", dtypes),
     ]
 
 
@@ -152,13 +149,6 @@ def _value_problems(tensors: dict[str, Tensor]) -> list[Problem]:
     matrices = [tensor for tensor in floats.values() if tensor.ndim > 1]
     all_zero = bool(matrices) and not any(bool(tensor.any()) for tensor in matrices)
     return [
-        *_first("not_finite", not_finite),
-        *_first("all_zero", ["all weight matrices are zero"] if all_zero else []),
+        *first_problems("not_finite", not_finite),
+        *first_problems("all_zero", ["all weight matrices are zero"] if all_zero else []),
     ]
-
-
-def _first(code: str, details: list[str]) -> list[Problem]:
-    shown = [Problem(code, f"{detail}.") for detail in details[:MAX_NAMED]]
-    if len(details) > MAX_NAMED:
-        shown.append(Problem(code, f"{len(details) - MAX_NAMED} more of this kind ({len(details)} in all)."))
-    return shown

@@ -53,6 +53,7 @@ from fdkd_core.spec.methods import (
     RKDSpec,
     WeightScheduleSpec,
 )
+from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.training import (
     AdamWSpec,
@@ -116,6 +117,7 @@ __all__ = [
     "StudentSpec",
     "StudySpec",
     "TaskSpec",
+    "TeacherOutputsSpec",
     "TeacherSpec",
     "TeachingSpec",
     "TextTransformerSpec",

@@ -20,6 +20,7 @@ from fdkd_core.spec.architectures import (
 from fdkd_core.spec.methods import (
     C2KDSpec,
     CombineSpec,
+    DistillingSpec,
     DISTSpec,
     FDCMKDSpec,
     LSKDSpec,
@@ -132,7 +133,7 @@ def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/metho
 
     Args:
         method: As in the spec. Widths that differ are no problem: every method has its projector.
-        teacher_dim: D of the teacher's feature.
+        teacher_dim: D of the teacher's feature; 0 for a teacher that gives none.
         pointer: Where `method` stands in the spec.
     """
     if isinstance(method, CombineSpec):
@@ -141,6 +142,9 @@ def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/metho
             for index, part in enumerate(method.parts)
             for problem in method_problems(part.method, teacher_dim, f"{pointer}/parts/{index}/method")
         ]
+    if teacher_dim == 0 and isinstance(method, DistillingSpec) and method.needs_features:
+        detail = f"{method.name} needs the teacher's features, and this teacher gives logits alone"
+        return [Problem("incompatible", detail, pointer)]
     if isinstance(method, FDCMKDSpec) and method.split and teacher_dim < 2:
         detail = f"a band split needs at least 2 channels of the teacher's feature, found {teacher_dim}"
         return [Problem("incompatible", detail, pointer)]

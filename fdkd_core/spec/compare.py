@@ -59,7 +59,10 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
     teacher = spec.teacher
     if teacher_model is not None:
         teacher = TeacherSpec(
-            modality=teacher.modality, architecture=teacher.architecture, model=teacher_model
+            modality=teacher.modality,
+            architecture=teacher.architecture,
+            model=teacher_model,
+            outputs=teacher.outputs,
         )
 
     def study(label: str, method: MethodSpec, view: TeacherView = "paired") -> StudySpec:

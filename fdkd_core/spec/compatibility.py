@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -23,9 +23,12 @@ from fdkd_core.spec.catalogue import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
+from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.job import DistillSpec, MethodJobSpec, TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec
+from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
+from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
@@ -49,7 +52,7 @@ def check(
         dataset_report: Of `load_dataset`, over all modality columns or at least those of the job.
         teacher_report: Of the model that `teacher.model` names; see `fdkd_core.validate`.
         more_reports: The same for each of `more_teachers`, null for those that are trained.
-        memory_bytes: Memory of the device that will train; null takes this machine's.
+        memory_bytes: Of the device that will train; null takes this machine's.
 
     Returns:
         Problems with the codes `missing_column`, `missing_field`, `incompatible`, `dataset_too_small` and
@@ -70,7 +73,7 @@ def check(
         reports = [teacher_report, *more_reports]
         reports += [None] * (len(spec.teachers) - len(reports))
         found, dims = _check_teachers(spec, columns, reports, dataset_report, memory)
-        problems += found
+        problems += found + _frozen_problems(spec, reports, dims)
     if spec.student.modality in columns:
         column = columns[spec.student.modality]
         architecture = _architecture(spec.student.architecture, column)
@@ -173,6 +176,35 @@ def _pairing_problems(spec: AnyJobSpec) -> list[Problem]:
     ][:1]
 
 
+def _frozen_problems(
+    spec: AnyJobSpec, reports: Iterable[Report | None], dims: Sequence[int | None]
+) -> list[Problem]:
+    """What an ONNX file cannot do: be trained further, be built anew without its weights, lack features."""
+    if not isinstance(spec, TeachingSpec) or not any(_is_onnx(report) for report in reports if report):
+        return []
+    problems = []
+    for pointer, method in method_pointers(spec):
+        if isinstance(method, DistillingSpec) and method.needs_teacher_inputs:
+            detail = f"{method.name} trains the teacher, which an ONNX file does not allow"
+            problems.append(Problem("incompatible", detail, pointer))
+    views: dict[str, tuple[str, ...]] = {}
+    if isinstance(spec, StudySpec):
+        views["/teacher_view"] = (spec.teacher_view,)
+    elif isinstance(spec, CompareSpec):
+        views["/fake_teachers"] = spec.fake_teachers
+    for pointer, names in views.items():
+        if "untrained_teacher" in names:
+            detail = "an ONNX file has no untrained twin; leave untrained_teacher out"
+            problems.append(Problem("incompatible", detail, pointer))
+        if "permuted_channels" in names and 0 in dims:
+            detail = "this teacher gives no features whose channels could be permuted"
+            problems.append(Problem("incompatible", detail, pointer))
+    if isinstance(spec, DiagnoseSpec) and 0 in dims:
+        detail = "a diagnosis looks at the teacher's features, and this teacher gives logits alone"
+        problems.append(Problem("incompatible", detail, "/teacher/model"))
+    return problems
+
+
 def input_mismatch(column: Report, model: Report) -> str | None:
     """Why a model's preprocessing cannot read a column, or None.
 
@@ -202,12 +234,21 @@ def stated_architecture_problems(
 ) -> list[Problem]:
     """What is wrong with `architecture` beside a model: weights need it, and it must be theirs.
 
+    And with `outputs`, which only an ONNX file has.
+
     Args:
         spec: The teacher.
         model: The report on its model.
         pointer: Where the teacher stands in the spec.
     """
+    if not _is_onnx(model) and spec.outputs is not None:
+        detail = "only an ONNX file has outputs to choose from; leave them out"
+        return [Problem("incompatible", detail, f"{pointer}/outputs")]
     pointer = f"{pointer}/architecture"
+    if _is_onnx(model):
+        if spec.architecture is None:
+            return []
+        return [Problem("incompatible", "an ONNX file holds its network itself; leave this out", pointer)]
     if spec.architecture is None:
         if model["modality_kind"] is None:
             return [Problem("missing_field", "is required with a weights file", pointer)]
@@ -227,6 +268,8 @@ def _check_given(
     problems = stated_architecture_problems(spec, model, pointer)
     if problems:
         return problems, None
+    if _is_onnx(model):
+        return onnx_teacher_problems(spec.outputs, column, classes, model, pointer)
     architecture = spec.architecture or _parsed(model["architecture"])
     if model["modality_kind"] is None:
         return _check_weights(architecture, column, classes, model, pointer), feature_dim(architecture)
@@ -297,6 +340,10 @@ def _most_training_rows(dataset: Report, column: Report) -> int:
 
 def _architecture(stated: ArchitectureSpec | None, column: Report) -> ArchitectureSpec:
     return stated or default_architecture(column.get("kind") or column["modality_kind"])
+
+
+def _is_onnx(model: Report) -> bool:
+    return model.get("format") == "onnx"
 
 
 def _parsed(architecture: Any) -> ArchitectureSpec:

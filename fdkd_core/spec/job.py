@@ -11,6 +11,7 @@ from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
 from fdkd_core.spec.methods.base import Weight
+from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.training import TrainingSpec
 
@@ -39,13 +40,20 @@ class TeacherSpec(StrictModel):
     train: TrainingSpec | None = None
     """How to train it; null takes every default. Not with `model`."""
     model: Reference | None = None
-    """An existing model instead of training one: a student bundle, or safetensors with `architecture`."""
+    """An existing model instead of training one: a student bundle, safetensors with `architecture`, or an
+    ONNX file, which gets the column as this dataset's own preprocessing makes it."""
+    outputs: TeacherOutputsSpec | None = None
+    """Which outputs of an ONNX file are logits and features; null finds them. Only with such a `model`."""
 
     @model_validator(mode="after")
     def _given_or_trained(self) -> Self:
         if self.model is not None and self.train is not None:
             raise PydanticCustomError(
                 "conflicting_fields", "has both `model` and `train`; give the one or train the other", {}
+            )
+        if self.outputs is not None and self.model is None:
+            raise PydanticCustomError(
+                "conflicting_fields", "has `outputs` without `model`; they are those of an ONNX file", {}
             )
         return self
 

@@ -19,12 +19,13 @@ class ModelResult(StrictModel):
 
     modality: str
     architecture: dict[str, str | int | float]
-    """As in the spec, with the defaults filled in."""
+    """As in the spec, with the defaults filled in; of an ONNX file `{"name": "onnx", "opset": N}`."""
     parameters: int
+    """Learnt numbers; of an ONNX file, those in its initialisers."""
     multiply_adds: int
-    """Per sample, forward."""
+    """Per sample, forward; 0 for an ONNX file, where nobody counted them."""
     size_bytes: int
-    """Of the safetensors file."""
+    """Of the safetensors file, or the ONNX file."""
     val: SplitMetrics
     test: SplitMetrics
     seconds: float
@@ -34,6 +35,7 @@ class ModelResult(StrictModel):
     best_epoch: int
     """Epoch whose weights were kept, from 1; 0 for a loaded model."""
     weights_sha256: str
+    """Of the safetensors file, or the ONNX file."""
 
 
 class Uplift(StrictModel):

@@ -103,7 +103,7 @@ def resolved_spec(spec: CompareSpec, found: ArmResults) -> CompareSpec:
     if result is not None:
         document["student"]["architecture"] = result.student.architecture
     teacher = found.shared_teacher
-    if teacher is not None:
+    if teacher is not None and teacher.architecture["name"] != "onnx":  # which no spec states
         document["teacher"]["architecture"] = teacher.architecture
     if spec.teacher.model is None:
         document["teacher"]["train"] = teacher_training(spec).model_dump(mode="json")

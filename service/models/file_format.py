@@ -1,4 +1,4 @@
-"""What a model file is. Weights are safetensors or a student bundle; what can run code is never opened."""
+"""What a model file is: safetensors, a student bundle or ONNX; what can run code is never opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service import zip_directory
 from service.errors import UnsafeFormatError
 from service.models.safetensors_file import check_header, looks_like_safetensors
 
-ModelFormat = Literal["safetensors", "bundle"]
+ModelFormat = Literal["safetensors", "bundle", "onnx"]
 
 WEIGHTS = "model.safetensors"
 """What makes a zip a bundle."""
@@ -36,12 +36,14 @@ _UNSAFE_MEMBERS = (".pkl", ".pickle", ".pt", ".pth", ".npy", ".h5", ".bin", ".py
 """Suffixes inside a zip: torch.save and TorchScript (data.pkl), torch.export, Keras, npz, pickled parts."""
 _TAR_MAGIC = slice(257, 262)
 _HEAD_BYTES = 512
+_ONNX_HEAD = re.compile(rb"\x08[\x01-\x1e][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
+"""A protobuf with ir_version (1 to 30), then another field of a model."""
 _MAX_DIRECTORY_BYTES = 4 << 20
 """A bundle has fewer than ten files; more is read to recognise what torch.save made of a large model."""
 
 _ADVICE = (
-    "Such files can run code when they are loaded, so only safetensors is taken: convert it where you trust "
-    "it, with safetensors.torch.save_file(model.state_dict(), 'model.safetensors')."
+    "Such files can run code when they are loaded, so safetensors or ONNX is taken: convert it where you "
+    "trust it, with safetensors.torch.save_file(model.state_dict(), 'model.safetensors')."
 )
 
 
@@ -50,13 +52,10 @@ def refuse_name(file_name: str) -> None:
 
     Raises:
         UnsafeFormatError: Files of this name can run code.
-        InputError: `unsupported_format`: ONNX.
     """
     suffix = PurePath(file_name).suffix.lower()
     if suffix in _UNSAFE_SUFFIXES:
         raise _unsafe(file_name, f"a {suffix} file")
-    if suffix == ".onnx":
-        raise _onnx(file_name)
 
 
 def identify(path: Path, file_name: str) -> ModelFormat:
@@ -68,7 +67,8 @@ def identify(path: Path, file_name: str) -> ModelFormat:
 
     Raises:
         UnsafeFormatError: Another loader would run code from it.
-        InputError: `unsupported_format` or `invalid_safetensors`.
+        InputError: `unsupported_format`, `invalid_safetensors` or `invalid_onnx`. Whether ONNX may be run at
+            all, the worker tells.
     """
     refuse_name(file_name)
     with path.open("rb") as file:
@@ -84,10 +84,13 @@ def identify(path: Path, file_name: str) -> ModelFormat:
         found = "a tar archive (torch.save of old, NeMo)"
     if found is not None:
         raise _unsafe(file_name, found)
-    # A protobuf that begins with ir_version (1..30) and a producer or the graph.
-    if re.match(rb"\x08[\x01-\x1e][\x12\x1a\x3a\x42]", head):
-        raise _onnx(file_name)
-    if PurePath(file_name).suffix.lower() == ".safetensors":
+    if _ONNX_HEAD.match(head):
+        return "onnx"
+    suffix = PurePath(file_name).suffix.lower()
+    if suffix == ".onnx":
+        detail = f"{quote(file_name)} begins with {quote(head[:8])}, as no ONNX file does."
+        raise InputError(Problem("invalid_onnx", detail))
+    if suffix == ".safetensors":
         check_header(path)  # which says what is wrong with it
     raise _unsupported(f"{quote(file_name)} begins with {quote(head[:8])}")
 
@@ -107,10 +110,6 @@ def _unsafe(file_name: str, what: str) -> UnsafeFormatError:
     return UnsafeFormatError(f"{quote(file_name)} is {what}. {_ADVICE}")
 
 
-def _onnx(file_name: str) -> InputError:
-    return _unsupported(f"{quote(file_name)} is ONNX; ONNX teachers are not taken yet")
-
-
 def _unsupported(what: str) -> InputError:
-    detail = f"{what}. Taken are .safetensors, and the .zip of a student bundle."
+    detail = f"{what}. Taken are .safetensors, .onnx, and the .zip of a student bundle."
     return InputError(Problem("unsupported_format", detail))

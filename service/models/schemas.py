@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from fdkd_core.spec import ArchitectureSpec
 from fdkd_core.spec.strict import Name, StrictModel
 from service.identifiers import is_id
+from service.models.file_format import ModelFormat
 from service.names import OwnName
 from service.pagination import ListQuery
 from service.uploads.schemas import Sha256
@@ -26,7 +27,7 @@ class NewModel(StrictModel):
     name: OwnName
     """What jobs call it; names that differ only in case or Unicode form count as the same."""
     architecture: ArchitectureSpec | None = None
-    """As in a spec. Needed for safetensors; a bundle brings its own."""
+    """As in a spec. Needed for safetensors; a bundle and an ONNX file bring their own."""
 
 
 class ModelForm(NewModel):
@@ -57,9 +58,9 @@ class ModelSummary(BaseModel):
     """Of a job's model."""
     job_id: str | None
     """The job that made it."""
-    format: Literal["safetensors", "bundle"]
+    format: ModelFormat
     architecture: dict[str, Any] | None
-    """As in a spec; of a bundle known once it is validated."""
+    """As in a spec; of a bundle known once it is validated; null for ONNX."""
     size_bytes: int
     sha256: str
     """Of the uploaded file; of a job's model, of its weights."""
@@ -73,7 +74,8 @@ class ModelRead(ModelSummary):
     """Weights that may teach: uploaded, or the student or teacher of a job."""
 
     report: dict[str, Any] | None
-    """Modality kind, input shape, classes, parameters; `classes` is null for bare weights."""
+    """Modality kind, input shape, classes, parameters; `classes` is null for bare weights and ONNX, whose
+    `outputs` are listed."""
 
 
 def _require_job_id(text: str) -> str:

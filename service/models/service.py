@@ -20,7 +20,11 @@ from service.stored_files import entering
 from service.tables import Model
 from service.uploads import service as uploads
 
-_FILE_NAMES: dict[ModelFormat, str] = {"safetensors": "weights.safetensors", "bundle": "bundle.zip"}
+_FILE_NAMES: dict[ModelFormat, str] = {
+    "safetensors": "weights.safetensors",
+    "bundle": "bundle.zip",
+    "onnx": "teacher.onnx",
+}
 
 
 def size_limits(context: Context, owner_id: str) -> SizeLimits:
@@ -37,7 +41,8 @@ def create(context: Context, owner_id: str, form: ModelForm, file: ReceivedFile)
     Raises:
         ChecksumMismatchError: It is not what was announced.
         UnsafeFormatError: Its format can run code.
-        InputError: `unsupported_format`, `invalid_safetensors`, an architecture missing or too much.
+        InputError: `unsupported_format`, `invalid_safetensors`, `invalid_onnx`, an architecture missing or
+            too much.
         QuotaExceededError: It does not fit the owner's quota.
         NameTakenError: The owner has a model of this name.
     """
@@ -125,7 +130,8 @@ def _check_architecture(body: NewModel, found: ModelFormat) -> None:
         raise InputError(
             Problem("missing_field", "safetensors holds weights alone: say what they fit", "/architecture")
         )
-    if found == "bundle" and body.architecture is not None:
-        raise InputError(
-            Problem("conflicting_fields", "a bundle says itself what its weights fit", "/architecture")
-        )
+    if found != "safetensors" and body.architecture is not None:
+        what = "a bundle says itself what its weights fit"
+        if found == "onnx":
+            what = "an ONNX file holds its network itself"
+        raise InputError(Problem("conflicting_fields", what, "/architecture"))

@@ -15,6 +15,7 @@ import yaml
 from cutting_proxy import CuttingProxy
 from fdkd_command import Terminal, fdkd
 from local_server import LocalServer
+from onnx_samples import BAD_STRUCTURES, changed, teacher
 from small_job import small_spec, write_small_data
 
 import fdkd_client
@@ -150,6 +151,28 @@ def test_0_a_student_teaches(succeeded: Job, tmp_path: Path, real: Client) -> No
     ran = fdkd("jobs", "run", spec, "--validate-only")
     assert ran.status == 5, ran.stdout
     assert "/teacher" in ran.stderr
+
+
+def test_0_an_onnx_file_teaches(dataset: str, tmp_path: Path) -> None:
+    path = tmp_path / "teacher.onnx"
+    path.write_bytes(teacher().SerializeToString())
+    made = fdkd("models", "upload", path, "--name", "from elsewhere", "--wait", "--output", "json")
+    assert made.status == 0, made.stderr
+    model = json.loads(made.stdout)
+    assert (model["state"], model["format"], model["report"]["feature_dim"]) == ("ready", "onnx", 8)
+    assert "onnx" in fdkd("models", "show", model["id"]).stdout
+    spec = write_spec(tmp_path, QUICK)
+    document = yaml.safe_load(spec.read_text())
+    for modality, status in (("clean", 0), ("wave", 5)):
+        document["teacher"] = {"modality": modality, "model": model["id"]}
+        spec.write_text(yaml.safe_dump(document))
+        ran = fdkd("jobs", "run", spec, "--validate-only")
+        assert ran.status == status, ran.stderr
+    assert "/teacher/model" in ran.stderr
+    path.write_bytes(changed(BAD_STRUCTURES["weights outside"][1]))
+    refused = fdkd("models", "upload", path, "--name", "outside", "--wait")
+    assert refused.status == 5
+    assert "lies in another file" in " ".join(refused.stdout.split())
 
 
 def test_1_a_job_that_fails(dataset: str, tmp_path: Path) -> None:

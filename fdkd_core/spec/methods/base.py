@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ class WeightScheduleSpec(StrictModel):
 class DistillingSpec(StrictModel):
     """Base of every method that has a teacher."""
 
+    needs_features: ClassVar[bool] = True
+    """Whether the teacher must give features: false where its logits are all that is looked at. An ONNX file
+    need not give any. Of a combination, its parts decide."""
     weight_schedule: WeightScheduleSpec = WeightScheduleSpec()
     """Constant weights by default, as every method is published."""
     balance: Literal["none", "gradient_norm"] = "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fdkd_core.spec.methods.base import DistillingSpec, Temperature, Weight
 
@@ -12,6 +12,8 @@ class DISTSpec(DistillingSpec):
 
     The student may differ from the teacher in level and size.
     """
+
+    needs_features: ClassVar[bool] = False
 
     name: Literal["dist"] = "dist"
     inter_weight: Weight = 2.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fdkd_core.spec.methods.base import DistillingSpec, Temperature, Weight, WeightScheduleSpec
 
@@ -13,6 +13,8 @@ class DKDSpec(DistillingSpec):
     TCKD is what the teacher says of the right class, NCKD of the others among themselves; in the plain KL
     divergence NCKD all but vanishes where the teacher is sure.
     """
+
+    needs_features: ClassVar[bool] = False
 
     name: Literal["dkd"] = "dkd"
     target_weight: Weight = 1.0

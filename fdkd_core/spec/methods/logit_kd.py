@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fdkd_core.spec.methods.base import DistillingSpec, Temperature, Weight
 
@@ -10,6 +10,7 @@ from fdkd_core.spec.methods.base import DistillingSpec, Temperature, Weight
 class LogitKDSpec(DistillingSpec):
     """Logit distillation (Hinton, Vinyals and Dean 2015): CE + weight * T^2 * KL(teacher || student)."""
 
+    needs_features: ClassVar[bool] = False
     name: Literal["logit_kd"] = "logit_kd"
     weight: Weight = 1.0
     """Factor of the KL term; the task loss keeps factor 1. At the default learning rate 1 was 11 points

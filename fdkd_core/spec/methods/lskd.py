@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fdkd_core.spec.methods.base import DistillingSpec, Temperature, Weight
 
@@ -13,6 +13,8 @@ class LSKDSpec(DistillingSpec):
     So the student need not reach the teacher's range. It needs 3 classes or more: two standardised logits are
     1 and -1, whatever the network says.
     """
+
+    needs_features: ClassVar[bool] = False
 
     name: Literal["lskd"] = "lskd"
     weight: Weight = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fdkd_core.spec.methods.base import DistillingSpec, Temperature, Weight
 
@@ -13,6 +13,8 @@ class NKDSpec(DistillingSpec):
     The others are normalised among themselves, so that student and teacher can agree on them. With two
     classes only the first part says anything.
     """
+
+    needs_features: ClassVar[bool] = False
 
     name: Literal["nkd"] = "nkd"
     target_weight: Weight = 1.0

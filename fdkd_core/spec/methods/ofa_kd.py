@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ class OFAKDSpec(DistillingSpec):
     So features are compared in logit space, where no architecture shows. The paper has an exit behind each of
     four stages. A network here shows its pooled feature alone, that of the last stage: one exit is left.
     """
+
+    needs_features: ClassVar[bool] = False
 
     name: Literal["ofa_kd"] = "ofa_kd"
     exit_weight: Weight = 1.0

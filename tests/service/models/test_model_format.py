@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from file_requests import bundle_bytes, safetensors_bytes, tar_bytes, zip_bytes
+from onnx_samples import teacher
 from safetensors.torch import save
 
 from fdkd_core.errors import InputError
@@ -110,7 +111,6 @@ def test_content_that_can_run_code(tmp_path: Path) -> None:
 
 
 def test_formats_that_are_not_taken(tmp_path: Path) -> None:
-    onnx_head = b"\x08\x0a\x12\x07pytorch\x1a\x052.1.0"
     others = [
         (b"", "model"),
         (b"\x08", "model"),
@@ -127,22 +127,23 @@ def test_formats_that_are_not_taken(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             identify(write(tmp_path, content), name)
         assert [problem.code for problem in caught.value.problems] == ["unsupported_format"], name
-    for content, name in ((GOOD, "model.onnx"), (onnx_head, "model"), (onnx_head, "model.safetensors")):
-        with pytest.raises(InputError, match="ONNX teachers are not taken yet") as caught:
-            identify(write(tmp_path, content), name)
-        assert [problem.code for problem in caught.value.problems] == ["unsupported_format"]
 
 
-def test_a_real_onnx_file_is_recognised(tmp_path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper
-
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])  # fmt: skip
-    model: onnx.ModelProto = helper.make_model(graph)
-    with pytest.raises(InputError, match="ONNX"):
-        identify(write(tmp_path, model.SerializeToString()), "model")
+def test_onnx_is_told_by_its_first_bytes(tmp_path: Path) -> None:
+    content = teacher().SerializeToString()
+    for name in ("model.onnx", "model", "model.safetensors", "MODEL.ONNX"):
+        assert identify(write(tmp_path, content), name) == "onnx"
+    assert identify(write(tmp_path, GOOD), "model.onnx") == "safetensors"
+    for head in (b"\x08\x0a\x12\x07pytorch", b"\x08\x0a\x28\x01", b"\x08\x07\x72\x00"):
+        assert identify(write(tmp_path, head), "model") == "onnx"
+    for other in (b"", b"\x08", b"<html>", b"\x08\x00\x12", b"\xff" * 99):
+        with pytest.raises(InputError) as caught:
+            identify(write(tmp_path, other), "model.onnx")
+        assert [problem.code for problem in caught.value.problems] == ["invalid_onnx"]
+        assert len(str(caught.value)) < 300
+    for trap in (pickle.dumps(1, protocol=4), zip_bytes({"data.pkl": b""}), tar_bytes("gz")):
+        with pytest.raises(UnsafeFormatError):
+            identify(write(tmp_path, trap), "model.onnx")
 
 
 def test_weights_and_bundles(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from file_requests import (
     safetensors_bytes,
     zip_bytes,
 )
+from onnx_samples import BAD_NETWORKS, BAD_STRUCTURES, changed, teacher
 from service_fixtures import ServiceUnderTest, make_app
 from sqlalchemy import select
 from stored_rows import insert_dataset, insert_job, insert_model
@@ -128,6 +129,40 @@ def test_a_bundle_says_itself_what_it_is(served: ServiceUnderTest) -> None:
         assert [error["pointer"] for error in problem["errors"]] == ["/architecture"]
 
 
+@pytest.mark.parametrize("resumable", [False, True])
+def test_an_onnx_file_is_all_there_is_to_it(served: ServiceUnderTest, resumable: bool) -> None:
+    content = teacher().SerializeToString()
+    if resumable:
+        body = {"name": "Teacher", "upload_id": upload(served, content, "teacher.onnx")}
+        answer = served.client.post(MODELS, json=body)
+    else:
+        answer = post(served, "Teacher", content, "teacher.onnx", architecture=None)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["format"], made["architecture"], made["state"]) == ("onnx", None, "validating")
+    assert [*files_of(served.settings)] == [f"storage/models/{made['id']}/teacher.onnx"]
+    with nothing_lost(served.settings):
+        problem = check_refusal(post(served, "other", content, "t.onnx"), 422, "conflicting_fields")
+        assert [error["pointer"] for error in problem["errors"]] == ["/architecture"]
+
+
+def test_bad_onnx_files_wait_for_the_worker_like_bad_weights(served: ServiceUnderTest) -> None:
+    """B61: the server never parses them; whoever does is limited."""
+    for number, (_, change) in enumerate({**BAD_STRUCTURES, **BAD_NETWORKS}.values()):
+        content = changed(change)
+        answer = post(served, f"bad{number}", content, "bad.onnx", architecture=None)
+        if len(content) > 10_000:
+            check_refusal(answer, 413, "too_large")
+            continue
+        if content[1] > 30:  # an IR version of the future
+            check_refusal(answer, 422, "invalid_onnx")
+            continue
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["format"] == "onnx"
+        assert served.client.delete(f"{MODELS}/{answer.json()['id']}").status_code == 204
+    assert files_of(served.settings) == {}
+
+
 def test_architectures_that_are_none(served: ServiceUnderTest) -> None:
     """B63, in a form and in JSON alike."""
     wrong: list[tuple[Any, str, str]] = [
@@ -201,7 +236,8 @@ def test_files_that_can_run_code(served: ServiceUnderTest) -> None:
 
 def test_files_that_are_no_model(served: ServiceUnderTest) -> None:
     wrong = [
-        (WEIGHTS, "model.onnx", "unsupported_format"),
+        (b"\xff" * 99, "model.onnx", "invalid_onnx"),
+        (b"", "model.onnx", "invalid_onnx"),
         (b"\x7fELF", "model", "unsupported_format"),
         (zip_bytes(), "bundle.zip", "unsupported_format"),
         (b"", "model.safetensors", "invalid_safetensors"),

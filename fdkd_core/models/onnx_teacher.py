@@ -1,0 +1,39 @@
+"""A frozen teacher that is an ONNX file."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.onnx_files.network import OnnxNetwork
+
+
+class OnnxTeacher(Backbone):
+    """Features and logits of an ONNX network, which onnxruntime runs on the CPU whatever the device.
+
+    It has no parameters for torch and gives no gradient; training mode changes nothing.
+
+    Args:
+        network: What to run.
+        logits: Name of the output [batch, classes].
+        features: Name of the output [batch, D]; None where the file gives none, and D is 0.
+        sha256: Of the file.
+    """
+
+    def __init__(self, network: OnnxNetwork, logits: str, features: str | None, sha256: str) -> None:
+        super().__init__()
+        self.network = network
+        self.sha256 = sha256
+        self.output_names = [logits] if features is None else [logits, features]
+        widths = {output["name"]: output["shape"][0] for output in network.outputs if output["shape"]}
+        self.feature_dim = 0 if features is None else widths[features]
+        self.input_dtype = torch.int64 if network.input.dtype == "int64" else torch.float32
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> ModelOutput:
+        """Features [B, D] and logits [B, classes] of a batch, on the device of the inputs."""
+        found = self.network(inputs.cpu().numpy(), self.output_names)
+        features = found[1] if len(found) > 1 else np.empty((len(inputs), 0), np.float32)
+        return ModelOutput(*(torch.from_numpy(values).to(inputs.device) for values in (features, found[0])))
