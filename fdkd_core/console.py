@@ -17,10 +17,10 @@ from fdkd_core.errors import InputError
 from fdkd_core.events import Event
 from fdkd_core.phase_words import phase_words
 from fdkd_core.spec.compare import NO_TEACHER
+from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.job import teacher_name
 from fdkd_core.spec.result import (
     CompareResult,
-    DiagnosisResult,
     ModelResult,
     Result,
     RunResult,

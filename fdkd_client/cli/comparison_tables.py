@@ -31,8 +31,9 @@ MAX_DEPTH = 3
 def comparison_view(result: ComparisonFigures) -> Group:
     """Every arm beside the control without a teacher, and what that means."""
     figure = _FIGURE_WORDS.get(result.metric, plain(result.metric))
-    numbers = ("lr", f"test {figure}", "to control", "p", "gap closed", "time")
-    table = new_table("", *numbers[:-1], "", numbers[-1], right=numbers, wide=("",))
+    numbers = ("lr", "test", "to control", "p", "gap", "time")
+    table = new_table("arm", *numbers[:-1], "verdict", numbers[-1], right=numbers, wide=("arm",))
+    table.columns[0].overflow = "fold"  # a label that is cut off says nothing
     for arm in result.arms:
         style = "bold" if arm.label == result.best else None
         table.add_row(*_arm_row(arm), style=style)
@@ -40,11 +41,14 @@ def comparison_view(result: ComparisonFigures) -> Group:
     if result.teacher is not None:
         test = getattr(result.teacher.test, result.metric, result.teacher.test.accuracy)
         lines.append(Text.from_markup(f"teacher  sees {plain(result.teacher.modality)}: {percent(test)}"))
+    for arm in result.arms:
+        if arm.error is not None:
+            lines.append(Text(f"{printable(arm.label)} failed: {printable(arm.error)[:200]}", style="red"))
     lines += [Text(f"- {printable(sentence)}") for sentence in result.summary]
     lines.append(
         Text(
-            f"{figure} in % with 95 % intervals over seeds; p of the paired t-test, adjusted for the number "
-            "of methods; gap closed is the share of the way from the control to the teacher.",
+            f"{figure} in %, ± the half of a 95 % interval over seeds; p of the paired t-test, adjusted for "
+            "the number of methods; gap: share of the way from the control to the teacher.",
             style="dim",
         )
     )
@@ -88,19 +92,17 @@ def diagnosis_view(result: DiagnosisFigures) -> Group:
 
 
 def estimate_text(estimate: EstimateFigures | None, *, sign: str = "") -> str:
-    """Such as `93.4 (92.8 to 94.0)`; without an interval where there is none."""
+    """Such as `93.4 ±0.6`: Student's interval is as wide to both sides; without one where there is none."""
     if estimate is None:
         return ""
-    text = f"{100 * estimate.mean:{sign}.1f}"
-    if estimate.high > estimate.low:
-        text += f" ({100 * estimate.low:{sign}.1f} to {100 * estimate.high:{sign}.1f})"
-    return text
+    half = (estimate.high - estimate.low) / 2
+    return f"{100 * estimate.mean:{sign}.1f}" + (f" ±{100 * half:.1f}" if half > 0 else "")
 
 
 def _arm_row(arm: ArmFigures) -> list[str]:
     label = plain(arm.label)
     if arm.error is not None:
-        return [label, "", "", "", "", "", f"[red]{plain(_first_line(arm.error))}[/]", duration(arm.seconds)]
+        return [label, "", "", "", "", "", "[red]failed[/]", duration(arm.seconds)]
     p_value = arm.p_value_holm if arm.p_value_holm is not None else arm.p_value
     closed = arm.teacher_gap_closed
     verdict = arm.verdict or ("the control" if arm.difference is None and arm.is_control else "")
@@ -115,10 +117,6 @@ def _arm_row(arm: ArmFigures) -> list[str]:
         f"[{style}]{plain(verdict)}[/]" if verdict else "",
         duration(arm.seconds),
     ]
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0][:60]
 
 
 def _tuned(result: StudyFigures) -> list[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fdkd_client.cli.comparison_tables import comparison_view, diagnosis_view, estimate_text, study_view
 from fdkd_client.cli.terminal import new_table, plain, printable
-from fdkd_client.cli.wording import CHILDREN, age, count, duration, percent, phase_words, size, styled_state
+from fdkd_client.cli.wording import CHILDREN, age, duration, percent, phase_words, size, styled_state
 from fdkd_client.figures import (
     ComparisonFigures,
     DiagnosisFigures,
@@ -45,11 +45,11 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
 def children_table(children: Iterable[Job]) -> Table:
     """One line per job of a comparison."""
     table = new_table("job", "id", "state", "progress", "time", right=("time",), wide=("job",))
+    table.columns[0].overflow = "fold"
     for child in children:
         state = styled_state(child.state)
-        if child.is_blocked:
-            state += " [dim]waits for the teacher[/]"
-        table.add_row(plain(child.name), child.id, state, _short(child), _time(child))
+        progress = "waits for the teacher" if child.is_blocked else _short(child)
+        table.add_row(plain(child.name), child.id, state, progress, _time(child))
     return table
 
 
@@ -261,7 +261,7 @@ def _result_in_short(result: Figures) -> str:
         return f"{accuracy} ({100 * result.uplift.test_accuracy:+.1f})" if result.uplift else accuracy
     if isinstance(result, StudyFigures):
         mean = sum(run.test.accuracy for run in result.runs) / max(len(result.runs), 1)
-        return f"test {percent(mean)}, {count(len(result.runs), 'seed')}" if result.runs else ""
+        return f"test {percent(mean)}" if result.runs else ""
     if isinstance(result, ComparisonFigures):
         best = next((arm for arm in result.arms if arm.label == result.best), None)
         return "" if best is None else f"best: {plain(best.label)} {estimate_text(best.test)}".rstrip()

@@ -55,6 +55,8 @@ class JobProgress(_Display):
     def __call__(self, job: Job) -> None:
         """Shows what is new."""
         phase = job.progress.phase if job.progress and job.state == "running" else None
+        if phase and job.children is not None and phase != CHILDREN:
+            phase = "concluding"  # whatever its trainer calls it: nothing is trained
         # Of a comparison every change of its jobs is told: there are minutes between them.
         of_children = job.children if phase == CHILDREN else None
         shown = (job.state, job.cancel_requested, job.attempt, phase, of_children)

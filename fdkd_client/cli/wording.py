@@ -22,6 +22,7 @@ PHASE_WORDS = {
     "finalise": "testing, and writing the student",
     "publishing": "storing the results",
     "children": "its jobs are under way",
+    "concluding": "comparing what its jobs found",
 }
 CHILDREN = "children"
 """Phase of a comparison that waits for the jobs it is made of."""

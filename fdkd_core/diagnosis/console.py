@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fdkd_core.spec.findings import Findings
-from fdkd_core.spec.result import DiagnosisResult
+from fdkd_core.spec.findings import DiagnosisResult, Findings
 
 _STYLES = {"promising": "bold green", "uncertain": "bold yellow", "unpromising": "bold red"}
 _MARKS = {"for": ("+", "green"), "unclear": ("?", "yellow"), "against": ("-", "red")}

@@ -29,6 +29,7 @@ from fdkd_core.spec import AnyJobSpec, FDCMKDSpec
 from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.findings import (
     AlignmentFindings,
+    DiagnosisResult,
     Findings,
     HeadroomFindings,
     PairingFindings,
@@ -36,7 +37,6 @@ from fdkd_core.spec.findings import (
     SimilarityFindings,
     SpeedFindings,
 )
-from fdkd_core.spec.result import DiagnosisResult
 from fdkd_core.versions import library_versions
 
 PHASES = ("pairing", "teacher", "student", "similarity", "probes", "speed")

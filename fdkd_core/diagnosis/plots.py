@@ -110,7 +110,7 @@ def _draw_value(axes: Any, place: int, found: Similarity) -> None:
         markerfacecolor=_VALUE if found.is_above_shuffled else "white",
     )  # fmt: skip
     axes.annotate(
-        f"{found.value:.2f}", (found.value, place), xytext=(6, 4), textcoords="offset points", fontsize=8
+        f"{found.value:.2g}", (found.value, place), xytext=(6, 4), textcoords="offset points", fontsize=8
     )
 
 

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.bundle.card import escape
 from fdkd_core.diagnosis.plots import render_plots
-from fdkd_core.spec.findings import Findings, Spread
-from fdkd_core.spec.result import DiagnosisResult
+from fdkd_core.spec.findings import DiagnosisResult, Findings, Spread
 
 COLUMNS = ("section", "figure", "value")
 _NAMING = (

@@ -252,3 +252,25 @@ class Reason(StrictModel):
     speaks: Literal["for", "unclear", "against"]
     text: str
     """In plain sentences."""
+
+
+class DiagnosisResult(StrictModel):
+    """`result.json` of a diagnosis."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["diagnose"]
+    name: str
+    spec_sha256: str
+    data_sha256: str
+    findings: Findings
+    """Figures by section."""
+    verdict: Literal["promising", "uncertain", "unpromising"]
+    """Whether a transfer can be expected: by the worst of the reasons."""
+    reasons: list[Reason]
+    """What each rule of the verdict made of the findings, those against first."""
+    advice: list[str]
+    """What to do next, in sentences, the most urgent first."""
+    versions: dict[str, str]
+    device: str
+    threads: int
+    seconds: float

@@ -10,7 +10,7 @@ from fdkd_core.spec.auto_result import AutoReport
 from fdkd_core.spec.figures import Estimate as Estimate
 from fdkd_core.spec.figures import FinalRun as FinalRun
 from fdkd_core.spec.figures import SplitMetrics as SplitMetrics
-from fdkd_core.spec.findings import Findings, Reason
+from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.strict import StrictModel
 
 
@@ -228,28 +228,6 @@ class CompareResult(StrictModel):
     """Folder of the student of `best`, relative to the output folder; null where the arms were run elsewhere,
     as jobs with bundles of their own."""
     versions: dict[str, str]
-    seconds: float
-
-
-class DiagnosisResult(StrictModel):
-    """`result.json` of a diagnosis."""
-
-    schema_version: Literal[1] = 1
-    kind: Literal["diagnose"]
-    name: str
-    spec_sha256: str
-    data_sha256: str
-    findings: Findings
-    """Figures by section."""
-    verdict: Literal["promising", "uncertain", "unpromising"]
-    """Whether a transfer can be expected: by the worst of the reasons."""
-    reasons: list[Reason]
-    """What each rule of the verdict made of the findings, those against first."""
-    advice: list[str]
-    """What to do next, in sentences, the most urgent first."""
-    versions: dict[str, str]
-    device: str
-    threads: int
     seconds: float
 
 

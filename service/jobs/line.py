@@ -52,29 +52,31 @@ _LOCK = select(_JOBS.c.id).where(_JOBS.c.id == bindparam("job_id")).with_for_upd
 
 
 def _heads() -> CompoundSelect[Any]:
-    sibling = _JOBS.alias("sibling")
-    num_running = (
-        select(func.count())
-        .select_from(sibling)
-        .where(sibling.c.parent_id == _JOBS.c.parent_id, sibling.c.state == _RUNNING)
-        .correlate(_JOBS)
-        .scalar_subquery()
-        .label("num_running")
-    )
-    columns = (_JOBS.c.id, _JOBS.c.available_at)
+    """The first of the jobs that stand alone, and the first of the families."""
     single: Select[Any] = (
-        select(*columns, null().label("parent_id"), literal(0).label("num_running"))
+        select(_JOBS.c.id, _JOBS.c.available_at, null().label("parent_id"), literal(0).label("num_running"))
         .where(*_IS_DUE, _JOBS.c.parent_id.is_(None))
         .order_by(*_BY_AGE)
         .limit(1)
     )
-    child: Select[Any] = (
-        select(*columns, _JOBS.c.parent_id, num_running)
+    families = (
+        select(_JOBS.c.parent_id, func.min(_JOBS.c.available_at).label("available_at"))
         .where(*_IS_DUE, _JOBS.c.parent_id.is_not(None))
-        .order_by(num_running, *_BY_AGE)
+        .group_by(_JOBS.c.parent_id)
+        .subquery("families")
+    )
+    num_running = (
+        select(func.count())
+        .where(_JOBS.c.parent_id == families.c.parent_id, _JOBS.c.state == _RUNNING)
+        .scalar_subquery()
+        .label("num_running")
+    )
+    family: Select[Any] = (
+        select(families.c.parent_id.label("id"), families.c.available_at, families.c.parent_id, num_running)
+        .order_by(num_running, families.c.available_at, families.c.parent_id)
         .limit(1)
     )
-    heads = union_all(select(single.subquery("single")), select(child.subquery("child")))
+    heads = union_all(select(single.subquery("single")), select(family.subquery("family")))
     return heads.order_by("num_running", "available_at", "id").limit(1)
 
 
@@ -95,11 +97,9 @@ def next_in_line(session: Session) -> str | None:
     head = session.execute(_HEADS).one_or_none()
     if head is None:
         return None
-    found: str | None
-    if head.parent_id is None:
-        # One that another worker is about to take is passed over.
-        found = session.execute(_NEXT_UNLOCKED).scalar()
-    else:
+    if head.parent_id is not None:
         session.execute(_LOCK, {"job_id": head.parent_id})
-        found = session.execute(_NEXT_CHILD, {"parent_id": head.parent_id}).scalar()
-    return found or str(head.id)
+        child: str | None = session.execute(_NEXT_CHILD, {"parent_id": head.parent_id}).scalar()
+        return child
+    # One that another worker is about to take is passed over.
+    return session.execute(_NEXT_UNLOCKED).scalar() or str(head.id)

@@ -15,6 +15,7 @@ from scripted_server import Answer, ScriptedServer
 from study_samples import compare_spec, study_result
 
 from fdkd_client import Client
+from fdkd_client.cli.comparison_tables import comparison_view
 from fdkd_client.cli.job_tables import job_view
 from fdkd_client.figures import ComparisonFigures, DiagnosisFigures, RunFigures, StudyFigures
 from fdkd_client.results import Job
@@ -101,9 +102,9 @@ def test_a_result_is_read_by_its_kind() -> None:
 def test_the_table_of_a_comparison() -> None:
     text = shown(SUCCEEDED, {**CHILD, "id": "job_c", "name": "fd_cmkd", "state": "succeeded"})
     rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.strip()}
-    assert rows["no_teacher"] == "no_teacher 0.05 90.0 (89.0 to 91.0) the control 1m 01s"
-    assert "+2.1 (+1.6 to +2.6) 0.031 42% helps" in rows["fd_cmkd"]
-    assert "diverged: became [nan]" in rows["logit_kd"]
+    assert rows["no_teacher"] == "no_teacher 0.05 90.0 ±1.0 the control 1m 01s"
+    assert "+2.1 ±0.5 0.031 42% helps" in rows["fd_cmkd"]
+    assert "logit_kd failed: diverged: became [nan]" in text
     assert "- fd_cmkd helps: +2.1 points." in text
     assert "fdkd jobs artifacts job_p" in text
     assert "fdkd students download job_c" in text
@@ -188,14 +189,31 @@ def test_the_jobs_of_a_comparison_are_followed(scripted: ScriptedServer, tmp_pat
         "progress": {"phase": "children", "step": 2, "total_steps": 3, "epoch": None, "eta_s": None},
     }  # fmt: skip
     scripted.on("POST", "/v1/jobs", Answer(201, queued))
-    looks = [Answer(200, job) for job in (queued, PARENT, later, SUCCEEDED)]
+    concluding = {**PARENT, "attempt": 1, "progress": {"phase": "finalise", "step": 3, "total_steps": 3}}
+    looks = [Answer(200, job) for job in (queued, PARENT, later, concluding, SUCCEEDED)]
     scripted.on("GET", "/v1/jobs/job_p", *looks)
     scripted.on("GET", "/v1/jobs", Answer(200, {"data": [], "has_more": False, "next_cursor": None}))
     ran = fdkd("jobs", "run", spec, "--wait")
     assert ran.status == 0, ran.stderr
     assert "1 of 3 jobs have ended, 1 run" in ran.stderr
     assert "2 of 3 jobs have ended, 1 run, 1 failed" in ran.stderr
+    assert "comparing what its jobs found" in ran.stderr
     assert "fd_cmkd helps" in ran.stdout
+
+
+def test_a_terminal_of_80_columns_shows_whole_labels() -> None:
+    long = {
+        **arm("fd_cmkd permuted_channels"),
+        "difference": estimate(-0.123, 0.101),
+        "verdict": "no evidence",
+    }
+    target = io.StringIO()
+    figures = ComparisonFigures.model_validate({**RESULT, "arms": [*RESULT["arms"], long]})
+    Console(file=target, width=80).print(comparison_view(figures))
+    text = target.getvalue()
+    assert "…" not in text
+    for word in ("no_teacher", "permuted_channels", "-12.3 ±10.1", "no evidence", "the control", "1m 01s"):
+        assert word in text
 
 
 def test_artifacts_are_listed_and_downloaded(scripted: ScriptedServer, tmp_path: Path) -> None:

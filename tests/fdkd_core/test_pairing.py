@@ -138,8 +138,9 @@ def test_a_spec_knows_whether_its_method_needs_inputs() -> None:
         student_dim=16,
         teacher_dim=16,
         num_classes=3,
-        teacher_outputs=ModelOutput(torch.zeros(0, 16), torch.zeros(0, 3)),
-        labels=torch.zeros(0, dtype=torch.long),
+        teacher_outputs=ModelOutput(torch.zeros(6, 16), torch.zeros(6, 3)),
+        labels=torch.arange(6) % 3,
+        num_rows=6,
         teacher_model=build_model(MLPSpec(width=16), (4,), 3),
     )
     for kind in METHODS:

@@ -15,7 +15,7 @@ NULL = {"mean": 0.0, "low": -0.01, "high": 0.01}
 
 def small_diagnosis(**changes: Any) -> DiagnoseSpec:
     """The small job as a diagnosis; keyword arguments replace top-level fields."""
-    document = small_spec().model_dump(mode="json", exclude={"controls"})
+    document = small_spec().model_dump(mode="json", include=set(DiagnoseSpec.model_fields))
     spec = load_spec({**document, "kind": "diagnose", "name": "small diagnosis", **changes})
     assert isinstance(spec, DiagnoseSpec)
     return spec

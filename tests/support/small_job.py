@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fdkd_core.spec import CompareSpec, DistillSpec, StudySpec, TeachingSpec, load_spec
+from fdkd_core.spec import CompareSpec, DistillSpec, MethodJobSpec, StudySpec, load_spec
 
 STEPS_PER_PHASE = 18
 CHECKPOINT_EVERY = 7
@@ -58,9 +58,7 @@ def small_comparison(**changes: Any) -> CompareSpec:
 
 
 def _shared() -> dict[str, Any]:
-    """What every kind of job has that teaches."""
-    document = small_spec().model_dump(mode="json")
-    return {name: document[name] for name in TeachingSpec.model_fields}
+    return small_spec().model_dump(mode="json", include=set(MethodJobSpec.model_fields) - {"kind", "method"})
 
 
 def write_small_data(path: Path, *, rows: int = 96, classes: int = 3) -> Path:

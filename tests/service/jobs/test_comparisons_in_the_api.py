@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +182,30 @@ def test_a_comparison_waits_as_one_job(database_url: str, tmp_path: Any) -> None
         take(api.database)
         assert api.client.post("/v1/jobs", json={"spec": compare()}).status_code == 201
         assert count(api) == 18
+
+
+def test_workers_hear_of_every_job_that_may_be_taken(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with make_app(database_url, tmp_path, broker_url=redis_url) as api:
+        add_dataset(api.database)
+
+        def heard(number: int) -> None:
+            deadline = time.monotonic() + 10
+            while api.context.wake_up.num_sent != number:
+                assert time.monotonic() < deadline, api.context.wake_up.num_sent
+                time.sleep(0.01)
+
+        teacher = given_teacher(api.database)
+        posted = api.client.post("/v1/jobs", json={"spec": compare(teacher=teacher)}).json()
+        heard(4)  # every arm
+        for name in ARMS[:-1]:
+            succeed(api.database, take(api.database, name))
+        last = children(api.database, posted["id"])[ARMS[-1]]
+        api.client.post(f"/v1/jobs/{last.id}/cancel")
+        heard(5)  # the conclusion
+        api.client.post("/v1/jobs", json={"spec": compare()})
+        heard(6)  # the teacher, and not the arms that wait for it
 
 
 def test_of_a_lost_connection_nothing_is_left(
