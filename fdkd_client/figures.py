@@ -220,8 +220,13 @@ class DiagnosisFigures(Answer):
     findings: dict[str, Any] = Field(default_factory=dict)
     """Figures by section."""
     verdict: str
-    reasons: list[str] = Field(default_factory=list)
+    reasons: list[dict[str, Any]] = Field(default_factory=list)
+    """What each rule made of the findings: `rule`, `speaks` (for, unclear, against), `text`."""
+    advice: list[str] = Field(default_factory=list)
+    """What to do next, the most urgent first."""
     versions: dict[str, str] = Field(default_factory=dict)
+    device: str | None = None
+    threads: int | None = None
     seconds: float = 0.0
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fdkd_client.cli.terminal import new_table, plain, printable
@@ -14,18 +12,14 @@ from fdkd_client.cli.wording import count, duration, percent
 from fdkd_client.figures import (
     ArmFigures,
     ComparisonFigures,
-    DiagnosisFigures,
     EstimateFigures,
     StudyFigures,
 )
 
 _VERDICT_STYLES = {
     "helps": "green", "hurts": "red", "no evidence": "yellow",
-    "promising": "green", "unpromising": "red", "uncertain": "yellow",
 }  # fmt: skip
 _FIGURE_WORDS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-MAX_DEPTH = 3
-"""Of findings shown below each other; deeper ones stand on one line."""
 
 
 def comparison_view(result: ComparisonFigures) -> Group:
@@ -81,16 +75,6 @@ def study_view(result: StudyFigures) -> Group:
     return Group(*lines)
 
 
-def diagnosis_view(result: DiagnosisFigures) -> Group:
-    """The verdict, why, and the figures by section."""
-    style = _VERDICT_STYLES.get(result.verdict, "bold")
-    lines: list[RenderableType] = [Text.from_markup(f"verdict  [bold {style}]{plain(result.verdict)}[/]")]
-    lines += [Text(f"- {printable(reason)}") for reason in result.reasons]
-    for section, found in result.findings.items():
-        lines += ["", Text(printable(section.replace("_", " ")), style="bold"), _facts(found)]
-    return Group(*lines)
-
-
 def estimate_text(estimate: EstimateFigures | None, *, sign: str = "") -> str:
     """Such as `93.4 ±0.6`: Student's interval is as wide to both sides; without one where there is none."""
     if estimate is None:
@@ -121,19 +105,6 @@ def _arm_row(arm: ArmFigures) -> list[str]:
 
 def _tuned(result: StudyFigures) -> list[tuple[str, Any]]:
     return [("lr", result.lr), *((printable(name), value) for name, value in result.parameters.items())]
-
-
-def _facts(found: Any, depth: int = 1) -> Table:
-    """Names and values, nested ones below each other."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    rows = found.items() if isinstance(found, Mapping) else [("", found)]
-    for name, value in rows:
-        is_nested = isinstance(value, Mapping) and depth < MAX_DEPTH
-        shown = _facts(value, depth + 1) if is_nested else Text(_value(value))
-        table.add_row(Text("  " + printable(str(name).replace("_", " "))), shown)
-    return table
 
 
 def _value(value: Any) -> str:

@@ -10,7 +10,8 @@ from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
-from fdkd_client.cli.comparison_tables import comparison_view, diagnosis_view, estimate_text, study_view
+from fdkd_client.cli.comparison_tables import comparison_view, estimate_text, study_view
+from fdkd_client.cli.diagnosis_view import diagnosis_view
 from fdkd_client.cli.terminal import new_table, plain, printable
 from fdkd_client.cli.wording import CHILDREN, age, duration, percent, phase_words, size, styled_state
 from fdkd_client.figures import (
@@ -100,7 +101,7 @@ def result_view(result: Figures) -> Group:
     if isinstance(result, ComparisonFigures):
         return comparison_view(result)
     if isinstance(result, DiagnosisFigures):
-        return diagnosis_view(result)
+        return diagnosis_view(result.model_dump(mode="json"))
     return Group(Pretty(result, max_string=200))
 
 
