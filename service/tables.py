@@ -45,8 +45,9 @@ class Table(DeclarativeBase):
 
 
 IN_LINE = "state = 'queued' AND waits_for IS NULL"
-IS_CHILD = "parent_id IS NOT NULL"
-"""Conditions of indexes over jobs: a worker may take it once its time has come; it is part of another."""
+IS_CHILD, IS_ALONE = "parent_id IS NOT NULL", "parent_id IS NULL"
+WAITS = f"state = 'queued' AND {IS_ALONE}"
+"""Conditions of indexes over jobs: it may be taken when its time has come; is part of another; counts."""
 
 
 def _partial_index(name: str, *columns: str, where: str) -> Index:
@@ -196,14 +197,12 @@ class Job(Leased, Table):
         Index("ix_jobs_teacher_model_id", "teacher_model_id"),
         _partial_index("ix_jobs_parent_id_state_id", "parent_id", "state", "id", where=IS_CHILD),
         # See `jobs/line.py`. The state, always the same, leads SQLite to them, which has no statistics.
-        _partial_index(
-            "ix_jobs_next", "state", "available_at", "id", where=f"{IN_LINE} AND parent_id IS NULL"
-        ),
+        _partial_index("ix_jobs_next", "state", "available_at", "id", where=f"{IN_LINE} AND {IS_ALONE}"),
         _partial_index(
             "ix_jobs_next_child", "state", "parent_id", "available_at", "id",
             where=f"{IN_LINE} AND {IS_CHILD}",
         ),
-        _partial_index("ix_jobs_waiting", "owner_id", "id", where="state = 'queued' AND parent_id IS NULL"),
+        _partial_index("ix_jobs_waiting", "owner_id", "state", "parent_id", "id", where=WAITS),
     )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

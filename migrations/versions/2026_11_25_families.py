@@ -20,7 +20,10 @@ INDEXES = {
         f"{IN_LINE} AND parent_id IS NOT NULL",
     ),
     "ix_jobs_parent_id_state_id": (["parent_id", "state", "id"], "parent_id IS NOT NULL"),
-    "ix_jobs_waiting": (["owner_id", "id"], "state = 'queued' AND parent_id IS NULL"),
+    "ix_jobs_waiting": (
+        ["owner_id", "state", "parent_id", "id"],
+        "state = 'queued' AND parent_id IS NULL",
+    ),
 }
 
 
