@@ -94,7 +94,7 @@ def test_the_authors_step_trains_the_student_and_never_the_teacher(authors_step:
     assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)  # a process per variant imports torch, on machines that may be busy
 def test_one_run_gives_every_figure(tmp_path: Path) -> None:
     tiny = ["--width", "16", "--steps", "2", "--rounds", "1", "--batch", "4", "--device", "cpu"]

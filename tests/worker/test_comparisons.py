@@ -164,6 +164,7 @@ def test_cancelled_while_arms_run(rig: Rig, small_data: Path) -> None:
     require_sound(rig.context.database, parent_id)
 
 
+@pytest.mark.storm
 def test_a_storm_of_kills_on_two_comparisons(make_rig: Callable[..., Rig], small_data: Path) -> None:
     seed = random.randrange(2**32)
     print("seed", seed)

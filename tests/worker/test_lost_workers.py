@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from scripted_trainer import chain
 from worker_rig import Rig, WorkerUnderTest, is_alive, running
 
@@ -132,6 +133,7 @@ def test_a_deploy_at_any_moment(rig: Rig, small_data: Path) -> None:
     rig.require_clean_history(jobs)
 
 
+@pytest.mark.storm
 def test_a_storm_of_kills(make_rig: Callable[..., Rig], small_data: Path) -> None:
     """Workers killed at random while two are always there; every job ends with the right result."""
     seed = random.randrange(2**32)

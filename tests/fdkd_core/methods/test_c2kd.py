@@ -126,6 +126,7 @@ def test_what_cannot_work_is_refused() -> None:
         C2KD(C2KDSpec(), MethodContext(16, 8, 3))
 
 
+@pytest.mark.long
 def test_a_job_hands_over_the_teacher_as_it_was(tmp_path: Path) -> None:
     """The whole program: the teacher's weights are those of a job that trains it and nothing else."""
     data, options = write_small_data(tmp_path / "small.npz"), RunOptions(device="cpu", threads=1)

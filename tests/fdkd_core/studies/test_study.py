@@ -193,7 +193,7 @@ def test_a_study_resumes_to_the_same_numbers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["trial-1:checkpoint", "bundle"])
+@pytest.mark.parametrize("moment", ["trial-1:checkpoint", pytest.param("bundle", marks=pytest.mark.long)])
 def test_a_killed_study_resumes_to_the_same_numbers(
     moment: str, finished: Finished, data: Path, tmp_path: Path
 ) -> None:
