@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone
 from fdkd_core.models.onnx_teacher import OnnxTeacher
 from fdkd_core.models.weights import load_weights
-from fdkd_core.onnx_files.network import OnnxNetwork
-from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
 from fdkd_core.phases import vocab_size
 from fdkd_core.spec import ArchitectureSpec, TeacherOutputsSpec, TeacherSpec
 from fdkd_core.spec.compatibility import stated_architecture_problems
 from fdkd_core.spec.onnx_outputs import choose_outputs
+
+if TYPE_CHECKING:
+    from fdkd_core.onnx_files.network import OnnxNetwork
 
 ONNX_SUFFIX = ".onnx"
 
@@ -63,6 +64,10 @@ class GivenTeacher:
             self.architecture = self._bundle.architecture
             self.sha256 = sha256_file(path / "model.safetensors")
         elif path.suffix.lower() == ONNX_SUFFIX:
+            # Not above: most jobs have no use for onnx and its runtime, which take their share of a second.
+            from fdkd_core.onnx_files.network import OnnxNetwork
+            from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
+
             # Read once: what is checked is what runs.
             onnx_file = read_limited(path, MAX_ONNX_BYTES, follow_links=True)
             self._network = OnnxNetwork(onnx_file, threads=torch.get_num_threads())

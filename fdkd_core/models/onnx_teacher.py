@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from fdkd_core.models.base import Backbone, ModelOutput
-from fdkd_core.onnx_files.network import OnnxNetwork
+
+if TYPE_CHECKING:
+    from fdkd_core.onnx_files.network import OnnxNetwork
 
 
 class OnnxTeacher(Backbone):

@@ -47,8 +47,8 @@ def test_it_shows_the_whole_way(tmp_path: Path) -> None:
     for word in ("teacher", "student", "control", "uplift", "params", "size", "confidence"):
         assert word in out
     assert out.count(".wav") == 8
-    # Of one epoch, a phase may be over before it is looked at.
-    assert any(f"training the {role}" in err for role in ("teacher", "student", "control"))
+    # Of one epoch, a phase may be over before it is looked at; not all of them are.
+    assert any(words in err for words in ("preparing the data", "training the", "writing the student"))
     assert "\x1b" not in out + err
     (student,) = (tmp_path / "demo").glob("student-*")
     assert str(student) in out.replace("\n", "")

@@ -75,7 +75,7 @@ def test_stages_are_run_in_order(api: ServiceUnderTest, post: Any) -> None:
         arm = take(database, name)
         assert arm.teacher_model_id == model_id
         assert arm.spec["teacher"] == {
-            "modality": "image", "architecture": None, "train": None, "model": model_id,
+            "modality": "image", "architecture": None, "train": None, "model": model_id, "outputs": None,
         }  # fmt: skip
         load_spec(arm.spec)
         assert read(database, parent_id).attempt == 0
