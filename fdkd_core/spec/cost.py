@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ class _Layer(NamedTuple):
     """Numbers that are kept but not learnt: the running mean and variance of batch norm."""
 
 
+@lru_cache(maxsize=1024)  # asked anew with every job that is posted
 def parameters(
     architecture: ArchitectureSpec,
     input_shape: tuple[int, ...],
@@ -59,6 +61,7 @@ def parameters(
     return sum(layer.parameters for layer in _layers(architecture, input_shape, num_classes, vocab_size))
 
 
+@lru_cache(maxsize=1024)
 def training_bytes(
     architecture: ArchitectureSpec,
     input_shape: tuple[int, ...],
