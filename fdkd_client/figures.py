@@ -23,11 +23,17 @@ class Answer(BaseModel):
 class SplitFigures(Answer):
     """Figures of one model on one split."""
 
-    accuracy: float
-    """Share of right predictions, 0..1."""
-    macro_f1: float
+    accuracy: float | None = None
+    """Share of right predictions, 0..1; as `macro_f1`, of classification. Other tasks have other figures,
+    which stand beside these by their names."""
+    macro_f1: float | None = None
     loss: float
     num_samples: int
+
+    def value(self, name: str) -> float | None:
+        """A figure by its name; None where there is none of that name."""
+        found = getattr(self, name, None)
+        return float(found) if isinstance(found, int | float) else None
 
 
 class ModelFigures(Answer):
@@ -56,6 +62,11 @@ class UpliftFigures(Answer):
     standard_error: float
     """Of `test_accuracy`, over the test samples; not over seeds."""
     macro_f1_standard_error: float | None = None
+
+    @property
+    def main(self) -> tuple[float, float]:
+        """By how much the student is better in the main figure on the test split, and the standard error."""
+        return self.test_accuracy, self.standard_error
 
 
 class GateFigures(Answer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
@@ -17,8 +17,10 @@ from fdkd_core.errors import InputError
 from fdkd_core.events import Event
 from fdkd_core.phase_words import phase_words
 from fdkd_core.spec.compare import NO_TEACHER
+from fdkd_core.spec.figures import figure
 from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.job import teacher_name
+from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.result import (
     CompareResult,
     ModelResult,
@@ -26,6 +28,7 @@ from fdkd_core.spec.result import (
     RunResult,
     StudyResult,
 )
+from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies.console import show_comparison, show_search, show_study
 
 
@@ -73,7 +76,7 @@ class TerminalProgress:
             case "step":
                 self._update(completed=event["job_step"])
             case "epoch":
-                self._update(figures=f"epoch {event['epoch']}: val accuracy {event['accuracy']:.3f}")
+                self._update(figures=f"epoch {event['epoch']}: {_epoch_figure(event)}")
             case "warning":
                 self._say(f"[yellow]warning:[/] {event['message']}")
 
@@ -108,18 +111,20 @@ def show_result(console: Console, result: Result, out_dir: Path) -> None:
 
 def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
     """The table of teacher, student and control, and what it means."""
+    first, second = facts_of_figures(result.student.test).measures[:2]
+    unit = " in %" if first.form == "share" else ""
     # Narrow enough for 80 columns: what a terminal has unless told otherwise.
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        title=f"{result.name}: accuracy and macro-F1 in %",
+        title=f"{result.name}: {first.words} and {second.words}{unit}",
         title_justify="left",
         title_style="bold",
     )
     for heading in ("", "sees", "network"):
         table.add_column(heading)
-    for heading in ("params", "size", "val acc", "test acc", "F1", "time"):
+    for heading in ("params", "size", f"val {first.short}", f"test {first.short}", second.short, "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     teachers = [(teacher_name(index), found) for index, found in enumerate(result.more_teachers, start=1)]
     for role, model in (
@@ -129,21 +134,24 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
         ("control", result.control),
     ):
         if model is not None:
-            table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
+            table.add_row(
+                *_row(role, model, first, second), style="bold green" if role == "student" else None
+            )
     console.print(table)
     if result.auto is not None:
         show_search(console, result.auto)
     if result.uplift is not None and (result.auto is None or result.auto.winner_label != NO_TEACHER):
-        uplift = result.uplift
-        noise = 2 * uplift.standard_error
+        gain = result.uplift.gains[0]
+        noise = 2 * (gain.standard_error or 0.0)
         verdict = (
             "within the noise of this test split"
-            if abs(uplift.test_accuracy) <= noise
+            if abs(gain.test) <= noise
             else "more than the noise of this test split"
         )
+        joint = "of" if first.form == "share" else "in"
         console.print(
-            f"uplift over the control: [bold]{100 * uplift.test_accuracy:+.1f} points[/] of test accuracy, "
-            f"{verdict} (±{100 * noise:.1f}; one seed)",
+            f"uplift over the control: [bold]{first.gain(gain.test)}[/] {joint} test {first.words}, "
+            f"{verdict} (±{first.text(noise)}; one seed)",
             highlight=False,
         )
     for gate in result.gates:
@@ -162,7 +170,14 @@ def show_problems(console: Console, error: InputError) -> None:
         console.print(f"  - {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _row(role: str, model: ModelResult) -> list[str]:
+def _epoch_figure(event: Event) -> str:
+    """The main figure of an epoch; an event has the fields of its task's metrics."""
+    main = facts_of_figures(SimpleNamespace(**event)).main
+    value = event[main.name]
+    return f"val {main.words} {value:.3f}" if main.form == "share" else f"val {main.words} {main.text(value)}"
+
+
+def _row(role: str, model: ModelResult, first: Measure, second: Measure) -> list[str]:
     network = str(model.architecture["name"])
     if "width" in model.architecture:
         network += f"-{model.architecture['width']}"
@@ -172,8 +187,8 @@ def _row(role: str, model: ModelResult) -> list[str]:
         network,
         f"{model.parameters:,}",
         f"{model.size_bytes / 1024:,.0f}K",
-        f"{100 * model.val.accuracy:.1f}",
-        f"{100 * model.test.accuracy:.1f}",
-        f"{100 * model.test.macro_f1:.1f}",
+        first.text(figure(model.val, first.name)),
+        first.text(figure(model.test, first.name)),
+        second.text(figure(model.test, second.name)),
         f"{model.seconds:.0f}s" if model.epochs else "given",
     ]

@@ -7,7 +7,7 @@
 | `arm_started` | arm (how the names of its phases begin), label, number, total |
 | `phase_started` | phase, step, total_steps, resumed |
 | `step` | phase, step, total_steps, job_step, epoch, lr, loss, terms, weighted, gradient_norms, speed, wait |
-| `epoch` | phase, epoch, step, accuracy, macro_f1, loss, best_epoch |
+| `epoch` | phase, epoch, step, the figures of the task, loss, best_epoch |
 | `checkpoint` | phase, step |
 | `phase_finished` | phase, epochs, best_epoch, stopped_early, seconds |
 | `warning` | message |

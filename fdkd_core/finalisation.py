@@ -18,6 +18,7 @@ from fdkd_core.phases import Trained, evaluate_model, is_teacher
 from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
 from fdkd_core.spec.auto_result import AutoReport
 from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
+from fdkd_core.tasks import task_of
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
@@ -49,18 +50,20 @@ class Finalisation:
         """
         assert isinstance(self.spec, DistillSpec | TrainSpec)
         results: dict[str, ModelResult] = {}
-        predicted: dict[str, NDArray[np.int64]] = {}
+        answers: dict[str, NDArray[np.float32]] = {}
         labels = self.data.labels[self.data.splits["test"]]
         for role, model in trained.items():
             val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
             test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
-            predicted[role] = outputs.logits.numpy().argmax(axis=1)
+            answers[role] = outputs.logits.numpy()
             results[role] = self.model_result(model, val=val, test=test)
         uplift = None
         gates: list[GateResult] = []
         if "control" in results:
             assert isinstance(self.spec, DistillSpec)
-            uplift = measure_uplift(results, labels, predicted["student"], predicted["control"])
+            uplift = measure_uplift(
+                task_of(self.data), results, labels, answers["student"], answers["control"]
+            )
             gates = pass_gates(self.spec.gates, uplift)
         failure = failure_of(gates)
         versions = library_versions()

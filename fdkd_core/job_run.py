@@ -74,7 +74,7 @@ class JobRun:
         spec, given = self.spec.teachers[index], (self.given, *self.more_given)[index]
         steps = 0
         if given is None:
-            training = training_of(spec) if index else teacher_training(self.spec)
+            training = training_of(spec, self.spec.task) if index else teacher_training(self.spec)
             phase = make_phase(teacher_name(index), spec, training)
             teacher, steps = self.run_phase(phase, steps_before)
         else:

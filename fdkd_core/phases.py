@@ -20,8 +20,8 @@ from fdkd_core.methods.several_teachers import SeveralTeachers
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import ArchitectureSpec, MethodSpec, NoneSpec, TrainingSpec
-from fdkd_core.spec.result import SplitMetrics
-from fdkd_core.tasks.classification import split_metrics
+from fdkd_core.spec.figures import SplitMetrics
+from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
 from fdkd_core.training.checkpoint import CheckpointStore
 from fdkd_core.training.evaluation import predict_rows
@@ -122,7 +122,7 @@ def evaluate_model(
     """Metrics and outputs of a model on one split."""
     rows = data.splits[split]  # type: ignore[index]
     outputs = predict_rows(model, data.modalities[modality], rows, device)
-    return split_metrics(outputs.logits.numpy(), data.labels[rows]), outputs
+    return task_of(data).metrics(outputs.logits.numpy(), data.labels[rows]), outputs
 
 
 def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Trainee:
@@ -178,6 +178,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
 
     return Trainee(
         model=model,
+        task=task_of(data),
         method=method,
         optimizer=make_optimizer(model, method, training),
         spec=training,

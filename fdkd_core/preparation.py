@@ -23,6 +23,7 @@ from fdkd_core.spec import (
     CompareSpec,
     MethodSpec,
     StudentSpec,
+    TaskSpec,
     TeacherSpec,
     TeachingSpec,
     TrainingSpec,
@@ -33,6 +34,7 @@ from fdkd_core.spec import (
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
+from fdkd_core.spec.judging import judged_training
 from fdkd_core.teachers import GivenTeacher
 
 Given = Sequence[GivenTeacher | None]
@@ -131,7 +133,9 @@ def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: Given) -> AnyJobS
         if model is not None:
             return teacher.model_copy(update={"architecture": model.architecture})
         architecture = teacher.architecture or default_for(teacher.modality)
-        return teacher.model_copy(update={"architecture": architecture, "train": training_of(teacher)})
+        return teacher.model_copy(
+            update={"architecture": architecture, "train": training_of(teacher, spec.task)}
+        )
 
     first, *others = [resolved(teacher, model) for teacher, model in zip(spec.teachers, given, strict=True)]
     changes: dict[str, object] = {"student": student, "teacher": first}
@@ -140,16 +144,16 @@ def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: Given) -> AnyJobS
     return spec.model_copy(update=changes)
 
 
-def training_of(teacher: TeacherSpec) -> TrainingSpec:
+def training_of(teacher: TeacherSpec, task: TaskSpec) -> TrainingSpec:
     """How a teacher is trained: as stated, or with every default."""
-    return teacher.train or TrainingSpec()
+    return judged_training(teacher.train or TrainingSpec(), task)
 
 
 def teacher_training(spec: TeachingSpec) -> TrainingSpec:
     """How the first teacher is trained."""
     if isinstance(spec, CompareSpec):
         return compared_teacher_training(spec)
-    return training_of(spec.teacher)
+    return training_of(spec.teacher, spec.task)
 
 
 def make_phase(
@@ -196,7 +200,7 @@ def check_phases(
     if isinstance(spec, TeachingSpec):
         for index, (teacher, model) in enumerate(zip(spec.teachers, given, strict=True)):
             if model is None:
-                phase = make_phase(teacher_name(index), teacher, training_of(teacher))
+                phase = make_phase(teacher_name(index), teacher, training_of(teacher, spec.task))
                 model = make_trainee(phase, data, device).model
             outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, len(data.classes)))
             untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)

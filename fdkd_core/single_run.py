@@ -50,7 +50,7 @@ def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool
     planned = [("student", spec.student.modality, spec.training)]
     if isinstance(spec, DistillSpec):
         planned[:0] = [
-            (teacher_name(index), teacher.modality, training_of(teacher))
+            (teacher_name(index), teacher.modality, training_of(teacher, spec.task))
             for index, teacher in enumerate(spec.teachers)
             if teacher.model is None
         ]

@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.errors import GateFailedError, Problem
+from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.gates import GateSpec
-from fdkd_core.spec.result import GateResult, ModelResult, Uplift
-from fdkd_core.tasks.classification import macro_f1_influence
-
-MIN_TEACHER_GAP = 0.01
-"""Of a gap smaller than a point, the share closed is a ratio of noise."""
+from fdkd_core.spec.measures import MEASURES
+from fdkd_core.spec.result import GateResult, ModelResult
+from fdkd_core.spec.uplift import FigureGain, Uplift, smallest_gap, uplift_of
+from fdkd_core.tasks.base import Task
 
 
 def measure_uplift(
+    task: Task,
     results: Mapping[str, ModelResult],
-    labels_N: NDArray[np.int64],
-    student_N: NDArray[np.int64],
-    control_N: NDArray[np.int64],
+    labels: NDArray[Any],
+    student_NC: NDArray[np.float32],
+    control_NC: NDArray[np.float32],
 ) -> Uplift:
     """Compares student and control on the same test samples.
 
     Args:
+        task: What they answer.
         results: Of `student`, `control` and all teachers, by role.
-        labels_N: Class indexes of the test split.
-        student_N: Predictions of the student.
-        control_N: Predictions of the control.
+        labels: Of the test split.
+        student_NC: Answers of the student.
+        control_NC: Answers of the control.
     """
     student, control = results["student"], results["control"]
     teachers = [result for role, result in results.items() if role not in ("student", "control")]
-    teacher = max(teachers, key=lambda result: result.val.accuracy)
-    gained = student.test.accuracy - control.test.accuracy
-    gap = teacher.test.accuracy - control.test.accuracy
-    right = (student_N == labels_N).astype(np.float64) - (control_N == labels_N)
-    shares = macro_f1_influence(student_N, labels_N) - macro_f1_influence(control_N, labels_N)
-    return Uplift(
-        val_accuracy=student.val.accuracy - control.val.accuracy,
-        test_accuracy=gained,
-        test_macro_f1=student.test.macro_f1 - control.test.macro_f1,
-        teacher_gap_closed=gained / gap if gap >= MIN_TEACHER_GAP else None,
-        standard_error=_standard_error(right),
-        macro_f1_standard_error=_standard_error(shares),
-    )
+    main = task.facts.main
+    teacher = max(teachers, key=lambda result: signed_figure(result.val, main.name))
+    gap = signed_figure(teacher.test, main.name) - signed_figure(control.test, main.name)
+    gains = []
+    for name in task.facts.metrics:
+        differences = task.shares(name, student_NC, labels) - task.shares(name, control_NC, labels)
+        gains.append(
+            FigureGain(
+                metric=name,
+                val=signed_figure(student.val, name) - signed_figure(control.val, name),
+                test=signed_figure(student.test, name) - signed_figure(control.test, name),
+                standard_error=float(differences.std() / np.sqrt(len(differences))),
+            )
+        )
+    is_ahead = gap >= smallest_gap(main, figure(control.test, main.name))
+    return uplift_of(gains, gains[0].test / gap if is_ahead else None)
 
 
 def pass_gates(gates: Sequence[GateSpec], uplift: Uplift) -> list[GateResult]:
@@ -63,29 +69,24 @@ def failure_of(gates: Sequence[GateResult]) -> GateFailedError | None:
 
 
 def _pass_gate(gate: GateSpec, uplift: Uplift) -> GateResult:
-    value, error = uplift.test_accuracy, uplift.standard_error
-    if gate.metric == "macro_f1":
-        assert uplift.macro_f1_standard_error is not None  # just measured
-        value, error = uplift.test_macro_f1, uplift.macro_f1_standard_error
+    gain = next(found for found in uplift.gains if gate.metric in (None, found.metric))
+    measure, error = MEASURES[gain.metric], gain.standard_error
+    assert error is not None  # just measured
     # Without noise a difference of nothing is still no difference: what must be significant must be more.
-    passed = value - 2.0 * error > gate.min_uplift if gate.significant else value >= gate.min_uplift
-    name = {"accuracy": "accuracy", "macro_f1": "macro-F1"}[gate.metric]
-    margin = f"{100 * gate.min_uplift:+.1f}"
+    passed = gain.test - 2.0 * error > gate.min_uplift if gate.significant else gain.test >= gate.min_uplift
+    margin = measure.signed_text(gate.min_uplift)
     wanted = f"more than {margin} beyond that noise" if gate.significant else f"at least {margin}"
+    outcome = "passed" if passed else "not passed"
     return GateResult(
-        metric=gate.metric,
+        metric=gain.metric,
         passed=passed,
-        value=value,
+        value=gain.test,
         standard_error=error,
         threshold=gate.min_uplift,
         significant=gate.significant,
         on_fail=gate.on_fail,
         sentence=(
-            f"Test {name} of the student minus its control's is {100 * value:+.1f} points "
-            f"(±{200 * error:.1f}); the job asks for {wanted}: {'passed' if passed else 'not passed'}."
+            f"Test {measure.words} of the student minus its control's is {measure.gain(gain.test)} "
+            f"(±{measure.text(2 * error)}); the job asks for {wanted}: {outcome}."
         ),
     )
-
-
-def _standard_error(differences_N: NDArray[np.float64]) -> float:
-    return float(differences_N.std() / np.sqrt(len(differences_N)))

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from fdkd_core.spec.measures import MEASURES
 from worker.trainer import READY
 
 MAX_LOG_LINES = 10_000
@@ -163,7 +164,7 @@ class Observation:
         self._set_progress(epoch=int(event["epoch"]), eta_s=self._remaining_s())
 
     def _hear_epoch(self, event: dict[str, Any]) -> None:
-        self._add_metric(event, "epoch", ("accuracy", "macro_f1", "loss", "best_epoch"))
+        self._add_metric(event, "epoch", (*MEASURES, "best_epoch"))
 
     def _hear_checkpoint(self, event: dict[str, Any]) -> None:
         data = {"phase": str(event["phase"]), "step": int(event["step"])}

@@ -8,41 +8,43 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fdkd_client.cli.terminal import new_table, plain, printable
-from fdkd_client.cli.wording import count, duration, percent
+from fdkd_client.cli.wording import count, duration
 from fdkd_client.figures import (
     ArmFigures,
     ComparisonFigures,
     EstimateFigures,
+    SplitFigures,
     StudyFigures,
 )
+from fdkd_core.spec.measures import MEASURES, Measure
+from fdkd_core.spec.tasks import facts_of_figures
 
 _VERDICT_STYLES = {
     "helps": "green", "hurts": "red", "no evidence": "yellow",
 }  # fmt: skip
-_FIGURE_WORDS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
 def comparison_view(result: ComparisonFigures) -> Group:
     """Every arm beside the control without a teacher, and what that means."""
-    figure = _FIGURE_WORDS.get(result.metric, plain(result.metric))
+    measure = measure_of(result.metric)
     numbers = ("lr", "test", "to control", "p", "gap", "time")
     table = new_table("arm", *numbers[:-1], "verdict", numbers[-1], right=numbers, wide=("arm",))
     table.columns[0].overflow = "fold"  # a label that is cut off says nothing
     for arm in result.arms:
         style = "bold" if arm.label == result.best else None
-        table.add_row(*_arm_row(arm), style=style)
+        table.add_row(*_arm_row(arm, measure), style=style)
     lines: list[RenderableType] = [table, ""]
     if result.teacher is not None:
-        test = getattr(result.teacher.test, result.metric, result.teacher.test.accuracy)
-        lines.append(Text.from_markup(f"teacher  sees {plain(result.teacher.modality)}: {percent(test)}"))
+        test = figure_text(result.teacher.test, measure)
+        lines.append(Text.from_markup(f"teacher  sees {plain(result.teacher.modality)}: {test}"))
     for arm in result.arms:
         if arm.error is not None:
             lines.append(Text(f"{printable(arm.label)} failed: {printable(arm.error)[:200]}", style="red"))
     lines += [Text(f"- {printable(sentence)}") for sentence in result.summary]
     lines.append(
         Text(
-            f"{figure} in %, ± the half of a 95 % interval over seeds; p of the paired t-test, adjusted for "
-            "the number of methods; gap: share of the way from the control to the teacher.",
+            f"{measure.heading}, ± the half of a 95 % interval over seeds; p of the paired t-test, adjusted "
+            "for the number of methods; gap: share of the way from the control to the teacher.",
             style="dim",
         )
     )
@@ -51,14 +53,13 @@ def comparison_view(result: ComparisonFigures) -> Group:
 
 def study_view(result: StudyFigures) -> Group:
     """The final runs of one method, and what it was tuned to."""
-    table = new_table(
-        "seed", "val acc", "test acc", "F1", "best epoch", "time",
-        right=("seed", "val acc", "test acc", "F1", "best epoch", "time"),
-    )  # fmt: skip
+    first, second = facts_of_figures(result.student.test).measures[:2]
+    columns = ("seed", f"val {first.short}", f"test {first.short}", second.short, "best epoch", "time")
+    table = new_table(*columns, right=columns)
     for run in result.runs:
         table.add_row(
-            str(run.seed), percent(run.val.accuracy), percent(run.test.accuracy), percent(run.test.macro_f1),
-            f"{run.best_epoch}/{run.epochs}", duration(run.seconds),
+            str(run.seed), figure_text(run.val, first), figure_text(run.test, first),
+            figure_text(run.test, second), f"{run.best_epoch}/{run.epochs}", duration(run.seconds),
         )  # fmt: skip
     diverged = sum(trial.val is None for trial in result.trials)
     told = f", {diverged} of which diverged" if diverged else ""
@@ -70,20 +71,39 @@ def study_view(result: StudyFigures) -> Group:
         table,
         "",
         Text(f"{name}, tuned in {count(len(result.trials), 'trial')}{told}: {tuned}"),
-        Text("Accuracy and macro-F1 in %.", style="dim"),
+        Text(columns_text(first, second), style="dim"),
     ]
     return Group(*lines)
 
 
-def estimate_text(estimate: EstimateFigures | None, *, sign: str = "") -> str:
+def measure_of(name: str) -> Measure:
+    """What is known of a figure; one that this release does not know is shown as it is."""
+    return MEASURES.get(name) or Measure(name, printable(name), printable(name), "number")
+
+
+def figure_text(figures: SplitFigures, measure: Measure) -> str:
+    """One figure of a split; nothing where it is not among them."""
+    value = figures.value(measure.name)
+    return "" if value is None else measure.text(value)
+
+
+def columns_text(first: Measure, second: Measure) -> str:
+    """What the columns of a table are of."""
+    words = f"{first.words} and {second.words}"
+    unit = " in %" if first.form == second.form == "share" else ""
+    return f"{words[0].upper()}{words[1:]}{unit}."
+
+
+def estimate_text(estimate: EstimateFigures | None, measure: Measure, *, signed: bool = False) -> str:
     """Such as `93.4 ±0.6`: Student's interval is as wide to both sides; without one where there is none."""
     if estimate is None:
         return ""
     half = (estimate.high - estimate.low) / 2
-    return f"{100 * estimate.mean:{sign}.1f}" + (f" ±{100 * half:.1f}" if half > 0 else "")
+    mean = measure.signed_text(estimate.mean) if signed else measure.text(estimate.mean)
+    return mean + (f" ±{measure.text(half)}" if half > 0 else "")
 
 
-def _arm_row(arm: ArmFigures) -> list[str]:
+def _arm_row(arm: ArmFigures, measure: Measure) -> list[str]:
     label = plain(arm.label)
     if arm.error is not None:
         return [label, "", "", "", "", "", "[red]failed[/]", duration(arm.seconds)]
@@ -94,8 +114,8 @@ def _arm_row(arm: ArmFigures) -> list[str]:
     return [
         label,
         f"{arm.lr:.3g}" if arm.lr is not None else "",
-        estimate_text(arm.test),
-        estimate_text(arm.difference, sign="+"),
+        estimate_text(arm.test, measure),
+        estimate_text(arm.difference, measure, signed=True),
         "" if p_value is None else "<0.001" if p_value < 0.001 else f"{p_value:.3f}",
         "" if closed is None else f"{100 * closed:.0f}%",
         f"[{style}]{plain(verdict)}[/]" if verdict else "",

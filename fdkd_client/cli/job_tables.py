@@ -10,10 +10,17 @@ from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
-from fdkd_client.cli.comparison_tables import comparison_view, estimate_text, study_view
+from fdkd_client.cli.comparison_tables import (
+    columns_text,
+    comparison_view,
+    estimate_text,
+    figure_text,
+    measure_of,
+    study_view,
+)
 from fdkd_client.cli.diagnosis_view import diagnosis_view
 from fdkd_client.cli.terminal import new_table, plain, printable
-from fdkd_client.cli.wording import CHILDREN, age, duration, percent, phase_words, size, styled_state
+from fdkd_client.cli.wording import CHILDREN, age, duration, phase_words, size, styled_state
 from fdkd_client.figures import (
     ComparisonFigures,
     DiagnosisFigures,
@@ -24,6 +31,8 @@ from fdkd_client.figures import (
     UpliftFigures,
 )
 from fdkd_client.results import Artifact, Failure, Job, Progress
+from fdkd_core.spec.measures import Measure
+from fdkd_core.spec.tasks import facts_of_figures
 
 _HINTS = {
     "diverged": "Lower training.optimizer.lr, or the weights of the method.",
@@ -107,41 +116,46 @@ def result_view(result: Figures) -> Group:
 
 def run_view(result: RunFigures) -> Group:
     """The figures of teacher, student and control, and what the teacher was worth."""
-    table = new_table(
-        "", "sees", "network", "params", "size", "val acc", "test acc", "F1", "time",
-        right=("params", "size", "val acc", "test acc", "F1", "time"), wide=("sees", "network"),
-    )  # fmt: skip
+    first, second = facts_of_figures(result.student.test).measures[:2]
+    numbers = ("params", "size", f"val {first.short}", f"test {first.short}", second.short, "time")
+    table = new_table("", "sees", "network", *numbers, right=numbers, wide=("sees", "network"))
     models: list[tuple[str, ModelFigures | None]] = [("teacher", result.teacher)]
     models += [(f"teacher{index}", model) for index, model in enumerate(result.more_teachers, start=2)]
     for role, model in (*models, ("student", result.student), ("control", result.control)):
         if model is not None:
-            table.add_row(*_row(role, model), style="bold green" if role == "student" else None)
+            table.add_row(
+                *_row(role, model, first, second), style="bold green" if role == "student" else None
+            )
     lines: list[RenderableType] = [table, ""]
     if result.uplift is not None:
-        lines.append(Text.from_markup(uplift_text(result.uplift)))
+        lines.append(Text.from_markup(uplift_text(result.uplift, first)))
     if result.auto is not None:
         chosen = printable(f"{result.auto.get('winner_label', '?')}: {result.auto.get('reason', '')}")
         lines.append(Text(f"chosen  {chosen}"))
     for gate in result.gates:
         lines.append(Text(f"gate    {printable(gate.sentence)}", style="green" if gate.passed else "yellow"))
-    lines.append(Text("Accuracy and macro-F1 in %. The control is the same student without a teacher."
-                      if result.control else "Accuracy and macro-F1 in %.", style="dim"))  # fmt: skip
+    control = " The control is the same student without a teacher." if result.control else ""
+    lines.append(Text(f"{columns_text(first, second)}{control}", style="dim"))
     return Group(*lines)
 
 
-def uplift_text(uplift: UpliftFigures) -> str:
+def uplift_text(uplift: UpliftFigures, main: Measure) -> str:
     """What the teacher added, with its noise, as markup."""
-    gain, noise = 100 * uplift.test_accuracy, 200 * uplift.standard_error
-    if abs(gain) <= noise:
-        verdict = f"within the noise of this test split (±{noise:.1f}; one seed)"
+    gain, error = uplift.main
+    noise = f"±{main.text(2 * error)}; one seed"
+    if abs(gain) <= 2 * error:
+        verdict = f"within the noise of this test split ({noise})"
         style = "yellow"
     else:
-        verdict = f"more than the noise of this test split (±{noise:.1f}; one seed)"
+        verdict = f"more than the noise of this test split ({noise})"
         style = "green" if gain > 0 else "red"
     closed = uplift.teacher_gap_closed
     gap = f", {100 * closed:.0f}% of the gap to the teacher" if closed is not None and closed > 0 else ""
+    joint = "of" if main.form == "share" else "in"
+    turned = "" if main.larger_is_better else ", turned so that more is better"
     return (
-        f"uplift  [bold {style}]{gain:+.1f} points[/] of accuracy over the control{gap};\n        {verdict}"
+        f"uplift  [bold {style}]{main.gain(gain)}[/] {joint} {main.words} over the control{turned}{gap};\n"
+        f"        {verdict}"
     )
 
 
@@ -258,14 +272,20 @@ def _short(job: Job) -> str:
 
 def _result_in_short(result: Figures) -> str:
     if isinstance(result, RunFigures):
-        accuracy = f"test {percent(result.student.test.accuracy)}"
-        return f"{accuracy} ({100 * result.uplift.test_accuracy:+.1f})" if result.uplift else accuracy
+        main = facts_of_figures(result.student.test).main
+        test = f"test {figure_text(result.student.test, main)}"
+        return f"{test} ({main.signed_text(result.uplift.main[0])})" if result.uplift else test
     if isinstance(result, StudyFigures):
-        mean = sum(run.test.accuracy for run in result.runs) / max(len(result.runs), 1)
-        return f"test {percent(mean)}" if result.runs else ""
+        main = facts_of_figures(result.student.test).main
+        values = [run.test.value(main.name) or 0.0 for run in result.runs]
+        return f"test {main.text(sum(values) / len(values))}" if values else ""
     if isinstance(result, ComparisonFigures):
         best = next((arm for arm in result.arms if arm.label == result.best), None)
-        return "" if best is None else f"best: {plain(best.label)} {estimate_text(best.test)}".rstrip()
+        return (
+            ""
+            if best is None
+            else f"best: {plain(best.label)} {estimate_text(best.test, measure_of(result.metric))}".rstrip()
+        )
     return plain(result.verdict) if isinstance(result, DiagnosisFigures) else ""
 
 
@@ -288,7 +308,7 @@ def _time(job: Job) -> str:
     return duration((until - job.started_at).total_seconds())
 
 
-def _row(role: str, model: ModelFigures) -> list[str]:
+def _row(role: str, model: ModelFigures, first: Measure, second: Measure) -> list[str]:
     network = str(model.architecture.get("name", "?"))
     if "width" in model.architecture:
         network += f"-{model.architecture['width']}"
@@ -298,8 +318,8 @@ def _row(role: str, model: ModelFigures) -> list[str]:
         printable(network),
         f"{model.parameters:,}",
         size(model.size_bytes),
-        percent(model.val.accuracy),
-        percent(model.test.accuracy),
-        percent(model.test.macro_f1),
+        figure_text(model.val, first),
+        figure_text(model.test, first),
+        figure_text(model.test, second),
         duration(model.seconds) if model.epochs else "given",
     ]

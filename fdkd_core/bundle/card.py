@@ -10,8 +10,11 @@ from typing import Any
 from pydantic import Field
 
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.spec.figures import figure
+from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows, Uplift
 from fdkd_core.spec.strict import StrictModel
+from fdkd_core.spec.tasks import facts_of_figures
 
 _LAST_ROLES = ("student", "control")
 """Shown after the teachers, of which there may be several."""
@@ -120,13 +123,21 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
 
 
 def _scores(card: ModelCard) -> str:
-    columns = "val accuracy | val macro-F1 | test accuracy | test macro-F1 | test loss"
-    rows = [f"| model | modality | parameters | {columns} |", "|---|---|---:|---:|---:|---:|---:|---:|"]
+    measures = facts_of_figures(next(iter(card.results.values())).test).measures
+    columns = [f"{split} {measure.words}" for split in ("val", "test") for measure in measures]
+    rows = [
+        f"| model | modality | parameters | {' | '.join(columns)} | test loss |",
+        "|---|---|---:|" + "---:|" * (len(columns) + 1),
+    ]
     for role, result in _in_order(card):
-        figures = (result.val.accuracy, result.val.macro_f1, result.test.accuracy, result.test.macro_f1)
+        figures = [
+            measure.text(figure(found, measure.name), unit=True)
+            for found in (result.val, result.test)
+            for measure in measures
+        ]
         rows.append(
             f"| {escape(role)} | {escape(result.modality)} | {result.parameters:,} | "
-            + " | ".join(f"{100 * figure:.1f} %" for figure in figures)
+            + " | ".join(figures)
             + f" | {result.test.loss:.3f} |"
         )
     numbers = next(iter(card.results.values()))
@@ -162,27 +173,32 @@ def _uplift_words(card: ModelCard) -> str:
             "## Did the teacher help?\n\nNo: nothing that it could teach was found to be worth more than "
             "noise, so this is the control itself, the student trained without a teacher."
         )
-    points = 100 * uplift.test_accuracy
-    noise = 200 * uplift.standard_error
+    gain, *others = uplift.gains
+    measure = MEASURES[gain.metric]
+    points = " points" if measure.form == "share" else ""
+    noise = 2.0 * (gain.standard_error or 0.0)
     verdict = (
         "exactly as good as"
-        if points == 0
-        else f"{abs(points):.1f} points {'better' if points > 0 else 'worse'} than"
+        if gain.test == 0
+        else f"{measure.text(abs(gain.test))}{points} {'better' if gain.test > 0 else 'worse'} than"
     )
+    beside = [f"{MEASURES[o.metric].words} {MEASURES[o.metric].signed_text(o.test)}" for o in others]
+    if gain.val is not None:
+        beside.append(f"validation {measure.words} {measure.signed_text(gain.val)}{points}")
+    turned = "" if all(MEASURES[o.metric].larger_is_better for o in uplift.gains) else "; more is better"
     text = (
         f"## Did the teacher help?\n\n**On the test split the student is {verdict} the same student trained "
-        f"without a teacher** (accuracy; macro-F1 {100 * uplift.test_macro_f1:+.1f}, validation accuracy "
-        f"{100 * uplift.val_accuracy:+.1f} points). This is one seed: "
+        f"without a teacher** ({measure.words}; {', '.join(beside)}{turned}). This is one seed: "
     )
     text += (
-        f"differences under {noise:.1f} points may be noise of this test split alone, and another seed would "
-        "move both models further."
+        f"differences under {measure.text(noise)}{points} may be noise of this test split alone, and another "
+        "seed would move both models further."
         if noise > 0
         else "another would move both models."
     )
-    if abs(points) < noise:
+    if abs(gain.test) < noise:
         text += " This difference is within that noise."
-    if uplift.teacher_gap_closed is not None and points > 0:
+    if uplift.teacher_gap_closed is not None and gain.test > 0:
         share = f"{100 * uplift.teacher_gap_closed:.0f} %"
         text += f" The student closed {share} of the control's gap to the teacher."
     if card.gates:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.modalities.base import RawColumn, Recipe
+from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -75,6 +76,8 @@ class PairedDataset:
     sha256: str
     report: dict[str, Any]
     """The data report (`data_report.json`)."""
+    task: TaskSpec = field(default_factory=ClassificationSpec)
+    """What the labels were read for."""
 
     def training_rows(self, modality: str) -> NDArray[np.int64]:
         """The training rows that have a modality, ascending: what a model of it is trained on."""

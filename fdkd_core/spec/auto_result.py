@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from fdkd_core.spec.figures import Estimate, FinalRun, SplitMetrics
+from fdkd_core.spec.measures import SelectBy
 from fdkd_core.spec.strict import StrictModel
 
 
@@ -56,7 +57,7 @@ class AutoFinalist(StrictModel):
 class AutoReport(StrictModel):
     """What `method: auto` tried, and why this student was handed over."""
 
-    select_by: Literal["accuracy", "macro_f1", "loss"]
+    select_by: SelectBy
     configurations: list[AutoConfiguration]
     finalists: list[AutoFinalist]
     """The control first."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fdkd_core.spec.job import MethodJobSpec, StudentSpec, TeacherSpec, TrainSpec
+from fdkd_core.spec.judging import judged_training
 from fdkd_core.spec.methods import FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec, NoneSpec
 from fdkd_core.spec.strict import Name
 from fdkd_core.spec.study import Seeds, StudySpec, TeacherView
@@ -109,4 +110,5 @@ def teacher_training(spec: CompareSpec) -> TrainingSpec:
     The seed also cuts the validation rows where the data have no validation split. With one of its own the
     teacher would learn from rows that the students are judged on.
     """
-    return (spec.teacher.train or TrainingSpec()).model_copy(update={"seed": spec.training.seed})
+    training = judged_training(spec.teacher.train or TrainingSpec(), spec.task)
+    return training.model_copy(update={"seed": spec.training.seed})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.strict import StrictModel
 
 
-class SplitMetrics(StrictModel):
-    """Figures of one model on one split."""
+class ClassificationMetrics(StrictModel):
+    """Figures of one classifier on one split."""
 
     accuracy: float
     """Share of right predictions, 0..1."""
@@ -15,6 +18,20 @@ class SplitMetrics(StrictModel):
     loss: float
     """Mean cross-entropy, in nats."""
     num_samples: int
+
+
+SplitMetrics = ClassificationMetrics
+"""Figures of one model on one split, by the task; `fdkd_core.spec.tasks.TASK_FACTS` lists their names."""
+
+
+def figure(found: Any, name: str) -> float:
+    """One of the figures of a split, by name."""
+    return float(getattr(found, name))
+
+
+def signed_figure(found: Any, name: str) -> float:
+    """The same, turned so that larger is better."""
+    return MEASURES[name].signed(figure(found, name))
 
 
 class FinalRun(StrictModel):

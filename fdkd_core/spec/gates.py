@@ -6,14 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.strict import StrictModel
 
 
 class GateSpec(StrictModel):
     """A margin by which the student is to be better than its control, on the test split."""
 
-    metric: Literal["accuracy", "macro_f1"] = "accuracy"
-    """What is compared. Accuracy is what most people ask for; macro_f1 where classes are unequal."""
+    metric: MetricName | None = None
+    """What is compared. Null: the main figure of the task, of classification `accuracy`, which is what most
+    people ask for; macro_f1 where classes are unequal."""
     min_uplift: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
     """Student minus control, as a fraction: 0.01 is a point. 0 asks that it be no worse; a negative margin
     lets it be a little worse, for the noise of a small test split."""

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.gates import GateSpec
+from fdkd_core.spec.judging import judged_gate, judged_training
 from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
 from fdkd_core.spec.methods.base import Weight
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.strict import Key, Name, StrictModel
+from fdkd_core.spec.tasks import ClassificationSpec as ClassificationSpec
+from fdkd_core.spec.tasks import TaskSpec as TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 
 SCHEMA_VERSION = 1
 
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}$")]
 """Names a model: a path for the command line, an id for the service. Resolved by whoever runs the job."""
-
-
-class ClassificationSpec(StrictModel):
-    """One of C classes per sample; cross-entropy."""
-
-    kind: Literal["classification"] = "classification"
-
-
-TaskSpec = ClassificationSpec
 
 
 class TeacherSpec(StrictModel):
@@ -92,6 +86,17 @@ class ControlsSpec(StrictModel):
     second training: without it nobody knows whether the teacher helped."""
 
 
+Teacher = TypeVar("Teacher", bound=TeacherSpec)
+
+
+def _judged_teacher(teacher: Teacher, task: TaskSpec | None, at: tuple[str | int, ...] = ()) -> Teacher:
+    """The teacher with the figure filled in that its training is judged by, where it has one."""
+    if task is None or teacher.train is None:
+        return teacher
+    training = judged_training(teacher.train, task, at=(*at, "train"))
+    return teacher.model_copy(update={"train": training})
+
+
 class TeachingSpec(StrictModel):
     """Base of every job in which a model of one modality teaches a model of another."""
 
@@ -102,8 +107,19 @@ class TeachingSpec(StrictModel):
     task: TaskSpec
     teacher: TeacherSpec
     student: StudentSpec
-    training: TrainingSpec = TrainingSpec()
+    training: TrainingSpec = Field(default=TrainingSpec(), validate_default=True)
     """How the student, and its control, are trained."""
+
+    @field_validator("training")
+    @classmethod
+    def _is_judged_by_its_task(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
+        task = info.data.get("task")
+        return training if task is None else judged_training(training, task)
+
+    @field_validator("teacher")
+    @classmethod
+    def _teacher_is_too(cls, teacher: TeacherSpec, info: ValidationInfo) -> TeacherSpec:
+        return _judged_teacher(teacher, info.data.get("task"))
 
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:
@@ -160,7 +176,8 @@ class DistillSpec(MethodJobSpec):
             raise PydanticCustomError(
                 "conflicting_fields", "need a method: without one the student is its own control", {}
             )
-        return gates
+        task = info.data.get("task")
+        return gates if task is None else tuple(judged_gate(gate, task, i) for i, gate in enumerate(gates))
 
     @field_validator("more_teachers")
     @classmethod
@@ -173,7 +190,7 @@ class DistillSpec(MethodJobSpec):
             raise PydanticCustomError(
                 "conflicting_fields", "are not searched over: name the method, or leave them out", {}
             )
-        return teachers
+        return tuple(_judged_teacher(found, info.data.get("task"), (i,)) for i, found in enumerate(teachers))
 
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:
@@ -196,5 +213,11 @@ class TrainSpec(StrictModel):
     """What the data is called; the data itself is given beside the spec."""
     task: TaskSpec
     student: StudentSpec
-    training: TrainingSpec = TrainingSpec()
+    training: TrainingSpec = Field(default=TrainingSpec(), validate_default=True)
     """How it is trained."""
+
+    @field_validator("training")
+    @classmethod
+    def _is_judged_by_its_task(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
+        task = info.data.get("task")
+        return training if task is None else judged_training(training, task)

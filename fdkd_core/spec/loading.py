@@ -222,6 +222,8 @@ def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
             path.append(part)
             here = here[part]
     context = detail.get("ctx") or {}
+    # A validator of a whole part may say which of its fields is meant.
+    path += context.get("at", ())
     pointer = "/" + "/".join(pointer_token(part) for part in path)
     if code == "missing_field":
         tag = str(context.get("discriminator", "")).strip("'")
@@ -235,7 +237,7 @@ def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
             f"found {quote(context.get('tag'))}; allowed: {context.get('expected_tags')}",
             pointer.rstrip("/") + f"/{tag}",
         )
-    found = "" if isinstance(here, dict | list) else f"found {quote(here)}; "
+    found = "" if isinstance(here, dict | list) or "at" in context else f"found {quote(here)}; "
     message = detail["msg"][0].lower() + detail["msg"][1:]
     if code == "unknown_field":
         return Problem(code, "is not a field here", pointer)

@@ -11,7 +11,9 @@ from fdkd_core.spec.figures import Estimate as Estimate
 from fdkd_core.spec.figures import FinalRun as FinalRun
 from fdkd_core.spec.figures import SplitMetrics as SplitMetrics
 from fdkd_core.spec.findings import DiagnosisResult
+from fdkd_core.spec.measures import MetricName, SelectBy
 from fdkd_core.spec.strict import StrictModel
+from fdkd_core.spec.uplift import Uplift as Uplift
 
 
 class ModelResult(StrictModel):
@@ -38,26 +40,10 @@ class ModelResult(StrictModel):
     """Of the safetensors file, or the ONNX file."""
 
 
-class Uplift(StrictModel):
-    """Student minus control: what the teacher's knowledge added. Positive is better."""
-
-    val_accuracy: float
-    test_accuracy: float
-    test_macro_f1: float
-    teacher_gap_closed: float | None
-    """Share of the teacher-control gap in test accuracy that the student closed; null when the teacher is
-    not ahead of the control by at least one point. Of several teachers, the best on validation counts."""
-    standard_error: float
-    """Of `test_accuracy`, from the test samples on which the two disagree (paired); it does not cover
-    the spread over seeds."""
-    macro_f1_standard_error: float | None = None
-    """The same of `test_macro_f1`; null in results of releases that did not measure it."""
-
-
 class GateResult(StrictModel):
     """What became of one gate of the spec."""
 
-    metric: Literal["accuracy", "macro_f1"]
+    metric: MetricName
     passed: bool
     value: float
     """Student minus control on the test split, a fraction."""
@@ -160,7 +146,7 @@ class StudyResult(StrictModel):
     parameters: dict[str, float | str]
     """The fields of the method that were tuned, as in the trial that won."""
     teacher_view: str
-    select_by: Literal["accuracy", "macro_f1", "loss"]
+    select_by: SelectBy
     """The validation figure that decided."""
     trials: list[Trial]
     runs: list[FinalRun]
@@ -217,7 +203,7 @@ class CompareResult(StrictModel):
     name: str
     spec_sha256: str
     data_sha256: str
-    metric: Literal["accuracy", "macro_f1"]
+    metric: MetricName
     """What the estimates are of, 0..1."""
     teacher: ModelResult | None
     arms: list[Arm]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fdkd_core.spec.measures import SelectBy
 from fdkd_core.spec.strict import StrictModel
 
 LearningRate = Annotated[float, Field(gt=0.0, le=100.0)]
@@ -95,9 +96,10 @@ class TrainingSpec(StrictModel):
     """Seeded augmentation of the training inputs of the model being trained; a teacher's view during
     distillation is never augmented, so that its outputs are computed once. `none` was the same within
     noise on validation, `strong` no better."""
-    select_by: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
-    """Validation figure that picks the epoch whose weights are kept; the earliest wins a tie. Accuracy
-    is what most people ask for; take macro_f1 where classes are unequal."""
+    select_by: SelectBy | None = None
+    """Validation figure that picks the epoch whose weights are kept; the earliest wins a tie. Null: the main
+    one of the task, of classification `accuracy`, which is what most people ask for; take macro_f1 where
+    classes are unequal."""
     patience_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Stop after this many epochs without a better validation figure; null trains to the end, so that
     student and control get the same budget."""

@@ -19,7 +19,11 @@ from fdkd_core.phases import Trained, evaluate_model
 from fdkd_core.single_run import taught_rows, warn_of_gates
 from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec
 from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoReport, AutoRung
+from fdkd_core.spec.figures import figure, signed_figure
+from fdkd_core.spec.judging import selected_by
+from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.result import FinalRun, RunResult, Trial
+from fdkd_core.spec.tasks import facts_of
 from fdkd_core.studies import statistics
 from fdkd_core.studies.decision import Scores, decide, difference
 from fdkd_core.studies.halving import (
@@ -41,7 +45,7 @@ from fdkd_core.studies.trainings import (
     run_trial,
     selection_value,
 )
-from fdkd_core.tasks.classification import macro_f1_influence
+from fdkd_core.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Search:
         assert isinstance(spec, DistillSpec)
         assert isinstance(spec.method, AutoSpec)
         self.spec, self.auto, self.lesson = spec, spec.method, lesson
+        self.select_by = selected_by(spec.training, spec.task)
         self.rounds = configurations(spec.method, spec.training)
         self.tried: dict[int, list[AutoRung]] = {}
         self._before: dict[str, int] = {}
@@ -132,8 +137,7 @@ class Search:
         return Finalist(found, names, runs)
 
     def _values(self, tried: list[Configuration]) -> list[float]:
-        select_by = self.spec.training.select_by
-        return [selection_value(self.tried[found.number][-1].val, select_by) for found in tried]
+        return [selection_value(self.tried[found.number][-1].val, self.select_by) for found in tried]
 
     def _refuse_without_control(self, tried: list[Configuration]) -> None:
         if not any(found.is_control for found in tried):
@@ -159,7 +163,7 @@ def run_auto(job: JobRun) -> RunResult:
     tried = search.first_rung()
     finalists = search.finals(*search.climb(tried))
     scores = [_scores(search, finalist) for finalist in finalists]
-    winner, reason = decide(scores, spec.training.select_by)
+    winner, reason = decide(scores, search.select_by)
     job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
     report = _report(search, tried, finalists, scores, winner, reason)
 
@@ -212,12 +216,12 @@ def final_name(place: int, number: int) -> str:
 
 
 def _best_model(search: Search, finalist: Finalist) -> Trained:
-    best = best_run(finalist.runs, search.spec.training.select_by)
+    best = best_run(finalist.runs, search.select_by)
     return load_final(search.lesson, finalist.names[best], finalist.found.candidate, finalist.runs[best])
 
 
 def _scores(search: Search, finalist: Finalist) -> Scores:
-    select_by = search.spec.training.select_by
+    select_by = search.select_by
     shares = [
         _row_shares(search, load_final(search.lesson, name, finalist.found.candidate, run))
         for name, run in zip(finalist.names, finalist.runs, strict=False)
@@ -228,20 +232,10 @@ def _scores(search: Search, finalist: Finalist) -> Scores:
 
 def _row_shares(search: Search, model: Trained) -> NDArray[np.float64]:
     """What each validation row adds to the figure that decides, up to a constant."""
-    job, select_by = search.lesson.job, search.spec.training.select_by
+    job = search.lesson.job
     _, outputs = evaluate_model(model.model, job.data, model.modality, "val", job.device)
-    labels_N = job.data.labels[job.data.splits["val"]]
-    logits_NC = outputs.logits.numpy().astype(np.float64)
-    found_N: NDArray[np.float64]
-    if select_by == "accuracy":
-        found_N = (logits_NC.argmax(axis=1) == labels_N).astype(np.float64)
-    elif select_by == "macro_f1":
-        found_N = macro_f1_influence(logits_NC.argmax(axis=1), labels_N)
-    else:
-        logits_NC -= logits_NC.max(axis=1, keepdims=True)
-        chosen_N = logits_NC[np.arange(len(labels_N)), labels_N]
-        found_N = chosen_N - np.log(np.exp(logits_NC).sum(axis=1))
-    return found_N
+    labels = job.data.labels[job.data.splits["val"]]
+    return task_of(job.data).shares(search.select_by, outputs.logits.numpy(), labels)
 
 
 def _report(
@@ -252,16 +246,18 @@ def _report(
     winner: int,
     reason: str,
 ) -> AutoReport:
-    won = finalists[winner].found
+    won, main = finalists[winner].found, facts_of(search.spec.task).main
     described = [
-        _finalist(finalist, found, finalists[0], scores[0], is_control=place == 0)
+        _finalist(finalist, found, finalists[0], scores[0], main, is_control=place == 0)
         for place, (finalist, found) in enumerate(zip(finalists, scores, strict=True))
     ]
     gained = described[winner].test_difference
     if gained is not None:
-        reason += f" On the test split, which decided nothing, it is at {interval(gained)} in accuracy."
+        reason += (
+            f" On the test split, which decided nothing, it is at {interval(gained, main)} in {main.words}."
+        )
     return AutoReport(
-        select_by=search.spec.training.select_by,
+        select_by=search.select_by,
         configurations=[
             AutoConfiguration(
                 number=found.number,
@@ -282,12 +278,21 @@ def _report(
 
 
 def _finalist(
-    finalist: Finalist, found: Scores, control: Finalist, control_scores: Scores, *, is_control: bool
+    finalist: Finalist,
+    found: Scores,
+    control: Finalist,
+    control_scores: Scores,
+    main: Measure,
+    *,
+    is_control: bool,
 ) -> AutoFinalist:
     runs = finalist.runs
     gained = None if is_control or not runs else difference(found, control_scores)
-    test = [run.test.accuracy for run in runs]
-    gains = [run.test.accuracy - other.test.accuracy for run, other in zip(runs, control.runs, strict=False)]
+    name = main.name
+    gains = [
+        signed_figure(run.test, name) - signed_figure(other.test, name)
+        for run, other in zip(runs, control.runs, strict=False)
+    ]
     return AutoFinalist(
         number=finalist.found.number,
         label=found.label,
@@ -295,6 +300,6 @@ def _finalist(
         val=found.mean if runs else None,
         val_difference=None if gained is None else gained.mean,
         val_standard_error=None if gained is None else gained.standard_error,
-        test=statistics.estimate(test) if runs else None,
+        test=statistics.estimate([figure(run.test, name) for run in runs]) if runs else None,
         test_difference=statistics.estimate(gains) if gained is not None else None,
     )

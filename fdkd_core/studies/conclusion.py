@@ -6,17 +6,18 @@ Free of torch and of data: what it is given is all it knows, wherever the studie
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, cast
 
 from fdkd_core.spec import CompareSpec
 from fdkd_core.spec.compare import NO_TEACHER, arms
-from fdkd_core.spec.result import Arm, CompareResult, FinalRun, ModelResult, StudyResult
+from fdkd_core.spec.figures import figure, signed_figure
+from fdkd_core.spec.judging import reported_by
+from fdkd_core.spec.measures import Measure, MetricName
+from fdkd_core.spec.result import Arm, CompareResult, ModelResult, StudyResult
+from fdkd_core.spec.uplift import smallest_gap
 from fdkd_core.studies import statistics
-from fdkd_core.studies.summary import summarise
+from fdkd_core.studies.summary import paired_differences, summarise
 from fdkd_core.versions import library_versions
-
-MIN_TEACHER_GAP = 0.01
-"""Of a gap smaller than a point, the share closed is a ratio of noise."""
 
 Outcome = StudyResult | str
 """Of an arm: its result, or why there is none."""
@@ -41,29 +42,28 @@ def conclude(
         seconds: Wall time of the whole comparison.
         bundle: Folder of the best arm's student, where there will be one.
     """
-    metric: Literal["accuracy", "macro_f1"] = (
-        "macro_f1" if spec.training.select_by == "macro_f1" else "accuracy"
-    )
+    measure = reported_by(spec.training, spec.task)
     found = [
-        _arm(label, study.teacher_view, outcomes[label], metric) for label, study in arms(spec, None).items()
+        _arm(label, study.teacher_view, outcomes[label], measure.name)
+        for label, study in arms(spec, None).items()
     ]
     control = next(arm for arm in found if arm.label == NO_TEACHER)
     if control.error is None:
-        found = [arm if arm is control else _compared(arm, control, teacher, metric) for arm in found]
+        found = [arm if arm is control else _compared(arm, control, teacher, measure) for arm in found]
     p_values = {arm.label: arm.p_value for arm in found if not arm.is_control and arm.p_value is not None}
     adjusted = statistics.holm(p_values)
     found = [arm.model_copy(update={"p_value_holm": adjusted.get(arm.label)}) for arm in found]
-    best = _best(found)
+    best = _best(found, measure)
     return CompareResult(
         kind="compare",
         name=spec.name,
         spec_sha256=identity["spec"],
         data_sha256=identity["data"],
-        metric=metric,
+        metric=cast(MetricName, measure.name),
         teacher=teacher,
         arms=found,
         best=best,
-        summary=summarise(found, best, metric),
+        summary=summarise(found, best, measure),
         bundle=bundle if best is not None else None,
         versions=library_versions(),
         seconds=seconds,
@@ -85,8 +85,8 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
         parameters=result.parameters if result else {},
         trials=len(trials),
         runs=runs,
-        val=statistics.estimate([getattr(run.val, metric) for run in runs]) if runs else None,
-        test=statistics.estimate([getattr(run.test, metric) for run in runs]) if runs else None,
+        val=statistics.estimate([figure(run.val, metric) for run in runs]) if runs else None,
+        test=statistics.estimate([figure(run.test, metric) for run in runs]) if runs else None,
         difference=None,
         p_value=None,
         p_value_holm=None,
@@ -96,9 +96,9 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
     )
 
 
-def _compared(arm: Arm, control: Arm, teacher: ModelResult | None, metric: str) -> Arm:
+def _compared(arm: Arm, control: Arm, teacher: ModelResult | None, measure: Measure) -> Arm:
     """The arm with its difference to the control."""
-    differences = paired_differences(arm.runs, control.runs, metric)
+    differences = paired_differences(arm.runs, control.runs, measure.name)
     if not differences:
         return arm
     difference = statistics.estimate(differences)
@@ -107,10 +107,10 @@ def _compared(arm: Arm, control: Arm, teacher: ModelResult | None, metric: str) 
         assert arm.test is not None
         assert control.test is not None
         share = statistics.share_of_gap(
-            arm.test.mean,
-            control.test.mean,
-            getattr(teacher.test, metric),
-            smallest_gap=MIN_TEACHER_GAP,
+            measure.signed(arm.test.mean),
+            measure.signed(control.test.mean),
+            signed_figure(teacher.test, measure.name),
+            smallest_gap=smallest_gap(measure, control.test.mean),
         )
     return arm.model_copy(
         update={
@@ -122,17 +122,11 @@ def _compared(arm: Arm, control: Arm, teacher: ModelResult | None, metric: str) 
     )
 
 
-def paired_differences(runs: list[FinalRun], others: list[FinalRun], metric: str) -> list[float]:
-    """Test figure of each run minus that of the other's run with the same seed."""
-    by_seed = {run.seed: getattr(run.test, metric) for run in others}
-    return [getattr(run.test, metric) - by_seed[run.seed] for run in runs if run.seed in by_seed]
-
-
-def _best(found: list[Arm]) -> str | None:
+def _best(found: list[Arm], measure: Measure) -> str | None:
     """Of the methods and the control without a teacher; the first wins a tie, and the control is first."""
     candidates = [
         arm for arm in found if arm.val is not None and (not arm.is_control or arm.label == NO_TEACHER)
     ]
     if not candidates:
         return None
-    return max(candidates, key=lambda arm: arm.val.mean if arm.val else 0.0).label
+    return max(candidates, key=lambda arm: measure.signed(arm.val.mean) if arm.val else 0.0).label

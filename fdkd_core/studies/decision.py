@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.spec.measures import MEASURES
 from fdkd_core.studies import statistics
-from fdkd_core.studies.summary import points
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,8 @@ def decide(scores: Sequence[Scores], select_by: str) -> tuple[int, str]:
 
 
 def _told(found: Difference, select_by: str, seeds: int) -> str:
-    if select_by == "loss":
-        amount, error = f"{found.mean:+.3f} in validation loss, turned so that more is better", 1.0
-    else:
-        figure = {"accuracy": "accuracy", "macro_f1": "macro-F1"}[select_by]
-        amount, error = f"{points(found.mean)} of validation {figure}", 100.0
-    return f"{amount} (standard error {error * found.standard_error:.2g}) over {seeds} fresh seeds"
+    measure = MEASURES[select_by]
+    turned = "" if measure.larger_is_better else ", turned so that more is better"
+    joint = "of" if measure.form == "share" else "in"
+    amount = f"{measure.gain(found.mean)} {joint} validation {measure.words}{turned}"
+    return f"{amount} (standard error {measure.scale * found.standard_error:.2g}) over {seeds} fresh seeds"

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 from fdkd_core.spec.compare import NO_TEACHER
+from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import Arm, CompareResult
 
 WIDTH_IN, ROW_IN, MARGIN_IN, DPI = 7.0, 0.32, 1.3, 150
@@ -43,13 +44,17 @@ def render_forest_plot(result: CompareResult, kind: str) -> bytes:
         {"png": FigureCanvasAgg, "svg": FigureCanvasSVG}[kind](figure)
         axes = figure.add_subplot()
         for place, arm in enumerate(shown):
-            _draw(axes, place, arm)
+            _draw(axes, place, arm, MEASURES[result.metric].scale)
         axes.axvline(0.0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(shown)), [arm.label for arm in shown])
         axes.set_ylim(max(1, len(shown)) - 0.5, -0.5)
         axes.set_title(_title(result.name), loc="left", fontsize=10)
-        name = "macro-F1" if result.metric == "macro_f1" else "accuracy"
-        axes.set_xlabel(f"test {name} over the tuned control without a teacher, points (95 % interval)")
+        measure = MEASURES[result.metric]
+        unit = ", points" if measure.form == "share" else ""
+        better = "" if measure.larger_is_better else ", turned so that more is better"
+        axes.set_xlabel(
+            f"test {measure.words} over the tuned control without a teacher{unit}{better} (95 % interval)"
+        )
         axes.grid(axis="x", linewidth=0.3)
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
@@ -62,14 +67,14 @@ def render_forest_plot(result: CompareResult, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(axes: Any, place: int, arm: Arm) -> None:
+def _draw(axes: Any, place: int, arm: Arm, scale: float) -> None:
     difference = arm.difference
     assert difference is not None
     colour = _COLOURS[arm.verdict or "no evidence"]
-    axes.plot([100 * difference.low, 100 * difference.high], [place, place], color=colour, linewidth=1.6)
+    axes.plot([scale * difference.low, scale * difference.high], [place, place], color=colour, linewidth=1.6)
     # Hollow: a teacher that is none.
     axes.plot(
-        [100 * difference.mean], [place], marker="o", markersize=5.5, color=colour,
+        [scale * difference.mean], [place], marker="o", markersize=5.5, color=colour,
         markerfacecolor="white" if arm.is_control else colour,
     )  # fmt: skip
 

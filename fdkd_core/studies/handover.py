@@ -12,9 +12,12 @@ from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MethodSpec, NoneSpec, StudySpec
-from fdkd_core.spec.result import Estimate, FinalRun, ModelResult, StudyResult, Trial
+from fdkd_core.spec.figures import figure
+from fdkd_core.spec.judging import selected_by
+from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, Trial
+from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies import statistics
-from fdkd_core.studies.report import parameters_text, write_trials
+from fdkd_core.studies.report import parameters_text, with_interval, write_trials
 from fdkd_core.studies.search import Candidate, with_lr
 from fdkd_core.studies.trainings import best_run, evaluate
 from fdkd_core.versions import library_versions
@@ -57,7 +60,7 @@ def hand_over_study(
     spec = job.spec
     assert isinstance(spec, StudySpec)
     final = finalisation(job)
-    best = runs[best_run(runs, spec.training.select_by)]
+    best = runs[best_run(runs, selected_by(spec.training, spec.task))]
     # A comparison writes the teacher itself, and exports the student of its best arm alone.
     is_arm = bool(job.phase_prefix)
     teacher_is_ours = teacher is not None and teacher.epochs > 0 and not is_arm
@@ -71,7 +74,7 @@ def hand_over_study(
         lr=tuned.lr,
         parameters=tuned.parameters,
         teacher_view=spec.teacher_view,
-        select_by=spec.training.select_by,
+        select_by=selected_by(spec.training, spec.task),
         trials=trials,
         runs=runs,
         teacher=measured,
@@ -117,16 +120,11 @@ def _chosen(method: MethodSpec, found: StudyResult, seed: int) -> str:
     """How this model came to be the one, for its card."""
     values = parameters_text({"lr": found.lr, **found.parameters})
     teacher = "without a teacher" if isinstance(method, NoneSpec) else f"with {method.name}"
-    accuracy = percent(statistics.estimate([run.test.accuracy for run in found.runs]))
+    main = facts_of_figures(found.student.test).main
+    expected = with_interval(statistics.estimate([figure(run.test, main.name) for run in found.runs]), main)
     return (
         f"Trained {teacher}. The best of {len(found.trials)} trials on validation ({values}) was trained "
         f"anew with {len(found.runs)} seeds; this is the run with seed {seed}, the best of them on "
-        f"validation. Over all seeds, test accuracy is {accuracy}: expect that of another training like it."
+        f"validation. Over all seeds, test {main.words} is {expected}: expect that of another training like "
+        "it."
     )
-
-
-def percent(found: Estimate) -> str:
-    """A share with its interval, in percent."""
-    if found.low == found.high:
-        return f"{100 * found.mean:.1f} %"
-    return f"{100 * found.mean:.1f} % (95 % interval {100 * found.low:.1f} to {100 * found.high:.1f})"

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.bundle.card import escape
+from fdkd_core.spec.figures import figure
+from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.result import Arm, CompareResult, Estimate, StudyResult, Trial
+from fdkd_core.spec.tasks import TaskFacts, facts_of_figures
 from fdkd_core.studies.forest_plot import render_forest_plot
 
 COMPARISON_COLUMNS = (
-    "direction", "method", "seed", "lr", "weights", "trials",
-    "val_metric", "test_metric", "test_macro_f1", "seconds",
+    "direction", "method", "seed", "lr", "weights", "trials", "val_metric", "test_metric",
 )  # fmt: skip
-TRIAL_COLUMNS = ("number", "lr", "parameters", "val_accuracy", "val_macro_f1", "val_loss", "seconds")
+"""Then the second figure of the task, such as `test_macro_f1`, and `seconds`."""
 
 
 def write_comparison(folder: Path, result: CompareResult) -> None:
@@ -39,26 +41,29 @@ def write_trials(folder: Path, result: StudyResult) -> None:
         StorageError: The disk is full or failing.
     """
     _make(folder)
+    names = [*facts_of_figures(result.student.val).metrics, "loss"]
     rows = [
         [
             trial.number,
             f"{trial.lr:g}",
             parameters_text(trial.parameters),
-            *_trial_figures(trial),
+            *_trial_figures(trial, names),
             f"{trial.seconds:.1f}",
         ]
         for trial in result.trials
     ]
-    write_atomic(folder / "trials.csv", _csv(TRIAL_COLUMNS, rows).encode())
+    columns = ("number", "lr", "parameters", *(f"val_{name}" for name in names), "seconds")
+    write_atomic(folder / "trials.csv", _csv(columns, rows).encode())
 
 
 def comparison_csv(result: CompareResult) -> str:
     """One row per final run; the teacher is a row of its own with seed 0."""
     rows: list[list[object]] = []
     name = _cell(result.name)
+    second = _facts(result).metrics[1]
     if result.teacher is not None:
         val, test = result.teacher.val, result.teacher.test
-        figures = (getattr(val, result.metric), getattr(test, result.metric), test.macro_f1)
+        figures = (figure(val, result.metric), figure(test, result.metric), figure(test, second))
         rows.append(
             [
                 name,
@@ -73,20 +78,22 @@ def comparison_csv(result: CompareResult) -> str:
         )
     for arm in result.arms:
         for run in arm.runs:
-            figures = (getattr(run.val, result.metric), getattr(run.test, result.metric), run.test.macro_f1)
+            val, test = run.val, run.test
+            figures = (figure(val, result.metric), figure(test, result.metric), figure(test, second))
             tuned = (f"{arm.lr:g}", parameters_text(arm.parameters), arm.trials)
             rows.append([name, arm.label, run.seed, *tuned, *map(_share, figures), f"{run.seconds:.1f}"])
-    return _csv(COMPARISON_COLUMNS, rows)
+    return _csv((*COMPARISON_COLUMNS, f"test_{second}", "seconds"), rows)
 
 
 def comparison_markdown(result: CompareResult) -> str:
     """The table with what it means, for people."""
+    measure = MEASURES[result.metric]
     lines = [f"# {escape(result.name)}", ""]
     lines += [f"- {escape(sentence)}" for sentence in result.summary]
     lines += ["", "![differences to the control](comparison.png)", ""]
     columns = ("arm", "lr", "tuned", "val", "test", "to control", "p", "p (Holm)", "gap closed", "verdict")
     lines += ["| " + " | ".join(columns) + " |", "|---|---:|---|---:|---:|---:|---:|---:|---:|---|"]
-    lines += ["| " + " | ".join(escape(cell) for cell in _cells(arm)) + " |" for arm in result.arms]
+    lines += ["| " + " | ".join(escape(cell) for cell in _cells(arm, measure)) + " |" for arm in result.arms]
     lines += ["", *_notes(result)]
     return "\n".join(lines) + "\n"
 
@@ -99,7 +106,22 @@ def parameters_text(parameters: dict[str, float | str]) -> str:
     )
 
 
-def _cells(arm: Arm) -> list[str]:
+def with_interval(found: Estimate, measure: Measure) -> str:
+    """A mean with its unit and interval."""
+    mean = measure.text(found.mean, unit=True)
+    if found.low == found.high:
+        return mean
+    return f"{mean} (95 % interval {measure.text(found.low)} to {measure.text(found.high)})"
+
+
+def _facts(result: CompareResult) -> TaskFacts:
+    """Of the task, as any of the figures tells."""
+    runs = [run for arm in result.arms for run in arm.runs]
+    found = result.teacher.test if result.teacher is not None else runs[0].test if runs else None
+    return facts_of_figures(found)
+
+
+def _cells(arm: Arm, measure: Measure) -> list[str]:
     if arm.error is not None:
         return [arm.label, *[""] * 8, f"failed: {arm.error}"]
     share = arm.teacher_gap_closed
@@ -107,9 +129,9 @@ def _cells(arm: Arm) -> list[str]:
         arm.label,
         f"{arm.lr:g}",
         parameters_text(arm.parameters),
-        _percent(arm.val),
-        _percent(arm.test),
-        _points(arm.difference),
+        _mean(arm.val, measure),
+        _mean(arm.test, measure),
+        _difference(arm.difference, measure),
         _p(arm.p_value),
         _p(arm.p_value_holm),
         "" if share is None else f"{100 * share:.0f} %",
@@ -118,34 +140,37 @@ def _cells(arm: Arm) -> list[str]:
 
 
 def _notes(result: CompareResult) -> Iterable[str]:
-    figure = "macro-F1" if result.metric == "macro_f1" else "accuracy"
+    measure = MEASURES[result.metric]
     finished = [arm for arm in result.arms if arm.runs]
     if result.teacher is not None:
-        test = getattr(result.teacher.test, result.metric)
-        yield f"Teacher: {escape(result.teacher.modality)}, test {figure} {100 * test:.1f} %."
+        test = measure.text(figure(result.teacher.test, measure.name), unit=True)
+        yield f"Teacher: {escape(result.teacher.modality)}, test {measure.words} {test}."
     if not finished:
         return
+    turned = "" if measure.larger_is_better else " and turned so that more is better"
     yield (
-        f"Figures are {figure} in %, means over {len(finished[0].runs)} seeds with 95 % intervals of "
+        f"Figures are {measure.heading}, means over {len(finished[0].runs)} seeds with 95 % intervals of "
         f"Student's t. Every arm was tuned with {finished[0].trials} trials on validation, and trained anew "
-        "with the same fresh seeds; differences are paired by seed. p is of the paired t-test, two-sided; "
-        "Holm's correction is for the number of methods. The verdict goes by the interval, which does not "
-        "cover the choice of the test rows."
+        f"with the same fresh seeds; differences are paired by seed{turned}. p is of the paired t-test, "
+        "two-sided; Holm's correction is for the number of methods. The verdict goes by the interval, which "
+        "does not cover the choice of the test rows."
     )
 
 
-def _percent(found: Estimate | None) -> str:
+def _mean(found: Estimate | None, measure: Measure) -> str:
     if found is None:
         return ""
-    half = f" ± {100 * (found.high - found.mean):.1f}" if found.high > found.low else ""
-    return f"{100 * found.mean:.1f}{half}"
+    half = f" ± {measure.text(found.high - found.mean)}" if found.high > found.low else ""
+    return f"{measure.text(found.mean)}{half}"
 
 
-def _points(found: Estimate | None) -> str:
+def _difference(found: Estimate | None, measure: Measure) -> str:
     if found is None:
         return ""
-    bounds = f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})" if found.high > found.low else ""
-    return f"{100 * found.mean:+.1f}{bounds}"
+    bounds = ""
+    if found.high > found.low:
+        bounds = f" ({measure.signed_text(found.low)} to {measure.signed_text(found.high)})"
+    return f"{measure.signed_text(found.mean)}{bounds}"
 
 
 def _p(value: float | None) -> str:
@@ -154,10 +179,8 @@ def _p(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _trial_figures(trial: Trial) -> list[str]:
-    if trial.val is None:
-        return ["", "", ""]
-    return [_share(figure) for figure in (trial.val.accuracy, trial.val.macro_f1, trial.val.loss)]
+def _trial_figures(trial: Trial, names: Sequence[str]) -> list[str]:
+    return ["" if trial.val is None else _share(figure(trial.val, name)) for name in names]
 
 
 def _share(value: float) -> str:

@@ -17,6 +17,7 @@ from fdkd_core.models.base import ModelOutput
 from fdkd_core.phases import Trained, make_model
 from fdkd_core.preparation import make_phase, teacher_training
 from fdkd_core.spec import AnyJobSpec, DistillingSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
+from fdkd_core.spec.judging import selected_by
 from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult
 from fdkd_core.studies.handover import hand_over_study, measure_teacher
 from fdkd_core.studies.search import Candidate, candidates
@@ -70,7 +71,7 @@ def conduct(
         run_trial(lesson, name, candidate, candidate.training, steps_before + index * steps)
         for index, (name, candidate) in enumerate(zip(names, found, strict=True))
     ]
-    select_by = spec.training.select_by
+    select_by = selected_by(spec.training, spec.task)
     tuned = found[best_trial(lesson, trials, names, select_by)]
     runs = final_runs(lesson, tuned, spec.seeds, steps_before + len(trials) * steps)
     best = best_run(runs, select_by)
@@ -128,13 +129,16 @@ def _refuse_inputs(spec: StudySpec) -> None:
 
 def final_runs(lesson: Lesson, tuned: Candidate, seeds: int, steps_before: int) -> list[FinalRun]:
     """All final runs; only the weights of the best one are kept."""
-    training = lesson.job.spec.training
-    steps = student_steps(lesson.job.spec, lesson.job.data)
+    spec = lesson.job.spec
+    select_by = selected_by(spec.training, spec.task)
+    steps = student_steps(spec, lesson.job.data)
     names = final_names(seeds)
     runs: list[FinalRun] = []
     for index, name in enumerate(names):
-        runs.append(run_final(lesson, name, tuned, training.seed + index + 1, steps_before + index * steps))
-        best = best_run(runs, training.select_by)
+        runs.append(
+            run_final(lesson, name, tuned, spec.training.seed + index + 1, steps_before + index * steps)
+        )
+        best = best_run(runs, select_by)
         for other in names[: len(runs)]:
             if other != names[best]:
                 lesson.outcomes.drop_weights(other)

@@ -5,55 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fdkd_core.spec.compare import NO_TEACHER
-from fdkd_core.spec.result import Arm, Estimate
+from fdkd_core.spec.figures import signed_figure
+from fdkd_core.spec.measures import Measure
+from fdkd_core.spec.result import Arm, Estimate, FinalRun
 from fdkd_core.studies import statistics
 
 SIGNIFICANCE = 1.0 - statistics.CONFIDENCE
 
 
-def summarise(arms: Sequence[Arm], best: str | None, metric: str) -> list[str]:
+def summarise(arms: Sequence[Arm], best: str | None, measure: Measure) -> list[str]:
     """The sentences.
 
     Args:
         arms: With their differences to the control.
         best: Label of the method, or of the control, that is best on validation.
-        metric: Of the figures.
+        measure: What the figures are of.
     """
     if best is None:
         return ["Every training failed, so nothing can be said.", *_failures(arms)]
     methods = [arm for arm in arms if not arm.is_control]
     return [
-        *_winner(next(arm for arm in arms if arm.label == best), methods),
-        *_others(methods, best),
-        *_fakes(arms, metric),
+        *_winner(next(arm for arm in arms if arm.label == best), methods, measure),
+        *_others(methods, best, measure),
+        *_fakes(arms, measure),
         *_failures(arms),
         *_caveat(arms),
     ]
 
 
-def points(value: float) -> str:
-    """A difference of shares as `+2.3 points`."""
-    # The sign of what is shown, not of -0.0004.
-    rounded = round(100 * value, 1) + 0.0
-    return f"{rounded:+.1f} points"
-
-
-def interval(found: Estimate) -> str:
+def interval(found: Estimate, measure: Measure) -> str:
     """A difference with its interval; without one where there is none."""
     if found.low == found.high:
-        return points(found.mean)
-    low, high = (round(100 * bound, 1) + 0.0 for bound in (found.low, found.high))
-    return f"{points(found.mean)} (95 % interval {low:.1f} to {high:.1f})"
+        return measure.gain(found.mean)
+    # Without the plus signs that the mean has.
+    low, high = (measure.signed_text(bound).removeprefix("+") for bound in (found.low, found.high))
+    return f"{measure.gain(found.mean)} (95 % interval {low} to {high})"
 
 
-def _winner(best: Arm, methods: Sequence[Arm]) -> Iterator[str]:
+def _winner(best: Arm, methods: Sequence[Arm], measure: Measure) -> Iterator[str]:
     if best.label == NO_TEACHER:
         yield "No method is better on validation than the tuned control: train without a teacher."
         return
     if best.difference is None:
         yield f"{best.label} is best on validation, but the control failed: whether it helps is not known."
         return
-    gained = f"{interval(best.difference)} on the test split over the tuned control"
+    gained = f"{interval(best.difference, measure)} on the test split over the tuned control"
     match best.verdict:
         case "helps":
             closed = best.teacher_gap_closed
@@ -70,11 +66,11 @@ def _winner(best: Arm, methods: Sequence[Arm]) -> Iterator[str]:
             yield f"{best.label} is best on validation, but there is no evidence that it helps: {gained}."
 
 
-def _others(methods: Sequence[Arm], best: str) -> Iterator[str]:
+def _others(methods: Sequence[Arm], best: str, measure: Measure) -> Iterator[str]:
     parts = []
     for verdict in ("helps", "hurts"):
         named = [
-            f"{arm.label} ({points(arm.difference.mean)})"
+            f"{arm.label} ({measure.gain(arm.difference.mean)})"
             for arm in methods
             if arm.verdict == verdict and arm.label != best and arm.difference is not None
         ]
@@ -87,7 +83,7 @@ def _others(methods: Sequence[Arm], best: str) -> Iterator[str]:
         yield f"{'Methods' if best == NO_TEACHER else 'Other methods'}: {'; '.join(parts)}."
 
 
-def _fakes(arms: Sequence[Arm], metric: str) -> Iterator[str]:
+def _fakes(arms: Sequence[Arm], measure: Measure) -> Iterator[str]:
     """Whether a teacher that knows less does the same."""
     fakes = [arm for arm in arms if arm.is_control and arm.label != NO_TEACHER and arm.difference is not None]
     if not fakes:
@@ -98,21 +94,25 @@ def _fakes(arms: Sequence[Arm], metric: str) -> Iterator[str]:
     strongest = max(fakes, key=lambda arm: arm.difference.mean if arm.difference else 0.0)
     assert strongest.difference is not None
     name = strongest.teacher_view.replace("_", " ")
-    told = f"with {name} {real.label} gains {interval(strongest.difference)}"
+    told = f"with {name} {real.label} gains {interval(strongest.difference, measure)}"
     if real.verdict != "helps":
         if strongest.verdict == "helps":
             yield f"But {told}: what helps there is not what the teacher knows."
         return
-    by_seed = {run.seed: getattr(run.test, metric) for run in strongest.runs}
-    gains = [getattr(run.test, metric) - by_seed[run.seed] for run in real.runs if run.seed in by_seed]
-    beyond = statistics.estimate(gains)
+    beyond = statistics.estimate(paired_differences(real.runs, strongest.runs, measure.name))
     if statistics.verdict(beyond) == "helps":
-        yield f"It takes the real teacher: {told}, and the real one is ahead by {interval(beyond)}."
+        yield f"It takes the real teacher: {told}, and the real one is ahead by {interval(beyond, measure)}."
     elif strongest.verdict == "helps":
         yield f"But {told}, as much as with the real teacher: what helps is not what the teacher knows."
     else:
-        ahead = f"the real one is ahead by {interval(beyond)}"
+        ahead = f"the real one is ahead by {interval(beyond, measure)}"
         yield f"Whether it takes the real teacher is open: {told}, and {ahead}."
+
+
+def paired_differences(runs: Sequence[FinalRun], others: Sequence[FinalRun], metric: str) -> list[float]:
+    """By how much each run is better on the test split than the other's run with the same seed."""
+    by_seed = {run.seed: signed_figure(run.test, metric) for run in others}
+    return [signed_figure(run.test, metric) - by_seed[run.seed] for run in runs if run.seed in by_seed]
 
 
 def faked_label(fake: Arm) -> str:

@@ -16,6 +16,7 @@ from fdkd_core.models.weights import load_weights, render_weights
 from fdkd_core.phases import Phase, Trained, evaluate_model, make_model
 from fdkd_core.preparation import make_phase
 from fdkd_core.spec import NoneSpec, TeachingSpec, TrainingSpec
+from fdkd_core.spec.figures import signed_figure
 from fdkd_core.spec.result import FinalRun, SplitMetrics, Trial
 from fdkd_core.studies.outcomes import Outcomes
 from fdkd_core.studies.search import Candidate
@@ -158,6 +159,4 @@ def evaluate(job: JobRun, trained: Trained, split: str) -> SplitMetrics:
 
 def selection_value(found: SplitMetrics | None, select_by: str) -> float:
     """The validation figure that decides, larger is better; -inf when training diverged."""
-    if found is None:
-        return -math.inf
-    return -found.loss if select_by == "loss" else float(getattr(found, select_by))
+    return -math.inf if found is None else signed_figure(found, select_by)

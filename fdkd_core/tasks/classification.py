@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fdkd_core.losses.logits import cross_entropy
-from fdkd_core.spec.result import SplitMetrics
+from fdkd_core.spec.figures import ClassificationMetrics
+from fdkd_core.spec.tasks import TaskKind
+from fdkd_core.tasks.base import Task, refuse_not_finite
 
 
-def task_loss(logits_BC: Float[Tensor, "b c"], labels_B: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Cross-entropy per sample, shape [B]."""
-    return cross_entropy(logits_BC, labels_B)
+class Classification(Task):
+    """Cross-entropy; the class with the highest score is the answer."""
+
+    kind: ClassVar[TaskKind] = "classification"
+
+    def loss(self, outputs_BC: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Cross-entropy per sample, shape [B]."""
+        return cross_entropy(outputs_BC, labels)
+
+    def metrics(self, outputs_NC: NDArray[np.float32], labels: NDArray[np.int64]) -> ClassificationMetrics:
+        """Accuracy, macro-F1 and mean cross-entropy of a split."""
+        return split_metrics(outputs_NC, labels)
+
+    def shares(
+        self, metric: str, outputs_NC: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Hits; influences on macro-F1; log-probabilities of the labels."""
+        if metric == "accuracy":
+            hits_N: NDArray[np.float64] = (outputs_NC.argmax(axis=1) == labels).astype(np.float64)
+            return hits_N
+        if metric == "macro_f1":
+            return macro_f1_influence(outputs_NC.argmax(axis=1), labels)
+        return _log_probabilities(outputs_NC, labels)
 
 
-def split_metrics(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> SplitMetrics:
+def split_metrics(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> ClassificationMetrics:
     """Accuracy, macro-F1 and mean cross-entropy of a split.
 
     Args:
@@ -26,18 +50,24 @@ def split_metrics(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -
     Raises:
         FloatingPointError: A score is infinite or not a number.
     """
-    if not np.isfinite(logits_NC).all():
-        raise FloatingPointError("the scores of a model are not finite")
+    refuse_not_finite(logits_NC)
     predicted_N = logits_NC.argmax(axis=1)
-    exact_NC = logits_NC.astype(np.float64)
-    exact_NC -= exact_NC.max(axis=1, keepdims=True)
-    log_probability_N = exact_NC[np.arange(len(labels_N)), labels_N] - np.log(np.exp(exact_NC).sum(axis=1))
-    return SplitMetrics(
+    return ClassificationMetrics(
         accuracy=float((predicted_N == labels_N).mean()),
         macro_f1=macro_f1(predicted_N, labels_N),
-        loss=float(-log_probability_N.mean()),
+        loss=float(-_log_probabilities(logits_NC, labels_N).mean()),
         num_samples=len(labels_N),
     )
+
+
+def _log_probabilities(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of the labels, in float64."""
+    exact_NC = logits_NC.astype(np.float64)
+    exact_NC -= exact_NC.max(axis=1, keepdims=True)
+    found_N: NDArray[np.float64] = exact_NC[np.arange(len(labels_N)), labels_N] - np.log(
+        np.exp(exact_NC).sum(axis=1)
+    )
+    return found_N
 
 
 def macro_f1(predicted_N: NDArray[np.int64], labels_N: NDArray[np.int64]) -> float:

@@ -19,8 +19,8 @@ from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
 from fdkd_core.methods.base import Method, StepViews, rows_of
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import TrainingSpec
-from fdkd_core.spec.result import SplitMetrics
-from fdkd_core.tasks.classification import task_loss
+from fdkd_core.spec.figures import SplitMetrics, figure, signed_figure
+from fdkd_core.tasks.base import Task
 from fdkd_core.training.optimizer import build_optimizer, set_learning_rate
 from fdkd_core.training.schedule import learning_rate
 
@@ -38,7 +38,7 @@ class LoopState:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     stopped_early: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
-    """One record per epoch: epoch, step, accuracy, macro_f1, loss on the validation split."""
+    """One record per epoch: epoch, step, and the task's figures and loss on the validation split."""
     seconds: float = 0.0
     """Wall time spent in the loop, over all attempts. Not part of what makes a resume identical."""
 
@@ -93,6 +93,7 @@ class Trainee:
     """A student (or teacher) in training, and what trains it."""
 
     model: Backbone
+    task: Task
     method: Method
     optimizer: torch.optim.Optimizer
     spec: TrainingSpec
@@ -173,7 +174,7 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=trainee.spec.precision == "bf16")
     with autocast:
         student = trainee.model(torch.from_numpy(batch.inputs).to(device))
-        task = task_loss(student.logits, labels)
+        task = trainee.task.loss(student.logits, labels)
         terms = distillation_terms(trainee, batch, student, labels)
     # A row without a teacher counts as one whose distillation terms are zero.
     means = {"task": task.mean()} | {name: term.sum() / len(labels) for name, term in terms.items()}
@@ -216,17 +217,10 @@ def note_validation(state: LoopState, trainee: Trainee) -> None:
         found = trainee.validate()
     except FloatingPointError:
         raise TrainingDivergedError(state.step, "validation", math.nan) from None
-    state.history.append(
-        {
-            "epoch": epoch,
-            "step": state.step,
-            "accuracy": found.accuracy,
-            "macro_f1": found.macro_f1,
-            "loss": found.loss,
-        }
-    )
-    select_by = trainee.spec.select_by
-    value = -found.loss if select_by == "loss" else float(getattr(found, select_by))
+    metrics = trainee.task.facts.metrics
+    figures = {name: figure(found, name) for name in (*metrics, "loss")}
+    state.history.append({"epoch": epoch, "step": state.step, **figures})
+    value = signed_figure(found, trainee.spec.select_by or metrics[0])
     if value > state.best_value:
         state.best_value, state.best_epoch = value, epoch
         state.best_weights = {

@@ -21,7 +21,7 @@ from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import GateSpec, MLPSpec
 from fdkd_core.spec.result import RunResult, Uplift
-from fdkd_core.tasks.classification import macro_f1, macro_f1_influence
+from fdkd_core.tasks.classification import Classification, macro_f1, macro_f1_influence
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 
 OPTIONS = RunOptions(device="cpu", threads=1)
@@ -107,7 +107,8 @@ def test_the_influence_is_the_derivative_of_macro_f1() -> None:
 def test_the_standard_errors_are_those_of_resampling() -> None:
     labels, student, control = predictions(1)
     models = {role: model_result("m", MLPSpec(), 0.5) for role in ("teacher", "student", "control")}
-    found = measure_uplift(models, labels, student, control)
+    answers = (np.eye(4, dtype=np.float32)[predicted] for predicted in (student, control))
+    found = measure_uplift(Classification(), models, labels, *answers)
     rng = np.random.default_rng(2)
     draws = [rng.integers(0, 300, 300) for _ in range(2000)]
     accuracy = [((student == labels)[d].mean() - (control == labels)[d].mean()) for d in draws]

@@ -176,7 +176,7 @@ def test_a_small_gap_to_the_teacher_has_no_share() -> None:
 def test_the_csv_has_a_row_for_each_run_and_for_the_teacher() -> None:
     result = concluded(logit=BETTER)
     rows = list(csv.DictReader(io.StringIO(comparison_csv(result))))
-    assert tuple(rows[0]) == COMPARISON_COLUMNS
+    assert tuple(rows[0]) == (*COMPARISON_COLUMNS, "test_macro_f1", "seconds")
     assert [row["method"] for row in rows] == ["teacher", *(a.label for a in result.arms for _ in range(3))]
     assert [*rows[4].values()] == [
         "vectors-teach-series", "logit_kd", "1", "0.1", "weight=1", "1", "0.8400", "0.8400", "0.8300", "2.0",

@@ -1,0 +1,69 @@
+"""The figures that models are judged by: what each is called, how it is shown, and which way is better."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+MetricName = Literal["accuracy", "macro_f1"]
+"""A figure that a task measures; see `fdkd_core.spec.tasks`."""
+SelectBy = Literal["accuracy", "macro_f1", "loss"]
+"""What may pick between two trainings: a figure, or the task's own loss."""
+
+
+class Measure(NamedTuple):
+    """One figure."""
+
+    name: str
+    """Its field in a result."""
+    words: str
+    """Within a sentence."""
+    short: str
+    """At the head of a column."""
+    form: Literal["share", "decimal", "number"] = "share"
+    """`share`: 0..1, shown in percent. `decimal`: without a unit, to three places. `number`: in a unit of the
+    data's own, to four digits."""
+    larger_is_better: bool = True
+
+    def signed(self, value: float) -> float:
+        """The figure turned so that larger is better."""
+        return value if self.larger_is_better else -value
+
+    def text(self, value: float, *, unit: bool = False) -> str:
+        """The figure for people: 93.4, or `93.4 %` with its unit."""
+        if self.form == "share":
+            return f"{100 * value:.1f}" + (" %" if unit else "")
+        return f"{value:.3f}" if self.form == "decimal" else f"{value:.4g}"
+
+    def signed_text(self, value: float) -> str:
+        """A difference of two such figures, with its sign and no unit."""
+        if self.form == "share":
+            # The sign of what is shown, not of -0.0004.
+            return f"{round(100 * value, 1) + 0.0:+.1f}"
+        return f"{round(value, 3) + 0.0:+.3f}" if self.form == "decimal" else f"{value + 0.0:+.4g}"
+
+    def gain(self, value: float) -> str:
+        """A difference with what it is counted in: `+2.3 points`, `+0.012`."""
+        return f"{self.signed_text(value)} points" if self.form == "share" else self.signed_text(value)
+
+    @property
+    def scale(self) -> float:
+        """By what it is multiplied to be shown."""
+        return 100.0 if self.form == "share" else 1.0
+
+    @property
+    def heading(self) -> str:
+        """What a column of such figures is of: `accuracy in %`."""
+        return f"{self.words} in %" if self.form == "share" else self.words
+
+
+LOSS = Measure("loss", "loss", "loss", "decimal", larger_is_better=False)
+"""Every task's, whatever it is: mean over the samples."""
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure("accuracy", "accuracy", "acc"),
+        Measure("macro_f1", "macro-F1", "F1"),
+        LOSS,
+    )
+}

@@ -1,0 +1,88 @@
+"""What the teacher was worth: student minus control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fdkd_core.spec.measures import Measure, MetricName
+from fdkd_core.spec.strict import StrictModel
+
+MIN_TEACHER_GAP = 0.01
+"""Of a gap smaller than a point, or than a hundredth of the control's figure, the share closed is a ratio of
+noise."""
+
+
+class FigureGain(StrictModel):
+    """By how much the student is better than its control in one figure; positive is better, always."""
+
+    metric: MetricName
+    val: float | None
+    """On validation; null where a result does not say."""
+    test: float
+    standard_error: float | None
+    """Of `test`, over the test samples (paired); it does not cover the spread over seeds. Null in results of
+    releases that did not measure it."""
+
+
+class Uplift(StrictModel):
+    """Student minus control: what the teacher's knowledge added. Positive is better."""
+
+    val_accuracy: float
+    test_accuracy: float
+    test_macro_f1: float
+    teacher_gap_closed: float | None
+    """Share of the teacher-control gap in test accuracy that the student closed; null when the teacher is
+    not ahead of the control by at least one point. Of several teachers, the best on validation counts."""
+    standard_error: float
+    """Of `test_accuracy`, from the test samples on which the two disagree (paired); it does not cover
+    the spread over seeds."""
+    macro_f1_standard_error: float | None = None
+    """The same of `test_macro_f1`; null in results of releases that did not measure it."""
+
+    @property
+    def gains(self) -> list[FigureGain]:
+        """The same by figure, the main one first."""
+        return [
+            FigureGain(
+                metric="accuracy",
+                val=self.val_accuracy,
+                test=self.test_accuracy,
+                standard_error=self.standard_error,
+            ),
+            FigureGain(
+                metric="macro_f1",
+                val=None,
+                test=self.test_macro_f1,
+                standard_error=self.macro_f1_standard_error,
+            ),
+        ]
+
+
+def uplift_of(gains: Sequence[FigureGain], teacher_gap_closed: float | None) -> Uplift:
+    """The gains of a task as results state them.
+
+    Args:
+        gains: Of all its figures, the main one first.
+        teacher_gap_closed: See `Uplift`.
+    """
+    accuracy, macro = gains
+    assert accuracy.val is not None
+    assert accuracy.standard_error is not None
+    return Uplift(
+        val_accuracy=accuracy.val,
+        test_accuracy=accuracy.test,
+        test_macro_f1=macro.test,
+        teacher_gap_closed=teacher_gap_closed,
+        standard_error=accuracy.standard_error,
+        macro_f1_standard_error=macro.standard_error,
+    )
+
+
+def smallest_gap(measure: Measure, control: float) -> float:
+    """The least lead of a teacher of which the student can be said to have closed a share.
+
+    Args:
+        measure: Of the figure.
+        control: The control's.
+    """
+    return MIN_TEACHER_GAP if measure.form == "share" else MIN_TEACHER_GAP * abs(control)

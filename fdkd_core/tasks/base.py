@@ -1,0 +1,60 @@
+"""What a task is: how answers are scored against labels, in training and in figures.
+
+Shape legend: B samples of a batch, N of a split, C numbers that a network answers with.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fdkd_core.spec.figures import SplitMetrics
+from fdkd_core.spec.tasks import TASK_FACTS, TaskFacts, TaskKind
+
+
+class Task:
+    """Base of every task. Labels are rows of `PairedDataset.labels`, whose form its facts state."""
+
+    kind: ClassVar[TaskKind]
+
+    @property
+    def facts(self) -> TaskFacts:
+        """What it reads and measures."""
+        return TASK_FACTS[self.kind]
+
+    def loss(self, outputs_BC: Float[Tensor, "b c"], labels: Tensor) -> Float[Tensor, " b"]:
+        """The loss that a model is trained by, per sample."""
+        raise NotImplementedError
+
+    def metrics(self, outputs_NC: NDArray[np.float32], labels: NDArray[Any]) -> SplitMetrics:
+        """All figures of a split.
+
+        Raises:
+            FloatingPointError: An answer is infinite or not a number.
+        """
+        raise NotImplementedError
+
+    def shares(
+        self, metric: str, outputs_NC: NDArray[np.float32], labels: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """What each sample adds to a figure, turned so that larger is better, up to a constant.
+
+        Their standard deviation over sqrt(N) is the standard error of the figure; differences of two models'
+        shares on the same samples give that of the difference.
+
+        Args:
+            metric: One of the task's figures, or `loss`.
+            outputs_NC: A model's answers.
+            labels: Of the same samples.
+        """
+        raise NotImplementedError
+
+
+def refuse_not_finite(outputs_NC: NDArray[np.floating[Any]]) -> None:
+    """Raises FloatingPointError unless all answers are finite."""
+    if not np.isfinite(outputs_NC).all():
+        raise FloatingPointError("the scores of a model are not finite")
