@@ -52,21 +52,37 @@ class ModelFigures(Answer):
     weights_sha256: str
 
 
+class GainFigures(Answer):
+    """By how much the student is better than its control in one figure; positive is better, always."""
+
+    metric: str
+    val: float | None = None
+    test: float
+    standard_error: float | None = None
+    control: float | None = None
+    """The control's own figure on the test split."""
+
+
 class UpliftFigures(Answer):
     """Student minus control: what the teacher's knowledge added."""
 
-    val_accuracy: float
-    test_accuracy: float
-    test_macro_f1: float
+    val_accuracy: float | None = None
+    """This and the next two of classification; other tasks have `gains`."""
+    test_accuracy: float | None = None
+    test_macro_f1: float | None = None
     teacher_gap_closed: float | None = None
-    standard_error: float
+    standard_error: float | None = None
     """Of `test_accuracy`, over the test samples; not over seeds."""
     macro_f1_standard_error: float | None = None
+    gains: list[GainFigures] = Field(default_factory=list)
+    """Of all figures of another task, the main one first."""
 
     @property
     def main(self) -> tuple[float, float]:
         """By how much the student is better in the main figure on the test split, and the standard error."""
-        return self.test_accuracy, self.standard_error
+        if self.gains:
+            return self.gains[0].test, self.gains[0].standard_error or 0.0
+        return self.test_accuracy or 0.0, self.standard_error or 0.0
 
 
 class GateFigures(Answer):

@@ -89,7 +89,7 @@ class TerminalProgress:
 
     def _show_data(self, report: dict[str, Any]) -> None:
         counts = ", ".join(f"{split} {part['rows']}" for split, part in report["splits"].items())
-        self._say(f"[bold]data[/]  {len(report['classes'])} classes; {counts}")
+        self._say(f"[bold]data[/]  {_labels_text(report)}; {counts}")
         for name, modality in report["modalities"].items():
             self._say(f"      {name}: {modality['kind']} {modality['input_shape']}")
         for warning in report["warnings"]:
@@ -168,6 +168,13 @@ def show_problems(console: Console, error: InputError) -> None:
     console.print(f"[bold red]{(error.__doc__ or error.code).strip().rstrip('.')}:[/]")
     for problem in error.problems:
         console.print(f"  - {problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _labels_text(report: dict[str, Any]) -> str:
+    targets = report.get("targets") or ()
+    if targets:
+        return f"{len(targets)} number{'s' if len(targets) > 1 else ''}"
+    return f"{len(report['classes'])} classes"
 
 
 def _epoch_figure(event: Event) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,8 +123,12 @@ class Finalisation:
             seconds=trained.seconds,
             epochs=trained.epochs,
             best_epoch=trained.best_epoch,
-            **model_figures(trained, tuple(recipe["input_shape"])),
+            **model_figures(self._as_handed_over(trained), tuple(recipe["input_shape"])),
         )
+
+    def _as_handed_over(self, trained: Trained) -> Trained:
+        """The model with answers in the units of the data."""
+        return replace(trained, model=task_of(self.data).in_own_units(trained.model))
 
     def write_bundle(self, role: str, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
         """Writes the bundle of a model into the folder named for its role."""
@@ -134,10 +138,11 @@ class Finalisation:
         parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" and with_onnx else None
         write_bundle(
             self.workspace.folder / role,
-            model=trained.model,
+            model=self._as_handed_over(trained).model,
             architecture=trained.architecture,
             recipe=modality.recipe,
-            classes=self.data.classes,
+            classes=self.data.outputs,
+            task=self.data.task,
             card=card,
             parity_inputs=parity,
             role=role,

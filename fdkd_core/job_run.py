@@ -101,7 +101,7 @@ class JobRun:
         outputs = cache.outputs(teacher, self.data, self.device)
         return view_rows(
             scattered(outputs if fake is None else fake(outputs), present),
-            torch.from_numpy(self.data.labels[rows]),
+            torch.from_numpy(self.data.strata[rows]),
             len(self.data.classes),
             pairing=spec.pairing,
             paired_fraction=spec.paired_fraction,

@@ -110,7 +110,7 @@ def make_model(phase: Phase, data: PairedDataset) -> Backbone:
     return build_model(
         phase.architecture,
         tuple(recipe["input_shape"]),
-        len(data.classes),
+        len(data.outputs),
         vocab_size(data, phase.modality),
         pointer=phase.pointer,
     )
@@ -142,20 +142,21 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
                 else "/training/batch_size",
             )
         )
-    model = make_model(phase, data)
+    model, task = make_model(phase, data), task_of(data)
     seed_torch(training.seed, "method")
 
     def build(outputs: ModelOutput | None, paired: Tensor | None, teacher: Trained | None) -> Method:
         context = MethodContext(
             student_dim=model.feature_dim,
             teacher_dim=outputs.features.shape[1] if outputs else model.feature_dim,
-            num_classes=len(data.classes),
+            num_classes=len(data.outputs),
             teacher_outputs=outputs,
             labels=torch.from_numpy(data.labels[rows]),
             num_rows=len(rows),
             teacher_model=teacher.model if teacher else None,
             seed=training.seed,
             paired=paired,
+            task=task,
         )
         return build_method(phase.method, context)
 
@@ -178,7 +179,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
 
     return Trainee(
         model=model,
-        task=task_of(data),
+        task=task,
         method=method,
         optimizer=make_optimizer(model, method, training),
         spec=training,

@@ -75,6 +75,7 @@ def load_data(spec: AnyJobSpec, path: Path, given: Given, options: RunOptions) -
             path,
             modalities,
             manifest=options.manifest,
+            task=spec.task,
             seed=spec.training.seed,
             recipes=recipes,
             may_lack=[name for name in modalities if name != spec.student.modality],
@@ -202,7 +203,7 @@ def check_phases(
             if model is None:
                 phase = make_phase(teacher_name(index), teacher, training_of(teacher, spec.task))
                 model = make_trainee(phase, data, device).model
-            outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, len(data.classes)))
+            outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, len(data.outputs)))
             untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
             for method in spec.methods_used:
                 student = make_phase("student", spec.student, spec.training, method, outputs, untrained)

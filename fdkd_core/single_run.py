@@ -19,6 +19,7 @@ from fdkd_core.phases import FurtherTeacher, Phase, Trained
 from fdkd_core.preparation import make_phase, training_of
 from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, TrainSpec, teacher_name
 from fdkd_core.spec.result import RunResult, TaughtRows
+from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows, confidence_weights
 
 
@@ -105,7 +106,7 @@ def _taught(
     weights = None
     if others and spec.teacher_weighting == "confidence":
         labels = torch.from_numpy(job.data.labels[job.data.splits["train"]])
-        weights = confidence_weights(list(rows.values()), labels)
+        weights = confidence_weights(list(rows.values()), labels, task_of(job.data))
     return replace(
         student,
         teacher_outputs=rows[first].outputs,

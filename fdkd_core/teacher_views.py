@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fdkd_core.models.base import ModelOutput
+from fdkd_core.tasks.base import Task
+from fdkd_core.tasks.classification import Classification
 
 
 class TeacherRows(NamedTuple):
@@ -43,7 +45,7 @@ def view_rows(
 
     Args:
         outputs: Of the teacher for all training rows, faked already where they are to be.
-        labels: Class of each.
+        labels: Class of each; the same for all where rows have no class of their own.
         num_classes: C.
         pairing: `instance`: a row's own outputs; `class`: the means of its class over the paired rows.
         paired_fraction: Share in (0, 1] of the rows with a teacher's view that keep it; see `paired_rows`.
@@ -66,25 +68,29 @@ def view_rows(
     return TeacherRows(hidden, paired, int(paired.sum()))
 
 
-def confidence_weights(teachers: Sequence[TeacherRows], labels: Int[Tensor, " n"]) -> Float[Tensor, "k n"]:
+def confidence_weights(
+    teachers: Sequence[TeacherRows], labels: Tensor, task: Task | None = None
+) -> Float[Tensor, "k n"]:
     """How much each row counts with each teacher: more, the surer the teacher is of the row's label.
 
     w_k = m * exp(-CE_k) / sum over j of exp(-CE_j), over the m teachers that have a view of the row; CE_k is
-    the cross-entropy of teacher k's logits on the label. A row's weights have the mean 1; 0 stands where a
-    teacher has no view.
+    the cross-entropy of teacher k's logits on the label, or what else is the loss of the task. A row's
+    weights have the mean 1; 0 stands where a teacher has no view.
 
     Args:
         teachers: At least one.
-        labels: Class of each row.
+        labels: Of each row, as the task has them.
+        task: None for classification.
 
     References:
         Zhang et al., "Confidence-aware multi-teacher knowledge distillation", ICASSP 2022, whose weights are
         (1 - softmax(CE)) / (K - 1). A softmax of -CE is the posterior of the teachers under equal priors,
         and for two teachers the same.
     """
+    loss = (task or Classification()).loss
     scores = []
     for rows in teachers:
-        score = -functional.cross_entropy(rows.outputs.logits.double(), labels, reduction="none")
+        score = -loss(rows.outputs.logits.double(), labels)
         scores.append(score if rows.paired is None else score.masked_fill(~rows.paired, -torch.inf))
     stacked = torch.stack(scores)
     # Of a row that no teacher speaks about, minus infinity minus itself is no number.

@@ -23,6 +23,7 @@ from fdkd_core.phases import vocab_size
 from fdkd_core.spec import ArchitectureSpec, TeacherOutputsSpec, TeacherSpec
 from fdkd_core.spec.compatibility import stated_architecture_problems
 from fdkd_core.spec.onnx_outputs import choose_outputs
+from fdkd_core.tasks import task_of
 
 if TYPE_CHECKING:
     from fdkd_core.onnx_files.network import OnnxNetwork
@@ -89,12 +90,15 @@ class GivenTeacher:
         return self._bundle.recipe if self._bundle else None
 
     def load(self, data: PairedDataset) -> Backbone:
-        """The teacher, which `compatibility.check` has found to fit the dataset.
+        """The teacher, which `compatibility.check` has found to fit the dataset, on the job's own scale.
 
         Raises:
             ModelFileError: The weights do not fit the architecture.
             IncompatibleError: An ONNX file does not know all tokens of the column.
         """
+        return task_of(data).standardised(self._read(data))
+
+    def _read(self, data: PairedDataset) -> Backbone:
         if self._bundle is not None:
             return self._bundle.model
         if self._network is not None:
@@ -103,7 +107,7 @@ class GivenTeacher:
         model = build_model(
             self.architecture,
             tuple(data.modalities[self.modality].recipe["input_shape"]),
-            len(data.classes),
+            len(data.outputs),
             vocab_size(data, self.modality),
             pointer=f"{self._pointer}/architecture",
         )

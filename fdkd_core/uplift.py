@@ -13,7 +13,7 @@ from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import GateResult, ModelResult
-from fdkd_core.spec.uplift import FigureGain, Uplift, smallest_gap, uplift_of
+from fdkd_core.spec.uplift import AnyUplift, FigureGain, smallest_gap, uplift_of
 from fdkd_core.tasks.base import Task
 
 
@@ -23,7 +23,7 @@ def measure_uplift(
     labels: NDArray[Any],
     student_NC: NDArray[np.float32],
     control_NC: NDArray[np.float32],
-) -> Uplift:
+) -> AnyUplift:
     """Compares student and control on the same test samples.
 
     Args:
@@ -47,13 +47,14 @@ def measure_uplift(
                 val=signed_figure(student.val, name) - signed_figure(control.val, name),
                 test=signed_figure(student.test, name) - signed_figure(control.test, name),
                 standard_error=float(differences.std() / np.sqrt(len(differences))),
+                control=figure(control.test, name),
             )
         )
     is_ahead = gap >= smallest_gap(main, figure(control.test, main.name))
     return uplift_of(gains, gains[0].test / gap if is_ahead else None)
 
 
-def pass_gates(gates: Sequence[GateSpec], uplift: Uplift) -> list[GateResult]:
+def pass_gates(gates: Sequence[GateSpec], uplift: AnyUplift) -> list[GateResult]:
     """What became of each gate, in the order of the spec."""
     return [_pass_gate(gate, uplift) for gate in gates]
 
@@ -68,25 +69,33 @@ def failure_of(gates: Sequence[GateResult]) -> GateFailedError | None:
     return GateFailedError(problems) if problems else None
 
 
-def _pass_gate(gate: GateSpec, uplift: Uplift) -> GateResult:
+def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
     gain = next(found for found in uplift.gains if gate.metric in (None, found.metric))
-    measure, error = MEASURES[gain.metric], gain.standard_error
+    measure, value, error = MEASURES[gain.metric], gain.test, gain.standard_error
     assert error is not None  # just measured
+    is_relative = measure.form == "number"
+    if is_relative:
+        # What is 0 cannot become less.
+        scale = abs(gain.control or 0.0) or 1.0
+        value, error = value / scale, error / scale
     # Without noise a difference of nothing is still no difference: what must be significant must be more.
-    passed = gain.test - 2.0 * error > gate.min_uplift if gate.significant else gain.test >= gate.min_uplift
-    margin = measure.signed_text(gate.min_uplift)
+    passed = value - 2.0 * error > gate.min_uplift if gate.significant else value >= gate.min_uplift
+    shown = MEASURES["accuracy"] if is_relative else measure  # in percent
+    margin = shown.signed_text(gate.min_uplift)
     wanted = f"more than {margin} beyond that noise" if gate.significant else f"at least {margin}"
     outcome = "passed" if passed else "not passed"
+    told = f"of the student minus its control's is {shown.gain(value)}"
+    if is_relative:
+        told = f"of the student is smaller than its control's by {shown.signed_text(value)} %"
     return GateResult(
         metric=gain.metric,
         passed=passed,
-        value=gain.test,
+        value=value,
         standard_error=error,
         threshold=gate.min_uplift,
         significant=gate.significant,
         on_fail=gate.on_fail,
         sentence=(
-            f"Test {measure.words} of the student minus its control's is {measure.gain(gain.test)} "
-            f"(±{measure.text(2 * error)}); the job asks for {wanted}: {outcome}."
+            f"Test {measure.words} {told} (±{shown.text(2 * error)}); the job asks for {wanted}: {outcome}."
         ),
     )

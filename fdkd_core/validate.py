@@ -50,12 +50,14 @@ def validate_dataset(
 ) -> dict[str, Any]:
     """The report of `load_dataset` over every modality column; a missing validation split is cut with seed 0.
 
+    No task is known yet: what the labels are fit for is told by dataset.yaml, or by what they look like.
+
     Raises:
         DatasetError: Everything that is wrong.
     """
     from fdkd_core.data.dataset import load_dataset
 
-    return load_dataset(path, None, manifest=manifest, cache_dir=cache_dir).report
+    return load_dataset(path, None, manifest=manifest, task=None, cache_dir=cache_dir).report
 
 
 def validate_model(

@@ -41,8 +41,11 @@ def dataset_view(dataset: Dataset) -> Group:
     if dataset.sha256:
         facts.add_row("sha256", dataset.sha256)
     report = dataset.report or {}
-    if isinstance(report.get("classes"), list):
-        facts.add_row("classes", _listed(report["classes"]))
+    if report.get("targets"):
+        facts.add_row("numbers", "\n".join(map(_target, report["targets"])))
+    elif isinstance(report.get("classes"), list):
+        sets = " (sets of them)" if report.get("label_form") == "classes" else ""
+        facts.add_row("classes", _listed(report["classes"]) + sets)
     if isinstance(report.get("splits"), dict):
         splits = sorted(report["splits"].items(), key=lambda item: _SPLITS.get(item[0], len(_SPLITS)))
         rows = (f"{plain(name)} {split['rows']:,}" for name, split in splits if "rows" in split)
@@ -136,6 +139,12 @@ def _modalities_table(modalities: dict[str, Any]) -> Table:
             plain("; ".join(str(note) for note in found.get("notes") or ())),
         )
     return table
+
+
+def _target(found: dict[str, Any]) -> str:
+    """One number that is to be learnt, over the training rows."""
+    low, high, mean, std = (f"{found[name]:.4g}" for name in ("min", "max", "mean", "std"))
+    return plain(f"{found['name']}: {low} to {high}, mean {mean}, deviation {std}")
 
 
 def _listed(names: list[Any], at_most: int = 12) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 from pydantic import Field
 
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.bundle.task_words import TASK_WORDS, TaskWords
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES
-from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows, Uplift
+from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows
 from fdkd_core.spec.strict import StrictModel
 from fdkd_core.spec.tasks import facts_of_figures
+from fdkd_core.spec.uplift import AnyUplift
 
 _LAST_ROLES = ("student", "control")
 """Shown after the teachers, of which there may be several."""
@@ -33,7 +35,7 @@ class ModelCard(StrictModel):
     """The resolved job specification as JSON."""
     results: dict[str, ModelResult]
     """By role: `student`, and `control`, `teacher`, `teacher2` and so on where the job has them."""
-    uplift: Uplift | None = None
+    uplift: AnyUplift | None = None
     gates: list[GateResult] = Field(default_factory=list)
     taught: list[TaughtRows] = Field(default_factory=list)
     data_report: dict[str, Any]
@@ -73,7 +75,7 @@ def render_card(
         f"## How it was chosen\n\n{escape_all(card.chosen)}" if card.chosen and role == "student" else "",
         _loading(folder, config, kind, onnx),
         _details(card, role, onnx),
-        _limits(card, kind),
+        _limits(card, kind, TASK_WORDS[config.task.kind]),
         _provenance(card),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -116,7 +118,7 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
         f"A {escape(task)} model for the modality {escape(result.modality)} (kind {escape(kind)}). "
         f"{origin}\n\n"
         f"- Input: {config.input_dtype} {list(config.input_shape)}, as `preprocess.json` describes\n"
-        f"- Classes ({len(classes)}): {named}{more}\n"
+        f"- {TASK_WORDS[config.task.kind].answers} ({len(classes)}): {named}{more}\n"
         f"- Network: {_architecture(result.architecture)}\n"
         f"- Size: {result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per sample"
     )
@@ -216,16 +218,17 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
     text = (
         "## Use\n\nWith `fdkd_core`, preprocessing included:\n\n```python\nimport fdkd_core\n\n"
         f"student = fdkd_core.load_student({path})\nprediction = student.predict({value})\n"
-        "print(prediction.label, prediction.probabilities)\n```"
+        f"print({TASK_WORDS[config.task.kind].asked})\n```"
     )
     if onnx is not None:
         shape = ", ".join(str(size) for size in config.input_shape)
+        note = TASK_WORDS[config.task.kind].graph
         text += (
             "\n\nWith onnxruntime alone (`examples/predict_onnx.py` also preprocesses):\n\n```python\n"
             "import numpy as np\nimport onnxruntime\n\n"
             f"session = onnxruntime.InferenceSession({json.dumps(folder + '/model.onnx')})\n"
             f"inputs = np.zeros((1, {shape}), np.{config.input_dtype})  # preprocessed, any batch size\n"
-            'logits, features = session.run(["logits", "features"], {"inputs": inputs})\n```'
+            f'logits, features = session.run(["logits", "features"], {{"inputs": inputs}}){note}\n```'
         )
     return text
 
@@ -262,11 +265,11 @@ def _details(card: ModelCard, role: str, onnx: OnnxRecord | None) -> str:
     return "\n".join(lines)
 
 
-def _limits(card: ModelCard, kind: str) -> str:
+def _limits(card: ModelCard, kind: str, words: TaskWords) -> str:
     limits = [
-        "It knows only the classes above and always answers with one of them, whatever it is given.",
+        words.knows,
         "The figures hold for data like the test split: other devices, places or people can be much harder.",
-        "Probabilities are the network's softmax; they were not calibrated.",
+        words.uncertain,
         "The data were not examined for bias. Check the groups that matter to you before relying on it.",
     ]
     if kind in ("audio", "text", "series"):

@@ -13,6 +13,7 @@ from fdkd_core.bundle.regular_file import read_limited
 from fdkd_core.errors import ModelFileError, Problem, quote
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.strict import StrictModel
+from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 MAX_JSON_BYTES = 1 << 20
 """Of config.json and manifest.json each."""
@@ -37,6 +38,14 @@ class BundleConfig(StrictModel):
     vocab_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Number of token ids; null for float inputs."""
     num_classes: Annotated[int, Field(ge=1, le=20_000)]
+    """Numbers that the network answers with."""
+    task: TaskSpec = ClassificationSpec()
+    """What they mean. Not written for classification, so that those bundles are what they always were."""
+
+    def document(self) -> dict[str, Any]:
+        """The file's content."""
+        is_plain = isinstance(self.task, ClassificationSpec)
+        return self.model_dump(mode="json", exclude={"task"} if is_plain else None)
 
 
 class FileEntry(StrictModel):
@@ -55,7 +64,7 @@ class OnnxRecord(StrictModel):
     relative_difference: float
     """That, over the largest absolute logit."""
     equal_predictions: int
-    """Samples for which both give the same class."""
+    """Samples for which both give the same class, or set of classes; numbers but for rounding."""
     num_samples: int
 
 

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 
 from fdkd_core.bundle.config import OnnxRecord
 from fdkd_core.bundle.onnx_session import OnnxSession
+from fdkd_core.bundle.predictions import same_answers
 from fdkd_core.models.base import Backbone
+from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 OPSET = 20
 _PARITY_BATCH = 64
+_CLASSIFICATION = ClassificationSpec()
 
 
 class _Outputs(nn.Module):
@@ -65,13 +68,16 @@ def export_onnx(model: Backbone, input_shape: tuple[int, ...]) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def measure_parity(model: Backbone, onnx_file: bytes, inputs: NDArray[Any]) -> OnnxRecord:
+def measure_parity(
+    model: Backbone, onnx_file: bytes, inputs: NDArray[Any], task: TaskSpec = _CLASSIFICATION
+) -> OnnxRecord:
     """Runs both on the same inputs.
 
     Args:
         model: The network that was exported.
         onnx_file: What `export_onnx` gave.
         inputs: Shape [N, *input_shape], N at least 1, prepared for the network; may be memory-mapped.
+        task: What the network answers, by which two answers count as the same.
     """
     network = copy.deepcopy(model).cpu().eval()
     session = OnnxSession(onnx_file)
@@ -84,7 +90,7 @@ def measure_parity(model: Backbone, onnx_file: bytes, inputs: NDArray[Any]) -> O
         found = session(batch)
         largest = max(largest, float(np.abs(expected).max()))
         difference = max(difference, float(np.abs(found - expected).max()))
-        equal += int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
+        equal += int(same_answers(task, expected, found).sum())
     return OnnxRecord(
         opset=OPSET,
         max_abs_difference=difference,

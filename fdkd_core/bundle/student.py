@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 
 from fdkd_core.bundle.folder import ONNX, Bundle, load_bundle
 from fdkd_core.bundle.onnx_session import OnnxSession
+from fdkd_core.bundle.predictions import Prediction as Prediction
+from fdkd_core.bundle.predictions import predictions
 from fdkd_core.bundle.regular_file import read_limited
 from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
 
@@ -22,29 +23,21 @@ Forward = Callable[[NDArray[Any]], NDArray[np.float32]]
 _BATCH = 64
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one input."""
-
-    label: str
-    index: int
-    """Of the label among the bundle's classes."""
-    probabilities: dict[str, float]
-    """By label, in the order of the classes; they sum to 1. Softmax of the logits, not calibrated."""
-
-
 class Student:
     """A bundle, ready to predict. Made by `load_student`."""
 
     def __init__(self, bundle: Bundle, forward: Forward) -> None:
+        self.task = bundle.config.task
+        """What it answers: one class, a set of classes, or numbers."""
         self.classes = list(bundle.classes)
+        """Names of the classes; of the numbers, where it answers with those."""
         self.kind = bundle.preprocessor.kind.name
         """Kind of the modality, such as `audio`."""
         self._preprocessor = bundle.preprocessor
         self._forward = forward
 
-    def predict(self, value: Any) -> Prediction:
-        """The class of one value.
+    def predict(self, value: Any) -> Any:
+        """The answer for one value: `Prediction`, or what else the task gives.
 
         Args:
             value: A path (str or Path), the bytes of a file, or an array as the training data had it.
@@ -55,18 +48,13 @@ class Student:
         """
         return self.predict_many([value])[0]
 
-    def predict_many(self, values: Sequence[Any]) -> list[Prediction]:
+    def predict_many(self, values: Sequence[Any]) -> list[Any]:
         """`predict` for each value, in batches of up to 64."""
-        predictions = []
+        found: list[Any] = []
         for start in range(0, len(values), _BATCH):
             logits = self._forward(self._preprocessor.prepare(values[start : start + _BATCH]))
-            predictions += [self._prediction(row) for row in softmax(logits)]
-        return predictions
-
-    def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
-        index = int(probabilities.argmax())
-        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
-        return Prediction(self.classes[index], index, named)
+            found += predictions(self.task, self.classes, logits)
+        return found
 
 
 def load_student(path: str | os.PathLike[str], backend: Backend = "torch") -> Student:
@@ -81,14 +69,6 @@ def load_student(path: str | os.PathLike[str], backend: Backend = "torch") -> St
     """
     bundle = load_bundle(path)
     return Student(bundle, _FORWARDS[backend](bundle))
-
-
-def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Probabilities per row, in float64 so that they sum to 1."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponents = np.exp(shifted)
-    probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _torch_forward(bundle: Bundle) -> Forward:

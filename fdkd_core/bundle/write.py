@@ -18,9 +18,13 @@ from fdkd_core.bundle.config import BundleConfig, FileEntry, Manifest, OnnxRecor
 from fdkd_core.bundle.folder import CARD, CONFIG, LABELS, MANIFEST, ONNX, PREPROCESS, TOKENIZER, WEIGHTS
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 if TYPE_CHECKING:
     from fdkd_core.models.base import Backbone
+
+
+_CLASSIFICATION = ClassificationSpec()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def write_bundle(
     card: ModelCard,
     parity_inputs: NDArray[Any] | None,
     role: str = "student",
+    task: TaskSpec = _CLASSIFICATION,
 ) -> BundleSummary:
     """Writes a bundle folder that is whole or absent under its name; one that was there is replaced.
 
@@ -61,11 +66,12 @@ def write_bundle(
         model: The trained network, on any device and in any mode; it is not changed.
         architecture: What `model` was built from.
         recipe: The preprocessing with its statistics; for text its `tokenizer` becomes tokenizer.json.
-        classes: Class names by index.
+        classes: Names of the numbers that the network answers with: classes by index, or targets.
         card: Facts for README.md.
         parity_inputs: The test split as the network eats it, shape [N, *input_shape], on which model.onnx is
             compared. None leaves model.onnx out, which saves its seconds for a teacher nobody serves.
         role: Which model of the card this is.
+        task: What the network answers.
 
     Raises:
         StorageError: The disk is full or failing. What was under the name before is still there.
@@ -86,6 +92,7 @@ def write_bundle(
                 card=card,
                 parity_inputs=parity_inputs,
                 role=role,
+                task=task,
             )
             fsync_folder(draft)
             _put_in_place(draft, target)
@@ -106,6 +113,7 @@ def _fill(
     card: ModelCard,
     parity_inputs: NDArray[Any] | None,
     role: str,
+    task: TaskSpec,
 ) -> Manifest:
     from fdkd_core.bundle.onnx_export import export_onnx, measure_parity
     from fdkd_core.models.weights import save_weights
@@ -116,14 +124,15 @@ def _fill(
         input_dtype=recipe["input_dtype"],
         vocab_size=recipe.get("vocab_size"),
         num_classes=len(classes),
+        task=task,
     )
     save_weights(model, draft / WEIGHTS)
     onnx = None
     if parity_inputs is not None:
         onnx_file = export_onnx(model, config.input_shape)
-        onnx = measure_parity(model, onnx_file, parity_inputs)
+        onnx = measure_parity(model, onnx_file, parity_inputs, task)
         write_atomic(draft / ONNX, onnx_file)
-    write_json_atomic(draft / CONFIG, config.model_dump(mode="json"))
+    write_json_atomic(draft / CONFIG, config.document())
     # The tokenizer is a file of its own so that other programs can read it, and is not kept twice.
     write_json_atomic(draft / PREPROCESS, {key: recipe[key] for key in recipe if key != "tokenizer"})
     if "tokenizer" in recipe:

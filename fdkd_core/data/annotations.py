@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fdkd_core.data.labels import read_labels
+from fdkd_core.data.description import Description
+from fdkd_core.data.label_forms import LabelColumn, read_label_column
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.splits import read_splits
 from fdkd_core.errors import quote
+from fdkd_core.spec.tasks import LabelForm
 
 RESERVED = ("id", "split", "label", "group")
 """Column names that are never modalities."""
@@ -24,7 +26,7 @@ class Annotations:
 
     ids: list[str]
     splits: list[str]
-    labels: list[str]
+    labels: LabelColumn
     groups: list[str] | None
     warnings: list[str]
 
@@ -32,18 +34,21 @@ class Annotations:
 def read_annotations(
     cells: Mapping[str, Sequence[object]],
     num_rows: int,
-    group_column: str | None,
+    description: Description,
     log: ProblemLog,
     limits: Limits,
+    label_form: LabelForm | None = "class",
 ) -> Annotations:
     """Takes the columns `id`, `split`, `label` and the group.
 
     Args:
         cells: All columns by name, as the file has them: str, int, float, bool or None.
         num_rows: Rows of the data.
-        group_column: Name of the group column; None for `group`, if there is one.
+        description: Its `group` names the group column, else `group` is, if there is one; its `labels` say
+            how labels are written.
         log: Receives `missing_column`, `duplicate_id`, `invalid_label` and `invalid_values`.
         limits: `max_id_chars` and those of labels apply.
+        label_form: As the task reads labels; see `read_label_column`.
 
     Returns:
         One entry per row. Without an id column the ids are row numbers from 1.
@@ -51,9 +56,13 @@ def read_annotations(
     if "label" not in cells:
         found = ", ".join(quote(name, 40) for name in list(cells)[:8])
         log.add("missing_column", f"there is no column `label`; there are {found}", pointer="label")
-    labels = read_labels(cells["label"], log, limits) if "label" in cells else [""] * num_rows
+    # Of a column that is not there, nothing more is said.
+    label_log = log if "label" in cells else ProblemLog()
+    values = cells.get("label", [""] * num_rows)
+    labels = read_label_column(values, label_form, description.labels, label_log, limits)
     splits, warnings = read_splits(cells.get("split"), num_rows, log)
     ids = _read_ids(cells["id"], log, limits) if "id" in cells else [str(row + 1) for row in range(num_rows)]
+    group_column = description.group
     if group_column is not None and group_column not in cells:
         log.add("missing_column", f"there is no group column {quote(group_column)}", pointer="/group")
     groups = cells.get(group_column or "group")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.annotations import Annotations
 from fdkd_core.data.description import Description
-from fdkd_core.data.labels import index_labels, read_class_names
+from fdkd_core.data.labels import read_class_names
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.missing_values import note_missing
 from fdkd_core.data.problems import ProblemLog
@@ -63,7 +63,7 @@ def checked_table(
     note_missing(lacking, annotations.splits, log)
     log.raise_if_any()
     check_splits(annotations.splits, limits)
-    labels = index_labels(annotations.labels, annotations.splits, accepted, limits)
+    labels = annotations.labels.index(annotations.splits, accepted, limits)
     lines = [*warnings, *annotations.warnings, *labels.warnings]
     if annotations.groups is not None:
         lines += shared_groups(annotations.groups, annotations.splits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
-from fdkd_core.data.labels import index_labels
+from fdkd_core.data.label_forms import TASK_OF_FORM
+from fdkd_core.data.label_numbers import describe_targets
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.missing_values import complete_rows, leave_out, lines_of
 from fdkd_core.data.reading import read_table
@@ -28,9 +28,16 @@ from fdkd_core.modalities.options import MAX_PROBLEMS, OptionError
 from fdkd_core.modalities.preprocessor import Preprocessor
 from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.compatibility import input_mismatch
+from fdkd_core.spec.tasks import (
+    ClassificationSpec,
+    TaskSpec,
+    facts_of,
+)
 
 _DESCRIBED = ("rate_hz", "vocab_size", "layout", "scale", "source_channels")
 """Fields of a recipe that the report repeats, where the kind has them."""
+
+_CLASSIFICATION = ClassificationSpec()
 
 LoadProgress = Callable[[str, int, int], None]
 """Called with the column being decoded, values done, and values in all."""
@@ -41,6 +48,7 @@ def load_dataset(
     modalities: Sequence[str] | None,
     *,
     manifest: str | None = None,
+    task: TaskSpec | None = _CLASSIFICATION,
     seed: int = 0,
     recipes: Mapping[str, Recipe] | None = None,
     may_lack: Collection[str] = (),
@@ -59,6 +67,7 @@ def load_dataset(
         path: A folder, archive, .npz, .parquet or manifest: see `read_table`.
         modalities: Columns to decode, each once; null takes every modality there is.
         manifest: Name of the manifest inside.
+        task: What the labels are read for; None finds out what they are fit for.
         seed: Of the validation cut.
         recipes: Fitted recipes by column, such as that of an uploaded teacher, which are used as they are.
         may_lack: Columns that training rows may lack, such as the teacher's; rows that lack another of
@@ -75,15 +84,16 @@ def load_dataset(
         ModelFileError: A recipe given is not valid.
         StorageError: No room for decoded data.
     """
-    table = read_table(path, manifest=manifest, limits=limits)
+    form = None if task is None else facts_of(task).label_form
+    table = read_table(path, manifest=manifest, label_form=form, limits=limits)
     required = [] if modalities is None else [name for name in modalities if name not in may_lack]
     complete = None if modalities is None else complete_rows(table, modalities)
     modalities = list(table.columns) if modalities is None else modalities
     _check_columns(table, modalities)
     splits, cut_lines = cut_validation(
-        table.ids, table.splits, table.labels, table.groups, seed=seed, complete=complete
+        table.ids, table.splits, table.labels.names, table.groups, seed=seed, complete=complete
     )
-    labels = index_labels(table.labels, splits, table.class_names, limits)
+    labels = table.labels.index(splits, table.class_names, limits)
     rows = {split: _rows_of(splits, split) for split in SPLITS}
     rows["train"], left_out_lines = leave_out(rows["train"], table, required, labels)
     if len(rows["train"]) < min_train_rows:
@@ -97,11 +107,13 @@ def load_dataset(
     report = {
         "sha256": table.sha256,
         "rows": len(table.ids),
+        "label_form": table.labels.form,
         "classes": labels.classes,
+        "targets": describe_targets(table.labels.numbers, labels.targets, rows["train"]),
         "splits": {
             split: {
                 "rows": len(rows[split]),
-                "classes": _count_classes(labels.indexes[rows[split]], labels.classes),
+                "classes": labels.counts(rows[split]),
             }
             for split in SPLITS
         },
@@ -117,8 +129,9 @@ def load_dataset(
         "warnings": _warnings(table, [*cut_lines, *left_out_lines], labels.warnings, duplicates),
     }
     return PairedDataset(
-        table.ids, labels.indexes, labels.classes, rows, decoded, sha256=table.sha256, report=report
-    )
+        table.ids, labels.values, labels.classes, rows, decoded, sha256=table.sha256, report=report,
+        task=TASK_OF_FORM[table.labels.form] if task is None else task, targets=labels.targets,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -292,11 +305,6 @@ def _named(progress: LoadProgress | None, name: str) -> Callable[[int, int], Non
 def _is_constant(values: NDArray[Any]) -> bool:
     """Whether all values are equal; stops at the first that differs, usually the second."""
     return all(np.array_equal(values[0], value, equal_nan=values.dtype.kind == "f") for value in values[1:])
-
-
-def _count_classes(indexes: NDArray[np.int64], classes: Sequence[str]) -> dict[str, int]:
-    counts = Counter(indexes.tolist())
-    return {name: counts[index] for index, name in enumerate(classes)}
 
 
 def _describe(plan: _Plan, data: ModalityData) -> dict[str, Any]:

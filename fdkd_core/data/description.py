@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, JsonValue, ValidationError
@@ -10,12 +10,26 @@ from pydantic import Field, JsonValue, ValidationError
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.spec.strict import Key, Name, StrictModel
+from fdkd_core.spec.tasks import LabelForm
 
 FILE_NAME = "dataset.yaml"
 _CODES = {"extra_forbidden": "unknown_field"}
 _MAX_PROBLEMS = 10
 _MAX_DEPTH = 16
 """Twice what options need. Deeper input costs the parser time that grows with its square."""
+
+
+class LabelsDescription(StrictModel):
+    """What the label of a row is."""
+
+    form: LabelForm | None = None
+    """`class`, `classes` or `numbers`. Null: what the task of a job reads, and where that is not known yet,
+    what the labels look like: a list is a set of classes, or numbers where it holds fractions; single
+    fractions are numbers; integers and text are classes."""
+    separator: Annotated[str, Field(min_length=1, max_length=4)] = "|"
+    """Between the classes, or the numbers, of a row in a text; a comma would need quotes in CSV."""
+    names: Annotated[list[Name], Field(min_length=1)] | None = None
+    """Of the numbers of a row. Null: `target`, or `target1` and so on. Classes have `class_names`."""
 
 
 class Description(StrictModel):
@@ -27,6 +41,8 @@ class Description(StrictModel):
     """Column to `kind` and its options, which the kind itself checks."""
     class_names: list[Name] | None = None
     """Names for integer labels 0, 1, 2 and so on, or the order of text labels."""
+    labels: LabelsDescription = LabelsDescription()
+    """What the column `label` holds, where it is not one class a row."""
     group: Name | None = None
     """Column of the groups (a speaker, a patient) that never part between training and validation."""
     ignore: list[Name] = Field(default_factory=list)

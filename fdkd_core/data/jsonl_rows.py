@@ -19,7 +19,7 @@ def parse_jsonl(content: bytes, log: ProblemLog, limits: Limits) -> Cells:
 
     Args:
         content: The file, UTF-8. Every line has the keys of the first; values are text, numbers, booleans
-            or null.
+            or null; of `label`, also lists of those.
         log: Receives `invalid_jsonl` for bad lines, `exceeds_limit` for long ones.
         limits: `max_rows`, `max_columns`, `max_line_bytes` and `max_cell_chars` apply.
 
@@ -91,6 +91,9 @@ def _ordered(record: dict[str, Any], names: list[str]) -> list[object]:
         raise _BadLineError(f"{what}, unlike the first line")
     for name in names:
         value = record[name]
+        if name == "label" and isinstance(value, list):
+            _check_label_list(value)
+            continue
         if isinstance(value, list | dict):
             raise _BadLineError(
                 f"{quote(name)} is a {'list' if isinstance(value, list) else 'object'}: "
@@ -99,6 +102,15 @@ def _ordered(record: dict[str, Any], names: list[str]) -> list[object]:
         if isinstance(value, str) and not value.isascii() and not _is_encodable(value):
             raise _BadLineError(f"{quote(name)} contains half of a surrogate pair")
     return [record[name] for name in names]
+
+
+def _check_label_list(parts: list[Any]) -> None:
+    """A list of classes or numbers; what it must hold is a matter of the task."""
+    for part in parts:
+        if isinstance(part, list | dict):
+            raise _BadLineError('"label" is a list of lists or objects; text or numbers are wanted in it')
+        if isinstance(part, str) and not part.isascii() and not _is_encodable(part):
+            raise _BadLineError('"label" contains half of a surrogate pair')
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

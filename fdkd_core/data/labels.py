@@ -5,34 +5,45 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.problems import ProblemLog
+from fdkd_core.data.table import TargetScale
 from fdkd_core.errors import DatasetError, Problem, quote
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_FLOAT = re.compile(
-    r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE
-)
+INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
 _MISSING = frozenset({"", "nan", "none", "null"})
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-_Form = Literal["integer", "text", "refused"]
+Form = Literal["integer", "text", "refused"]
 
 
 @dataclass(frozen=True)
 class LabelIndex:
-    """The labels as class indexes."""
+    """The labels as a task reads them."""
 
     classes: list[str]
-    """Names of the classes by index: the file's class names where it has them."""
-    indexes: NDArray[np.int64]
-    """Shape [rows], 0 to len(classes) - 1."""
+    """Names of the classes by index: the file's class names where it has them. Empty for numbers."""
+    values: NDArray[Any]
+    """Of one class a row: indexes, int64 [rows], 0 to len(classes) - 1. Of sets: zeros and ones, float32
+    [rows, classes]. Of numbers: float32 [rows, targets]."""
     warnings: list[str]
+    targets: TargetScale | None = None
+    """Names and scale of numbers."""
+
+    def counts(self, rows: NDArray[np.int64]) -> dict[str, int]:
+        """How many of some rows have each class; empty for numbers."""
+        if self.targets is not None:
+            return {}
+        if self.values.ndim == 2:
+            return dict(zip(self.classes, self.values[rows].sum(axis=0).astype(int).tolist(), strict=False))
+        found = np.bincount(self.values[rows], minlength=len(self.classes))
+        return dict(zip(self.classes, found.tolist(), strict=True))
 
 
 def read_labels(values: Sequence[object], log: ProblemLog, limits: Limits = DEFAULT) -> list[str]:
@@ -47,17 +58,17 @@ def read_labels(values: Sequence[object], log: ProblemLog, limits: Limits = DEFA
     Returns:
         The labels as text; integers in their shortest form, so that 07 and 7 are one class.
     """
-    known: dict[object, tuple[str, _Form, str]] = {}
+    known: dict[object, tuple[str, Form, str]] = {}
     judged = []
     for value in values:
         # True == 1 == 1.0 as keys of a dict, but they are not the same label.
-        key = (type(value), value)
+        key = (type(value), tuple(value) if isinstance(value, list) else value)
         if key not in known:
-            known[key] = _judge(value, limits)
+            known[key] = judge_label(value, limits)
         judged.append(known[key])
     num_integers = sum(form == "integer" for _, form, _ in judged)
     num_texts = sum(form == "text" for _, form, _ in judged)
-    rarer: _Form | None = None
+    rarer: Form | None = None
     if num_integers and num_texts:
         rarer = "integer" if num_integers < num_texts else "text"
     for row, (text, form, reason) in enumerate(judged, start=1):
@@ -75,10 +86,12 @@ def read_labels(values: Sequence[object], log: ProblemLog, limits: Limits = DEFA
     return [text for text, _, _ in judged]
 
 
-def _judge(value: object, limits: Limits) -> tuple[str, _Form, str]:
-    """The label as text, its form, and why it is refused."""
+def judge_label(value: object, limits: Limits) -> tuple[str, Form, str]:
+    """A class as text, its form, and why it is refused."""
     if isinstance(value, bool):
         value = int(value)
+    if isinstance(value, list | tuple):
+        return "", "refused", "the label is a list; one class is wanted, text or an integer"
     if not isinstance(value, str | int | float | None):
         return "", "refused", f"the label is a {type(value).__name__}; text or an integer is wanted"
     if value is None:
@@ -86,7 +99,7 @@ def _judge(value: object, limits: Limits) -> tuple[str, _Form, str]:
     text = str(value).strip()
     if text.lower() in _MISSING:
         return text, "refused", "the label is missing"
-    if _INTEGER.fullmatch(text):
+    if INTEGER.fullmatch(text):
         number = int(text)
         if number < 0:
             return (
@@ -95,7 +108,7 @@ def _judge(value: object, limits: Limits) -> tuple[str, _Form, str]:
                 f"the label {number} is negative; integers count from 0, other names are text",
             )
         return str(number), "integer", ""
-    if _FLOAT.fullmatch(text):
+    if FLOAT.fullmatch(text):
         return text, "refused", f"the label {quote(text)} is a fraction or too large; use integers or text"
     if len(text) > limits.max_label_chars:
         return (
@@ -159,15 +172,11 @@ def index_labels(
             beyond `class_names` or not in them, and for classes that training lacks; `exceeds_limit` for
             too many classes.
     """
-    shown = _shown_names(labels, class_names, limits)
+    shown = shown_names(labels, class_names, limits)
     trained = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
-    _check_classes(labels, splits, trained, limits)
-    if class_names is not None and all(label in class_names for label in trained):
-        order = [name for name in class_names if name in trained]
-    elif all(_INTEGER.fullmatch(label) for label in trained):
-        order = sorted(trained, key=int)
-    else:
-        order = sorted(trained)
+    named = [(row, label, split) for row, (label, split) in enumerate(zip(labels, splits, strict=True), 1)]
+    refuse_untrained(named, trained, limits)
+    order = class_order(trained, class_names)
     index_of = {label: index for index, label in enumerate(order)}
     indexes = np.array([index_of[label] for label in labels], dtype=np.int64)
     classes = [shown.get(label, label) for label in order]
@@ -181,13 +190,13 @@ def index_labels(
     return LabelIndex(classes, indexes, warnings)
 
 
-def _shown_names(labels: Sequence[str], class_names: Sequence[str] | None, limits: Limits) -> dict[str, str]:
+def shown_names(labels: Sequence[str], class_names: Sequence[str] | None, limits: Limits) -> dict[str, str]:
     """Label to class name; empty where the labels name themselves."""
     if class_names is None or set(labels) <= set(class_names):
         return {}
     log = ProblemLog(limits.max_bad_rows)
     for row, label in enumerate(labels, start=1):
-        is_index = _INTEGER.fullmatch(label) is not None
+        is_index = INTEGER.fullmatch(label) is not None
         if is_index and int(label) < len(class_names):
             continue
         what = f"there are {len(class_names)} class names" if is_index else "it is not one of the class names"
@@ -196,13 +205,26 @@ def _shown_names(labels: Sequence[str], class_names: Sequence[str] | None, limit
     return {label: class_names[int(label)] for label in set(labels)}
 
 
-def _check_classes(labels: Sequence[str], splits: Sequence[str], trained: set[str], limits: Limits) -> None:
+def class_order(trained: set[str], class_names: Sequence[str] | None) -> list[str]:
+    """The classes that occur in training, in the order that gives them their indexes."""
+    if class_names is not None and all(label in class_names for label in trained):
+        return [name for name in class_names if name in trained]
+    if all(INTEGER.fullmatch(label) for label in trained):
+        return sorted(trained, key=int)
+    return sorted(trained)
+
+
+def refuse_untrained(named: Sequence[tuple[int, str, str]], trained: set[str], limits: Limits) -> None:
+    """Refuses too few or too many classes, and rows of classes that training lacks.
+
+    Args:
+        named: Row from 1, class and split of everything that is named.
+        trained: The classes of training.
+        limits: `max_classes` and `max_bad_rows` apply.
+    """
     if len(trained) < 2:
-        raise DatasetError(
-            Problem(
-                "dataset_too_small", f"training has {len(trained)} classes; at least 2 are needed", "label"
-            )
-        )
+        detail = f"training has {len(trained)} classes; at least 2 are needed"
+        raise DatasetError(Problem("dataset_too_small", detail, "label"))
     if len(trained) > limits.max_classes:
         raise DatasetError(
             Problem(
@@ -212,7 +234,7 @@ def _check_classes(labels: Sequence[str], splits: Sequence[str], trained: set[st
             )
         )
     log = ProblemLog(limits.max_bad_rows)
-    for row, (label, split) in enumerate(zip(labels, splits, strict=True), start=1):
+    for row, label, split in named:
         if label not in trained:
             log.add(
                 "invalid_label",

@@ -24,6 +24,7 @@ from fdkd_core.data.source import MemberSource
 from fdkd_core.data.table import Table
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.base import RawColumn, RowError
+from fdkd_core.spec.tasks import LabelForm
 
 DEFAULT_NAMES = ("manifest.csv", "manifest.jsonl")
 
@@ -48,6 +49,7 @@ def read_manifest(
     limits: Limits,
     description: Description | None = None,
     sidecar_sha256: str = "",
+    label_form: LabelForm | None = "class",
 ) -> Table:
     """Reads a data set whose rows are in a manifest. Files are looked up, not read.
 
@@ -60,6 +62,7 @@ def read_manifest(
         limits: Sizes allowed.
         description: For a lone manifest, whose dataset.yaml lies beside it; else it is read from the source.
         sidecar_sha256: Hash of that dataset.yaml.
+        label_form: As the task reads labels; see `read_label_column`.
 
     Raises:
         DatasetError: With every problem found, `row` counting from 1 below the header.
@@ -85,7 +88,7 @@ def read_manifest(
     cells = parse_csv(content, log, limits) if is_csv else parse_jsonl(content, log, limits)
     missing: dict[str, NDArray[np.bool_]] = {}
     columns, annotations_cells, warnings = _columns(cells, source, root, description, log, limits, missing)
-    annotations = read_annotations(annotations_cells, cells.num_rows, description.group, log, limits)
+    annotations = read_annotations(annotations_cells, cells.num_rows, description, log, limits, label_form)
     for column in columns.values():
         if isinstance(column, FileColumn):
             members.update(member for member in column.members if member)

@@ -55,7 +55,7 @@ def leave_out(
         train: Training rows.
         table: The data.
         required: Columns that a row must have.
-        labels: Classes of the rows.
+        labels: Of the rows. Of numbers none can be missing.
 
     Raises:
         DatasetError: A class would be left without a row: `dataset_too_small`.
@@ -67,9 +67,10 @@ def leave_out(
             lacking = table.missing[name][train]
             lines.append(f"{lacking.sum()} training rows without {quote(name)} are left out")
             kept &= ~lacking
-    gone = np.setdiff1d(labels.indexes[train], labels.indexes[train[kept]])
-    if len(gone):
-        named = ", ".join(quote(labels.classes[index]) for index in gone[:10])
+    left = labels.counts(train[kept])
+    gone = [name for name, count in labels.counts(train).items() if count and not left[name]]
+    if gone:
+        named = ", ".join(quote(name) for name in gone[:10])
         detail = f"no training row of {len(gone)} classes has all of {', '.join(required)}: {named}"
         raise DatasetError(Problem("dataset_too_small", detail, "label"))
     return train[kept], lines

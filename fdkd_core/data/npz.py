@@ -22,6 +22,7 @@ from fdkd_core.data.table import Table
 from fdkd_core.data.zip_archive import ZipSource
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.base import RawColumn, RowError
+from fdkd_core.spec.tasks import LabelForm
 
 _SUFFIX = ".npy"
 _CLASS_NAMES = "class_names"
@@ -51,7 +52,14 @@ def open_npz(file: OpenFile, limits: Limits) -> ZipSource:
     )
 
 
-def read_npz(source: ZipSource, description: Description, limits: Limits, *, sidecar_sha256: str) -> Table:
+def read_npz(
+    source: ZipSource,
+    description: Description,
+    limits: Limits,
+    *,
+    sidecar_sha256: str,
+    label_form: LabelForm | None = "class",
+) -> Table:
     """Reads all arrays. Nothing is ever unpickled, and no array is allocated before its header was checked.
 
     Args:
@@ -59,19 +67,21 @@ def read_npz(source: ZipSource, description: Description, limits: Limits, *, sid
         description: dataset.yaml, or an empty one.
         limits: Sizes allowed.
         sidecar_sha256: Hash of dataset.yaml, "" if there is none.
+        label_form: As the task reads labels; see `read_label_column`. Of a label array with two axes, rows of
+            zeros and ones are sets of classes, and others are numbers.
 
     Raises:
         DatasetError: `invalid_npz` for arrays that cannot be used, `invalid_values` with the rows of NaN and
             infinity, and everything wrong with labels, splits and ids.
     """
     headers = _headers(source, limits)
-    num_rows = _num_rows(headers, limits)
+    num_rows = _num_rows(headers, limits, label_form)
     log = ProblemLog(limits.max_bad_rows)
     warnings: list[str] = []
     annotation_names = {"id", "split", "label", "group", description.group or "group"} & headers.keys()
     cells: dict[str, list[object]] = {name: [] for name in headers if name != _CLASS_NAMES}
     for name in sorted(annotation_names):
-        if headers[name].shape != (num_rows,):
+        if headers[name].shape != (num_rows,) and name != "label":
             log.add(
                 "invalid_npz",
                 f"the array {quote(name)} has the shape {headers[name].shape}; {(num_rows,)} is wanted",
@@ -79,9 +89,10 @@ def read_npz(source: ZipSource, description: Description, limits: Limits, *, sid
             )
             cells[name] = [None] * num_rows
         else:
-            cells[name] = _as_list(name, _array(source, name), log)
+            array = _array(source, name)
+            cells[name] = _label_rows(array, label_form) if array.ndim == 2 else _as_list(name, array, log)
     log.raise_if_any()  # the arrays below are large; do not read them for nothing
-    annotations = read_annotations(cells, num_rows, description.group, log, limits)
+    annotations = read_annotations(cells, num_rows, description, log, limits, label_form)
     names, notes = modality_names([name for name in headers if name != _CLASS_NAMES], description, log)
     warnings += notes
     columns: dict[str, RawColumn] = {}
@@ -130,26 +141,37 @@ def _headers(source: ZipSource, limits: Limits) -> dict[str, NpyHeader]:
     return headers
 
 
-def _num_rows(headers: dict[str, NpyHeader], limits: Limits) -> int:
+def _num_rows(headers: dict[str, NpyHeader], limits: Limits, label_form: LabelForm | None) -> int:
     label = headers.get("label")
     if label is None:
         found = ", ".join(quote(name, 40) for name in list(headers)[:8]) or "none"
         raise DatasetError(
             Problem("missing_column", f"there is no array `label`; there are {found}", pointer="label")
         )
-    if len(label.shape) != 1:
-        raise DatasetError(
-            Problem(
-                "invalid_label",
-                f"`label` has the shape {label.shape}; one class per row is wanted, not one-hot vectors",
-                pointer="label",
-            )
-        )
+    wanted = "one class per row is wanted, not one-hot vectors"
+    if label_form != "class":
+        wanted = "one label per row is wanted, or a row of them"
+    is_matrix = (
+        len(label.shape) == 2 and label.dtype.kind in "biuf" and 0 < label.shape[1] <= limits.max_classes
+    )
+    if len(label.shape) != 1 and not (is_matrix and label_form != "class"):
+        detail = f"`label` has the shape {label.shape}; {wanted}"
+        raise DatasetError(Problem("invalid_label", detail, pointer="label"))
     if label.shape[0] > limits.max_rows:
         raise DatasetError(
             Problem("exceeds_limit", f"{label.shape[0]} rows; {limits.max_rows} are allowed", pointer="label")
         )
     return label.shape[0]
+
+
+def _label_rows(array: NDArray[Any], form: LabelForm | None) -> list[object]:
+    """The labels of an array with two axes: indexes of the classes that apply, or the numbers as they are."""
+    is_indicator = (array.dtype.kind in "biu" or form == "classes") and bool(
+        ((array == 0) | (array == 1)).all()
+    )
+    if form == "numbers" or not is_indicator:
+        return [row.astype(np.float64).tolist() for row in array]
+    return [np.flatnonzero(row).tolist() for row in array]
 
 
 def _array(source: ZipSource, name: str) -> NDArray[Any]:

@@ -40,7 +40,8 @@ class ParquetContent:
 
     num_rows: int
     cells: dict[str, list[object]] = field(default_factory=dict)
-    """The annotations by column: text, numbers, booleans and None. Other columns have no cells."""
+    """The annotations by column: text, numbers, booleans and None, of `label` also lists of those. Other
+    columns have no cells."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """The modalities."""
     missing: dict[str, list[int]] = field(default_factory=dict)
@@ -146,6 +147,10 @@ class _Reader:
             unique, index = self._distinct(self._chunks(name))
             return [unique[number] if number >= 0 else None for number in index]
         if _is_number(kind) or pa.types.is_null(kind):
+            chunks = self._chunks(name)
+            self._count(chunks)
+            return [value for chunk in chunks for value in chunk.to_pylist()]
+        if name == "label" and _is_list(kind) and (_is_number(kind.value_type) or _is_text(kind.value_type)):
             chunks = self._chunks(name)
             self._count(chunks)
             return [value for chunk in chunks for value in chunk.to_pylist()]

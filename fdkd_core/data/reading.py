@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 from fdkd_core.data.description import Description, parse_description
@@ -18,10 +19,15 @@ from fdkd_core.data.table import Table
 from fdkd_core.data.tar_archive import TarSource
 from fdkd_core.data.zip_archive import ZipSource
 from fdkd_core.errors import DatasetError, Problem, quote
+from fdkd_core.spec.tasks import LabelForm
 
 
 def read_table(
-    path: str | os.PathLike[str], *, manifest: str | None = None, limits: Limits = DEFAULT
+    path: str | os.PathLike[str],
+    *,
+    manifest: str | None = None,
+    label_form: LabelForm | None = "class",
+    limits: Limits = DEFAULT,
 ) -> Table:
     """Reads a data set up to the point where values would be decoded.
 
@@ -34,6 +40,7 @@ def read_table(
             .npz or .parquet file, or a lone .csv or .jsonl manifest, with perhaps a `<stem>.dataset.yaml`
             beside it.
         manifest: Name of the manifest inside, before what dataset.yaml says.
+        label_form: As the task reads labels; None for what dataset.yaml says, or what they look like.
         limits: What the data may cost.
 
     Returns:
@@ -44,36 +51,40 @@ def read_table(
         StorageError: A compressed tar does not fit on the disk.
     """
     path = Path(path)
+    in_manifest = partial(read_manifest, manifest=manifest, limits=limits, label_form=label_form)
     if path.is_dir():
-        return read_manifest(FolderSource(path, limits), manifest=manifest, limits=limits)
+        return in_manifest(FolderSource(path, limits))
     file = open_regular(path)
     found = identify(file.read_at(0, HEAD_BYTES), path.name)
     if found == "zip":
-        return _read_zip(path, file, manifest, limits)
+        return _read_zip(path, file, manifest, limits, label_form)
     if found == "tar":
-        return read_manifest(TarSource(file, None, limits), manifest=manifest, limits=limits)
+        return in_manifest(TarSource(file, None, limits))
     if found in ("gzip", "bzip2", "xz"):
-        return read_manifest(TarSource(file, found, limits), manifest=manifest, limits=limits)
+        return in_manifest(TarSource(file, found, limits))
     description, sidecar_sha256 = _sidecar(path, limits)
     if found == "parquet":
         _refuse_manifest(manifest)
-        return read_parquet(file, description, limits, sidecar_sha256=sidecar_sha256)
+        return read_parquet(file, description, limits, sidecar_sha256=sidecar_sha256, label_form=label_form)
     return read_manifest(
         SingleFile(file, limits),
         manifest=path.name,
         limits=limits,
         description=description,
         sidecar_sha256=sidecar_sha256,
+        label_form=label_form,
     )
 
 
-def _read_zip(path: Path, file: OpenFile, manifest: str | None, limits: Limits) -> Table:
+def _read_zip(
+    path: Path, file: OpenFile, manifest: str | None, limits: Limits, label_form: LabelForm | None
+) -> Table:
     arrays = _opened_npz(path, file, limits)
     if arrays is None:
-        return read_manifest(ZipSource(file, limits), manifest=manifest, limits=limits)
+        return read_manifest(ZipSource(file, limits), manifest=manifest, limits=limits, label_form=label_form)
     _refuse_manifest(manifest)
     description, sidecar_sha256 = _sidecar(path, limits)
-    return read_npz(arrays, description, limits, sidecar_sha256=sidecar_sha256)
+    return read_npz(arrays, description, limits, sidecar_sha256=sidecar_sha256, label_form=label_form)
 
 
 def _opened_npz(path: Path, file: OpenFile, limits: Limits) -> ZipSource | None:

@@ -95,7 +95,7 @@ def check_splits(splits: Sequence[str], limits: Limits = DEFAULT) -> None:
 def cut_validation(
     ids: Sequence[str],
     splits: Sequence[str],
-    labels: Sequence[str],
+    labels: Sequence[str | tuple[str, ...]],
     groups: Sequence[str] | None = None,
     *,
     seed: int,
@@ -110,7 +110,7 @@ def cut_validation(
     Args:
         ids: One per row, unique.
         splits: One per row, of `SPLITS`.
-        labels: One per row.
+        labels: One per row: its class, or all of its classes. The same for all rows where there are none.
         groups: One per row, such as the speaker; None where rows are independent.
         seed: Of the choice.
         frac: Share of the training rows to move, in (0, 1).
@@ -132,8 +132,11 @@ def cut_validation(
     if complete is not None:
         units = {unit: rows for unit, rows in units.items() if all(complete[row] for row in rows)}
     order = sorted(units, key=lambda unit: _shuffle_key(seed, unit))
-    totals = Counter(label for label, split in zip(labels, splits, strict=True) if split == "train")
-    moved = _choose([Counter(labels[row] for row in units[unit]) for unit in order], totals, frac)
+    named = [_names(label) for label in labels]
+    totals = Counter(
+        name for names, split in zip(named, splits, strict=True) if split == "train" for name in names
+    )
+    moved = _choose([Counter(n for row in units[unit] for n in named[row]) for unit in order], totals, frac)
     if not moved:
         raise DatasetError(
             Problem(
@@ -156,13 +159,18 @@ def cut_validation(
         f"there is no validation split: {len(rows)} of {num_train} training rows{whole} were cut for it, "
         f"seed {seed}"
     ]
-    lacking = sorted(set(totals) - {labels[row] for row in rows})
+    lacking = sorted(set(totals) - {name for row in rows for name in named[row]})
     if lacking:
         lines.append(
             f"{len(lacking)} classes have no validation row: "
             + ", ".join(quote(name) for name in lacking[:10])
         )
     return cut, lines
+
+
+def _names(label: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The classes that a row counts for; rows without any are a class of their own here."""
+    return (label,) if isinstance(label, str) else label or ("(none)",)
 
 
 def _shuffle_key(seed: int, unit: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,32 @@ from numpy.typing import NDArray
 from fdkd_core.modalities.base import RawColumn, Recipe
 from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
+if TYPE_CHECKING:
+    from fdkd_core.data.label_forms import LabelColumn
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """The numbers that a regression learns, and the scale on which it does."""
+
+    names: tuple[str, ...]
+    mean: NDArray[np.float64]
+    """Shape [targets], over the training rows, in the unit of each."""
+    std: NDArray[np.float64]
+    """The same; never 0."""
+
+    def standardised(self, numbers: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Numbers [..., targets] in their own units, on the scale of mean 0 and deviation 1."""
+        found: NDArray[np.float64] = (numbers - self.mean) / self.std
+        return found
+
+    def in_own_units(self, numbers: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """The way back."""
+        found: NDArray[np.float64] = numbers.astype(np.float64) * self.std + self.mean
+        return found
 
 
 @dataclass(frozen=True)
@@ -22,8 +46,8 @@ class Table:
     ids: list[str]
     splits: list[str]
     """One of `SPLITS` per row."""
-    labels: list[str]
-    """The label of each row as text; class indexes are made from the sorted training labels."""
+    labels: LabelColumn
+    """Of each row; what a task makes of them is told from the training rows."""
     columns: dict[str, RawColumn]
     groups: list[str] | None = None
     """Rows of one group (a speaker, a patient) never part between training and validation."""
@@ -67,9 +91,11 @@ class PairedDataset:
     """Everything training needs, row-aligned."""
 
     ids: list[str]
-    labels: NDArray[np.int64]
-    """Shape [rows], class indexes."""
+    labels: NDArray[Any]
+    """What the task reads. One class a row: indexes, int64 [rows]. Sets of classes: zeros and ones, float32
+    [rows, classes]. Numbers: float32 [rows, targets], on the scale of `targets`."""
     classes: list[str]
+    """Names by index; empty for numbers."""
     splits: dict[Split, NDArray[np.int64]]
     """Row numbers of each split, ascending."""
     modalities: dict[str, ModalityData]
@@ -78,6 +104,19 @@ class PairedDataset:
     """The data report (`data_report.json`)."""
     task: TaskSpec = field(default_factory=ClassificationSpec)
     """What the labels were read for."""
+    targets: TargetScale | None = None
+    """Names and scale of numbers."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the numbers that a network answers with: the classes, or the targets."""
+        return self.classes if self.targets is None else list(self.targets.names)
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """Shape [rows]: what a choice of rows keeps in proportion. The class, where a row has one; else 0."""
+        found: NDArray[np.int64] = self.labels
+        return found if found.ndim == 1 else np.zeros(len(found), np.int64)
 
     def training_rows(self, modality: str) -> NDArray[np.int64]:
         """The training rows that have a modality, ascending: what a model of it is trained on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from fdkd_core.methods.balance import GradientBalance
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec.methods import WeightScheduleSpec
+from fdkd_core.tasks.base import Task
+from fdkd_core.tasks.classification import Classification
 
 
 class StepViews(NamedTuple):
@@ -22,7 +24,8 @@ class StepViews(NamedTuple):
     student: ModelOutput
     teacher: ModelOutput | None
     """Constant: no gradient flows into it. None for methods without a teacher."""
-    labels: Int[Tensor, " b"]
+    labels: Tensor
+    """As the task has them: [B] class indexes, or [B, C]."""
     positions: Int[Tensor, " b"] | None = None
     """Places among the training rows, for methods that remember samples."""
     teacher_inputs: Tensor | None = None
@@ -40,10 +43,11 @@ class MethodContext:
     teacher_dim: int
     """D of the teacher's feature."""
     num_classes: int
+    """C: numbers that a network answers with."""
     teacher_outputs: ModelOutput | None = None
     """Of all training rows, [N, D] and [N, C], for methods that look at them as a whole. N may be 0: when
     a job is only checked, nothing is known of the teacher but its width."""
-    labels: Int[Tensor, " n"] | None = None
+    labels: Tensor | None = None
     """Of the same rows."""
     num_rows: int = 0
     """N: training rows."""
@@ -54,6 +58,8 @@ class MethodContext:
     paired: Bool[Tensor, " n"] | None = None
     """Which training rows have a view of the teacher; None when all have. The outputs of the others are
     zeros, and they never come in a `StepViews`."""
+    task: Task = field(default_factory=Classification)
+    """What the networks answer, for methods that train classifiers of their own or compare answers."""
 
 
 class Method(nn.Module):

@@ -18,7 +18,6 @@ from torch.nn import functional
 from fdkd_core.bands import class_basis, dct_basis, num_low, pca_basis, random_basis, split_by_basis
 from fdkd_core.frequency import cutoff_bin, split_bands
 from fdkd_core.losses.features import l2_normalize, log_squared_error, squared_error
-from fdkd_core.losses.logits import cross_entropy
 from fdkd_core.methods.base import Method, MethodContext, StepViews, make_projector
 from fdkd_core.spec import FDCMKDSpec
 
@@ -87,7 +86,8 @@ class FDCMKD(Method):
 
     L_low is the squared distance of the low bands, L_high logMSE of the high bands, both of bands divided by
     their norm; L_align trains one classifier per band on teacher and student bands alike; L_heads trains
-    student-only classifiers of the student's bands. Teacher features are constants.
+    student-only classifiers of the student's bands; both by the task's own loss. Teacher features are
+    constants.
 
     References:
         Liu et al., "Distilling Cross-Modal Knowledge via Feature Disentanglement", AAAI 2026, and the
@@ -101,6 +101,7 @@ class FDCMKD(Method):
             cutoff_bin(context.teacher_dim, spec.cutoff)  # refuses one channel before training starts
         self.cutoff = spec.cutoff if spec.split else None
         self.basis = make_basis(spec, context) if spec.split and spec.basis != "fft" else None
+        self.task = context.task
         self.scale = spec.scale
         self.high_distance = spec.high_distance
         self.log_scale = math.sqrt(context.teacher_dim) if spec.log_scale == "sqrt_dim" else spec.log_scale
@@ -142,13 +143,13 @@ class FDCMKD(Method):
         terms = {band: self._distance(band, student[band], teacher[band]) for band in self.bands}
         if self.shared:
             terms["align"] = sum_terms(
-                cross_entropy(self.shared[band](side[band]), views.labels)
+                self.task.loss(self.shared[band](side[band]), views.labels)
                 for band in self.bands
                 for side in (teacher, student)
             )
         if self.heads:
             terms["heads"] = sum_terms(
-                cross_entropy(self.heads[band](student[band]), views.labels) for band in self.bands
+                self.task.loss(self.heads[band](student[band]), views.labels) for band in self.bands
             )
         return terms
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fdkd_core.models.base import Backbone, ModelOutput
@@ -34,10 +35,17 @@ class OnnxTeacher(Backbone):
         widths = {output["name"]: output["shape"][0] for output in network.outputs if output["shape"]}
         self.feature_dim = 0 if features is None else widths[features]
         self.input_dtype = torch.int64 if network.input.dtype == "int64" else torch.float32
+        self._scale: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+
+    def set_scale(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
+        """From now on answers have this mean taken off and are divided by this deviation."""
+        self._scale = mean, std
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> ModelOutput:
         """Features [B, D] and logits [B, classes] of a batch, on the device of the inputs."""
         found = self.network(inputs.cpu().numpy(), self.output_names)
+        if self._scale is not None:
+            found[0] = ((found[0] - self._scale[0]) / self._scale[1]).astype(np.float32)
         features = found[1] if len(found) > 1 else np.empty((len(inputs), 0), np.float32)
         return ModelOutput(*(torch.from_numpy(values).to(inputs.device) for values in (features, found[0])))

@@ -20,14 +20,19 @@ from fdkd_core.spec.architectures import (
 from fdkd_core.spec.methods import (
     C2KDSpec,
     CombineSpec,
+    CRDSpec,
     DistillingSpec,
     DISTSpec,
+    DKDSpec,
     FDCMKDSpec,
     LSKDSpec,
     MethodSpec,
+    NKDSpec,
+    OFAKDSpec,
     PKDSpec,
     RKDSpec,
 )
+from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
 
@@ -58,6 +63,15 @@ _NEEDED_CLASSES: dict[type[MethodSpec], tuple[int, str]] = {
     LSKDSpec: (3, "two standardised logits are 1 and -1 whatever the network says"),
     C2KDSpec: (3, "with two there is a single wrong class, and nothing passes between the modalities"),
 }
+_ONE_CLASS_ONLY: dict[type[MethodSpec], str] = {
+    C2KDSpec: "it compares how two networks rank the classes that are not the sample's own",
+    DISTSpec: "it correlates the probabilities of classes that exclude each other",
+    DKDSpec: "it tells the sample's own class from the others",
+    LSKDSpec: "it compares softmaxes over classes that exclude each other",
+    NKDSpec: "it tells the sample's own class from the others",
+    OFAKDSpec: "it strengthens the sample's own class",
+}
+"""Methods whose formula has no meaning where a sample has not exactly one class, and why."""
 _NEEDED_ROWS: dict[type[MethodSpec], tuple[int, str]] = {
     DISTSpec: (2, "it correlates the predictions of a class over the batch"),
     PKDSpec: (2, "it standardises each channel over the batch"),
@@ -149,6 +163,27 @@ def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/metho
         detail = f"a band split needs at least 2 channels of the teacher's feature, found {teacher_dim}"
         return [Problem("incompatible", detail, pointer)]
     return []
+
+
+def task_problems(method: MethodSpec, task: TaskSpec, pointer: str = "/method") -> list[Problem]:
+    """Why a method says nothing about a task; code `incompatible`."""
+    if isinstance(method, CombineSpec):
+        return [
+            problem
+            for index, part in enumerate(method.parts)
+            for problem in task_problems(part.method, task, f"{pointer}/parts/{index}/method")
+        ]
+    if isinstance(task, ClassificationSpec):
+        return []
+    reason = _ONE_CLASS_ONLY.get(type(method))
+    if isinstance(method, FDCMKDSpec) and method.split and method.basis == "class":
+        reason, pointer = "it orders directions by the means of classes", f"{pointer}/basis"
+    if isinstance(method, CRDSpec) and method.exclude_same_class:
+        reason, pointer = "rows of the same class are no negatives", f"{pointer}/exclude_same_class"
+    if reason is None:
+        return []
+    detail = f"{method.name} needs one class a sample ({reason}), which {task.kind} does not have"
+    return [Problem("incompatible", detail, pointer)]
 
 
 def class_problems(method: MethodSpec, num_classes: int, pointer: str = "/method") -> list[Problem]:

@@ -20,15 +20,18 @@ from fdkd_core.spec.catalogue import (
     default_architecture,
     feature_dim,
     method_problems,
+    task_problems,
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.diagnose import DiagnoseSpec
-from fdkd_core.spec.job import DistillSpec, MethodJobSpec, TeacherSpec, TeachingSpec, teacher_pointer
+from fdkd_core.spec.job import DistillSpec, TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.study import StudySpec
+from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems
+from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
@@ -64,9 +67,7 @@ def check(
     memory = machine_memory_bytes() if memory_bytes is None else memory_bytes
     problems = missing_columns(spec, list(dataset_report["modalities"]))
     classes = dataset_report["classes"]
-    if len(classes) < 2:
-        detail = f"training has {len(classes)} classes; at least 2 are needed"
-        problems.append(Problem("dataset_too_small", detail, "/dataset"))
+    problems += label_problems(spec.task, dataset_report)
     columns = dict(dataset_report["modalities"])
     dims: list[int | None] = []
     if isinstance(spec, TeachingSpec):
@@ -80,11 +81,13 @@ def check(
         problems += _check_trained(
             architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
-    problems += _pairing_problems(spec)
+    problems += pairing_problems(spec)
     if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
-            if len(classes) >= 2:  # fewer are refused above, whatever the method
-                problems += class_problems(method, len(classes), pointer)
+            unfit = task_problems(method, spec.task, pointer)
+            if not unfit and len(classes) >= 2:  # fewer are refused above, whatever the method
+                unfit = class_problems(method, len(classes), pointer)
+            problems += unfit
             problems += batch_problems(method, spec.training.batch_size)
             for dim in dict.fromkeys(dim for dim in dims if dim is not None):
                 problems += method_problems(method, dim, pointer)
@@ -121,7 +124,7 @@ def _check_teachers(
         if report is None:
             raise ValueError(f"the report on the model that {pointer}/model names is missing")
         found, dims[index] = _check_given(
-            teacher, read[teacher.modality], dataset["classes"], report, pointer
+            spec.task, teacher, read[teacher.modality], dataset, report, pointer
         )
         problems += found
         if report["modality_kind"] is not None and not found:
@@ -159,21 +162,6 @@ def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
     if isinstance(spec, DistillSpec) and isinstance(spec.method, AutoSpec):
         return [(f"/method/methods/{index}", method) for index, method in enumerate(spec.method.methods)]
     return [("/method", method) for method in spec.methods_used]
-
-
-def _pairing_problems(spec: AnyJobSpec) -> list[Problem]:
-    """A method that trains the teacher on its inputs cannot be taught with means of its outputs."""
-    if not isinstance(spec, MethodJobSpec) or spec.pairing != "class":
-        return []
-    return [
-        Problem(
-            "incompatible",
-            f"{method.name} trains the teacher on single samples, of which there are none by class",
-            "/pairing",
-        )
-        for method in spec.methods_used
-        if isinstance(method, DistillingSpec) and method.needs_teacher_inputs
-    ][:1]
 
 
 def _frozen_problems(
@@ -262,12 +250,13 @@ def stated_architecture_problems(
 
 
 def _check_given(
-    spec: TeacherSpec, column: Report, classes: list[str], model: Report, pointer: str
+    task: TaskSpec, spec: TeacherSpec, column: Report, dataset: Report, model: Report, pointer: str
 ) -> tuple[list[Problem], int | None]:
     """Problems of a teacher that is not trained, and D of its feature where it is known."""
     problems = stated_architecture_problems(spec, model, pointer)
     if problems:
         return problems, None
+    classes = output_names(dataset)
     if _is_onnx(model):
         return onnx_teacher_problems(spec.outputs, column, classes, model, pointer)
     architecture = spec.architecture or _parsed(model["architecture"])
@@ -276,8 +265,13 @@ def _check_given(
     mismatch = input_mismatch(column, model)
     if mismatch:
         problems.append(Problem("incompatible", mismatch, f"{pointer}/model"))
-    if list(model["classes"]) != list(classes):
-        detail = f"the teacher knows the classes {quote(model['classes'])}; the dataset has {quote(classes)}"
+    # Bundles are told apart by their task only since there are others.
+    if model.get("task", "classification") != task.kind:
+        detail = f"the teacher was trained for {model.get('task', 'classification')}; the job is {task.kind}"
+        problems.append(Problem("incompatible", detail, f"{pointer}/model"))
+    elif list(model["classes"]) != classes:
+        what = "numbers" if task.kind == "regression" else "classes"
+        detail = f"the teacher knows the {what} {quote(model['classes'])}; the dataset has {quote(classes)}"
         problems.append(Problem("incompatible", detail, f"{pointer}/model"))
     return problems, feature_dim(architecture)
 
@@ -319,7 +313,7 @@ def _check_trained(
         problems.append(Problem("dataset_too_small", detail, f"{training_pointer}/batch_size"))
     shape, vocab_size = tuple(column["input_shape"]), column.get("vocab_size")
     pointer = f"{pointer}/architecture"
-    size = (architecture, shape, len(dataset["classes"]), vocab_size)
+    size = (architecture, shape, len(output_names(dataset)), vocab_size)
     refused = architecture_problems(architecture, shape, vocab_size, pointer) or size_problems(*size, pointer)
     if refused:
         return problems + refused

@@ -20,7 +20,38 @@ class ClassificationMetrics(StrictModel):
     num_samples: int
 
 
-SplitMetrics = ClassificationMetrics
+class MultilabelMetrics(StrictModel):
+    """Figures of one model of class sets on one split."""
+
+    mean_ap: float
+    """Mean over classes of average precision, 0..1; of the classes that some sample of the split has."""
+    macro_f1: float
+    """Mean over classes of F1, 0..1; of the classes that occur among labels or predictions."""
+    micro_f1: float
+    """F1 of all decisions taken together, 0..1: common classes count for more."""
+    exact_match: float
+    """Share of samples whose set of classes is right as a whole, 0..1."""
+    loss: float
+    """Binary cross-entropy of all classes together, mean over samples, in nats."""
+    num_samples: int
+
+
+class RegressionMetrics(StrictModel):
+    """Figures of one model of numbers on one split. Of several numbers, each figure is the mean over them."""
+
+    r2: float
+    """Coefficient of determination: 1 is perfect, 0 is as good as the split's own mean. 0 of a number that is
+    the same in the whole split. It has no unit, so that no number outweighs another."""
+    mae: float
+    """Mean absolute error, in the unit of the label: of several numbers, a mean over their units."""
+    rmse: float
+    """Root of the mean squared error, in the unit of the label, as `mae`."""
+    loss: float
+    """What was trained: mean over samples and numbers, in standard deviations of the training labels."""
+    num_samples: int
+
+
+SplitMetrics = ClassificationMetrics | MultilabelMetrics | RegressionMetrics
 """Figures of one model on one split, by the task; `fdkd_core.spec.tasks.TASK_FACTS` lists their names."""
 
 

@@ -17,8 +17,9 @@ class GateSpec(StrictModel):
     """What is compared. Null: the main figure of the task, of classification `accuracy`, which is what most
     people ask for; macro_f1 where classes are unequal."""
     min_uplift: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
-    """Student minus control, as a fraction: 0.01 is a point. 0 asks that it be no worse; a negative margin
-    lets it be a little worse, for the noise of a small test split."""
+    """Student minus control, as a fraction: 0.01 is a point. Of figures in units of the data (MAE, RMSE), by
+    what share of the control's the student's is smaller. 0 asks that it be no worse; a negative margin lets
+    it be a little worse, for the noise of a small test split."""
     significant: bool = False
     """Whether the difference must exceed the margin by two standard errors of the test split, so that it is
     not luck with these samples. They do not cover the spread over seeds. Off: small test splits would fail

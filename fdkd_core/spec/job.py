@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.catalogue import task_problems
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.judging import judged_gate, judged_training
 from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
@@ -163,6 +164,16 @@ class DistillSpec(MethodJobSpec):
     gates: Annotated[tuple[GateSpec, ...], Field(max_length=8)] = ()
     """What the student must show against its control to be handed over, or without a warning. None by
     default: the control is reported either way."""
+
+    @field_validator("method")
+    @classmethod
+    def _tries_what_fits(cls, method: MethodChoice, info: ValidationInfo) -> MethodChoice:
+        """Methods that nobody named are those that suit the task."""
+        task = info.data.get("task")
+        if task is None or not isinstance(method, AutoSpec) or "methods" in method.model_fields_set:
+            return method
+        fitting = tuple(found for found in method.methods if not task_problems(found, task))
+        return method.model_copy(update={"methods": fitting})
 
     @field_validator("gates")
     @classmethod

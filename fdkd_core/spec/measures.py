@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-MetricName = Literal["accuracy", "macro_f1"]
+MetricName = Literal["accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2"]
 """A figure that a task measures; see `fdkd_core.spec.tasks`."""
-SelectBy = Literal["accuracy", "macro_f1", "loss"]
+SelectBy = Literal["accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2", "loss"]
 """What may pick between two trainings: a figure, or the task's own loss."""
 
 
@@ -64,6 +64,12 @@ MEASURES: dict[str, Measure] = {
     for measure in (
         Measure("accuracy", "accuracy", "acc"),
         Measure("macro_f1", "macro-F1", "F1"),
+        Measure("mean_ap", "mAP", "mAP"),
+        Measure("micro_f1", "micro-F1", "micro-F1"),
+        Measure("exact_match", "exact match", "exact"),
+        Measure("mae", "MAE", "MAE", "number", larger_is_better=False),
+        Measure("rmse", "RMSE", "RMSE", "number", larger_is_better=False),
+        Measure("r2", "R²", "R²", "decimal"),
         LOSS,
     )
 }

@@ -13,6 +13,8 @@ from fdkd_core.spec.figures import SplitMetrics as SplitMetrics
 from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.measures import MetricName, SelectBy
 from fdkd_core.spec.strict import StrictModel
+from fdkd_core.spec.uplift import AnyUplift
+from fdkd_core.spec.uplift import TaskUplift as TaskUplift
 from fdkd_core.spec.uplift import Uplift as Uplift
 
 
@@ -46,7 +48,7 @@ class GateResult(StrictModel):
     metric: MetricName
     passed: bool
     value: float
-    """Student minus control on the test split, a fraction."""
+    """Student minus control on the test split, a fraction; of MAE and RMSE, of the control's."""
     standard_error: float
     """Of `value`; see `Uplift`."""
     threshold: float
@@ -91,12 +93,13 @@ class RunResult(StrictModel):
     spec_sha256: str
     data_sha256: str
     classes: int
+    """0 where labels are numbers."""
     teacher: ModelResult | None
     more_teachers: list[ModelResult] = Field(default_factory=list)
     """Those beside the first, in the order of the spec."""
     student: ModelResult
     control: ModelResult | None
-    uplift: Uplift | None
+    uplift: AnyUplift | None
     gates: list[GateResult] = Field(default_factory=list)
     """As many as the spec has, in its order."""
     taught: list[TaughtRows] = Field(default_factory=list)

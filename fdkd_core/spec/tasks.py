@@ -5,13 +5,22 @@ What a task computes is in `fdkd_core.tasks`, whose table has the same keys.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+import math
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
 
 from fdkd_core.spec.measures import MEASURES, Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
 
 LabelForm = Literal["class", "classes", "numbers"]
 """What the label of a row is: one class, a set of classes, or one or several numbers."""
+
+LABEL_WORDS: dict[LabelForm, str] = {
+    "class": "one class a row",
+    "classes": "sets of classes",
+    "numbers": "numbers",
+}
 
 
 class ClassificationSpec(StrictModel):
@@ -20,8 +29,53 @@ class ClassificationSpec(StrictModel):
     kind: Literal["classification"] = "classification"
 
 
-TaskSpec = ClassificationSpec
-TaskKind = Literal["classification"]
+class MultilabelSpec(StrictModel):
+    """Any number of C classes per sample; binary cross-entropy of each class, added up over the classes.
+
+    With the mean, each class would be learnt the more slowly the more there are (docs/decisions/0021).
+    """
+
+    kind: Literal["multilabel"] = "multilabel"
+    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Probability from which a class counts as predicted: in F1 and exact match, and in what a student
+    answers. 0.5, the likelier of the two; mAP does not depend on it."""
+
+    @property
+    def least_logit(self) -> float:
+        """The score at which a class has that probability."""
+        return math.log(self.threshold / (1.0 - self.threshold))
+
+
+class RegressionSpec(StrictModel):
+    """One or several numbers per sample, learnt with mean 0 and variance 1 over the training rows.
+
+    Figures and predictions are in the units of the data; the loss is on that scale, averaged over the
+    numbers.
+    """
+
+    kind: Literal["regression"] = "regression"
+    loss: Literal["mse", "huber"] = "mse"
+    """`mse`, half the squared error, estimates the mean; `huber` (1964) grows linearly from `huber_delta` on,
+    so that a few wild labels pull less. Not measured."""
+    huber_delta: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
+    """In standard deviations of the training labels: 1, the default of most libraries. Only of `huber`."""
+
+
+TaskKind = Literal["classification", "multilabel", "regression"]
+
+
+def _tagged(value: object) -> object:
+    """A task without a kind is a classification, as it was when there was no other."""
+    if isinstance(value, dict) and "kind" not in value:
+        return {"kind": "classification", **value}
+    return value
+
+
+TaskSpec = Annotated[
+    ClassificationSpec | MultilabelSpec | RegressionSpec,
+    Field(discriminator="kind"),
+    BeforeValidator(_tagged),
+]
 
 
 class TaskFacts(NamedTuple):
@@ -46,6 +100,8 @@ class TaskFacts(NamedTuple):
 
 TASK_FACTS: dict[TaskKind, TaskFacts] = {
     "classification": TaskFacts("class", ("accuracy", "macro_f1")),
+    "multilabel": TaskFacts("classes", ("mean_ap", "macro_f1", "micro_f1", "exact_match")),
+    "regression": TaskFacts("numbers", ("r2", "mae", "rmse")),
 }
 
 

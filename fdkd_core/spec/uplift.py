@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from fdkd_core.spec.measures import Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
 
 MIN_TEACHER_GAP = 0.01
-"""Of a gap smaller than a point, or than a hundredth of the control's figure, the share closed is a ratio of
-noise."""
+"""Of a gap smaller than a point (0.01), or of figures in units of the data than a hundredth of the control's,
+the share closed is a ratio of noise."""
 
 
 class FigureGain(StrictModel):
@@ -22,6 +25,8 @@ class FigureGain(StrictModel):
     standard_error: float | None
     """Of `test`, over the test samples (paired); it does not cover the spread over seeds. Null in results of
     releases that did not measure it."""
+    control: float | None = None
+    """The control's own figure on the test split; of classification it stands beside."""
 
 
 class Uplift(StrictModel):
@@ -58,13 +63,28 @@ class Uplift(StrictModel):
         ]
 
 
-def uplift_of(gains: Sequence[FigureGain], teacher_gap_closed: float | None) -> Uplift:
+class TaskUplift(StrictModel):
+    """The same for tasks other than classification, by figure."""
+
+    gains: Annotated[list[FigureGain], Field(min_length=1)]
+    """Of all figures of the task, the main one first."""
+    teacher_gap_closed: float | None
+    """Share of the teacher-control gap in the main figure of the test split that the student closed; null
+    when the teacher is not ahead of the control by 0.01, or by a hundredth of a figure in units."""
+
+
+AnyUplift = Uplift | TaskUplift
+
+
+def uplift_of(gains: Sequence[FigureGain], teacher_gap_closed: float | None) -> AnyUplift:
     """The gains of a task as results state them.
 
     Args:
         gains: Of all its figures, the main one first.
         teacher_gap_closed: See `Uplift`.
     """
+    if gains[0].metric != "accuracy":
+        return TaskUplift(gains=list(gains), teacher_gap_closed=teacher_gap_closed)
     accuracy, macro = gains
     assert accuracy.val is not None
     assert accuracy.standard_error is not None
@@ -85,4 +105,4 @@ def smallest_gap(measure: Measure, control: float) -> float:
         measure: Of the figure.
         control: The control's.
     """
-    return MIN_TEACHER_GAP if measure.form == "share" else MIN_TEACHER_GAP * abs(control)
+    return MIN_TEACHER_GAP * abs(control) if measure.form == "number" else MIN_TEACHER_GAP

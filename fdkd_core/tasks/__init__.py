@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
+from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec
 from fdkd_core.tasks.base import Task
 from fdkd_core.tasks.classification import Classification
+from fdkd_core.tasks.multilabel import Multilabel
+from fdkd_core.tasks.regression import Regression
 
 
 def _classification(spec: ClassificationSpec, data: PairedDataset) -> Task:
     return Classification()
 
 
-TASKS: dict[type[TaskSpec], Callable[..., Task]] = {
+def _multilabel(spec: MultilabelSpec, data: PairedDataset) -> Task:
+    return Multilabel(spec)
+
+
+def _regression(spec: RegressionSpec, data: PairedDataset) -> Task:
+    assert data.targets is not None  # its labels are numbers
+    return Regression(spec, data.targets)
+
+
+TASKS: dict[type, Callable[[Any, PairedDataset], Task]] = {
     ClassificationSpec: _classification,
+    MultilabelSpec: _multilabel,
+    RegressionSpec: _regression,
 }
 """Its keys are exactly the members of `TaskSpec`."""
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdkd_core.models.base import Backbone
 from fdkd_core.spec.figures import SplitMetrics
 from fdkd_core.spec.tasks import TASK_FACTS, TaskFacts, TaskKind
 
@@ -52,6 +53,14 @@ class Task:
             labels: Of the same samples.
         """
         raise NotImplementedError
+
+    def in_own_units(self, model: Backbone) -> Backbone:
+        """What leaves a job: the network itself, unless its answers are on a scale of the job's own."""
+        return model
+
+    def standardised(self, model: Backbone) -> Backbone:
+        """A network that comes to a job, brought to the job's scale: the way back from `in_own_units`."""
+        return model
 
 
 def refuse_not_finite(outputs_NC: NDArray[np.floating[Any]]) -> None:

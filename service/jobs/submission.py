@@ -14,6 +14,7 @@ from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.cost import parameters
 from fdkd_core.spec.loading import pointer_token
 from fdkd_core.spec.strict import refuse_invisible
+from fdkd_core.spec.task_fit import output_names
 from service.jobs.inputs import Inputs
 from service.jobs.schemas import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, JobBody
 
@@ -66,7 +67,7 @@ def student_parameters(submission: Submission, inputs: Inputs) -> int:
     column = report["modalities"][student.modality]
     architecture = student.architecture or default_architecture(column["kind"])
     return parameters(
-        architecture, tuple(column["input_shape"]), len(report["classes"]), column.get("vocab_size")
+        architecture, tuple(column["input_shape"]), len(output_names(report)), column.get("vocab_size")
     )
 
 

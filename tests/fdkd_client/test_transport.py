@@ -247,11 +247,12 @@ def test_everything_public_can_be_had() -> None:
 def test_every_field_of_a_result_has_its_place() -> None:
     """What the core reports is what the client shows; unknown fields would still be kept."""
     from fdkd_client import figures
-    from fdkd_core.spec import result
+    from fdkd_core.spec import result, uplift
+    from fdkd_core.spec.figures import ClassificationMetrics
 
     pairs = (
         (figures.RunFigures, result.RunResult), (figures.ModelFigures, result.ModelResult),
-        (figures.SplitFigures, result.SplitMetrics), (figures.UpliftFigures, result.Uplift),
+        (figures.SplitFigures, ClassificationMetrics), (figures.GainFigures, uplift.FigureGain),
         (figures.TaughtFigures, result.TaughtRows), (figures.StudyFigures, result.StudyResult),
         (figures.TrialFigures, result.Trial), (figures.FinalRunFigures, result.FinalRun),
         (figures.ComparisonFigures, result.CompareResult), (figures.ArmFigures, result.Arm),
@@ -259,3 +260,5 @@ def test_every_field_of_a_result_has_its_place() -> None:
     )  # fmt: skip
     for ours, theirs in pairs:
         assert set(theirs.model_fields) - {"schema_version"} == set(ours.model_fields)
+    gains = {*uplift.Uplift.model_fields, *uplift.TaskUplift.model_fields}
+    assert gains == set(figures.UpliftFigures.model_fields)

@@ -11,7 +11,8 @@ import pytest
 from bundle_samples import SPECS, Bundles, make_bundle
 
 import fdkd_core
-from fdkd_core.bundle.student import load_student, softmax
+from fdkd_core.bundle.predictions import softmax
+from fdkd_core.bundle.student import load_student
 from fdkd_core.errors import InputError, ModelFileError
 
 SUFFIXES = {"audio": ".wav", "text": ".txt"}

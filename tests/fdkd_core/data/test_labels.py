@@ -82,21 +82,21 @@ def test_integers_are_ordered_by_value_and_text_by_code_point() -> None:
     assert index_labels(["10", "9", "2", "10"], splits).classes == ["2", "9", "10"]
     found = index_labels(["dog", "Cat", "ant", "dog"], splits)
     assert found.classes == ["Cat", "ant", "dog"]
-    assert found.indexes.dtype == np.int64
-    assert found.indexes.tolist() == [2, 0, 1, 2]
+    assert found.values.dtype == np.int64
+    assert found.values.tolist() == [2, 0, 1, 2]
 
 
 def test_class_names_name_integers() -> None:
     found = index_labels(["1", "0", "1"], ["train"] * 3, ["no", "yes", "perhaps"])
     assert found.classes == ["no", "yes"]
-    assert found.indexes.tolist() == [1, 0, 1]
+    assert found.values.tolist() == [1, 0, 1]
     assert "perhaps" in found.warnings[0]
 
 
 def test_class_names_order_text() -> None:
     found = index_labels(["lo", "hi", "mid"], ["train"] * 3, ["lo", "mid", "hi"])
     assert found.classes == ["lo", "mid", "hi"]
-    assert found.indexes.tolist() == [0, 2, 1]
+    assert found.values.tolist() == [0, 2, 1]
     assert found.warnings == []
 
 

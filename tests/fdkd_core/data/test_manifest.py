@@ -30,7 +30,7 @@ def test_reads_files_and_inline_text(make_folder: Make, members: Members) -> Non
     table = read_table(make_folder(members))
     assert table.ids == list("abcdef")
     assert table.splits == ["train"] * 4 + ["val", "test"]
-    assert table.labels == ["cat", "dog", "cat", "dog", "cat", "dog"]
+    assert table.labels.names == ["cat", "dog", "cat", "dog", "cat", "dog"]
     assert table.groups is None
     assert table.warnings == []
     image, caption = table.columns["image"], table.columns["caption"]
@@ -49,7 +49,7 @@ def test_json_lines_say_the_same(make_folder: Make, members: Members) -> None:
     records = [dict(zip(names, line.split(","), strict=True)) for line in lines[1:]]
     members["manifest.jsonl"] = "\n".join(json.dumps(record) for record in records).encode()
     table = read_table(make_folder(members))
-    assert table.labels == ["cat", "dog", "cat", "dog", "cat", "dog"]
+    assert table.labels.names == ["cat", "dog", "cat", "dog", "cat", "dog"]
     assert table.columns["image"].read(0) == b"pixels of a"
 
 

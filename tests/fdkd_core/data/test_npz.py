@@ -49,7 +49,7 @@ def test_reads_arrays_text_and_annotations(save: Save, compressed: bool, name: s
     arrays = good()
     table = read_table(save(name, compressed, **arrays))
     assert table.ids == arrays["id"].tolist()
-    assert table.labels == ["0", "1"] * 4
+    assert table.labels.names == ["0", "1"] * 4
     assert table.splits == arrays["split"].tolist()
     assert table.class_names == ["sit", "walk"]
     assert list(table.columns) == ["acc", "feat", "text", "age"]
@@ -70,7 +70,7 @@ def test_text_labels_and_missing_ids(save: Save) -> None:
     del arrays["id"], arrays["class_names"]
     arrays["label"] = np.array(["walk", "sit"] * 4)
     table = read_table(save(**arrays))
-    assert table.labels[:2] == ["walk", "sit"]
+    assert table.labels.names[:2] == ["walk", "sit"]
     assert table.ids[:2] == ["1", "2"]
 
 

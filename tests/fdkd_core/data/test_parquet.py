@@ -68,7 +68,7 @@ def test_reads_every_kind_of_column(save: Save, row_group_size: int, use_diction
     path = save(data, row_group_size=row_group_size, use_dictionary=use_dictionary)
     table = read_table(path)
     assert table.ids == data["id"]
-    assert table.labels == data["label"]
+    assert table.labels.names == data["label"]
     assert table.splits == data["split"]
     assert table.warnings == []
     columns = table.columns
@@ -112,7 +112,7 @@ def test_reads_typed_and_coded_columns(save: Save) -> None:
         }
     )
     found = read_table(save(table))
-    assert found.labels == ["0", "1"] * 4
+    assert found.labels.names == ["0", "1"] * 4
     assert found.ids[0] == "1"
     value = found.columns["feat"].read(0)
     assert isinstance(value, np.ndarray)

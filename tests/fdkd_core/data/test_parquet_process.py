@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_reads_in_a_child_and_leaves_nothing(path: Path, temporary_folder: Path) -> None:
     table = read_table(path)
-    assert table.labels == ["sit", "walk"] * 4
+    assert table.labels.names == ["sit", "walk"] * 4
     assert table.columns["image"].read(3) == b"pixels 3"
     assert np.array_equal(table.columns["feat"].read(2), [8.0, 9.0, 10.0, 11.0])
     assert list(temporary_folder.iterdir()) == []

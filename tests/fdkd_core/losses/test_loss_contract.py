@@ -9,13 +9,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fdkd_core.losses import contrast, correlation, decoupled, ranks, relations
+from fdkd_core.losses import binary, contrast, correlation, decoupled, numbers, ranks, relations
 
 Loss = Callable[..., torch.Tensor]
 
 ON_LOGITS: dict[str, Loss] = {
     "inter_class": functools.partial(correlation.inter_class_distance, temperature=1.5),
     "intra_class": functools.partial(correlation.intra_class_distance, temperature=1.5),
+    "tempered_binary_kl": functools.partial(binary.tempered_binary_kl, temperature=2.0),
+    "huber": functools.partial(numbers.mean_huber, delta=1.5),
     "standardized_kl": functools.partial(correlation.standardized_kl, temperature=2.0),
 }
 WITH_LABELS: dict[str, Loss] = {

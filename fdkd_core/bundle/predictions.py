@@ -1,0 +1,123 @@
+"""From what a network answers to what people ask for, by task. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, TaskSpec
+
+_ROUNDING = 1e-4
+"""Of the largest answer; float32 in another order of operations stays a hundred times below."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one input, of a model that knows one class a sample."""
+
+    label: str
+    index: int
+    """Of the label among the bundle's classes."""
+    probabilities: dict[str, float]
+    """By label, in the order of the classes; they sum to 1. Softmax of the logits, not calibrated."""
+
+
+@dataclass(frozen=True)
+class MultilabelPrediction:
+    """The answer of a model that knows sets of classes."""
+
+    labels: list[str]
+    """Those that apply, in the order of the classes: of a probability at or above the bundle's threshold."""
+    probabilities: dict[str, float]
+    """By class, each for itself. Sigmoid of the logits, not calibrated."""
+
+
+@dataclass(frozen=True)
+class RegressionPrediction:
+    """The answer of a model of numbers."""
+
+    values: dict[str, float]
+    """By the name of the number, in the unit of the training data."""
+
+    @property
+    def value(self) -> float:
+        """The first of them: the only one, where there is one."""
+        return next(iter(self.values.values()))
+
+
+AnyPrediction = Prediction | MultilabelPrediction | RegressionPrediction
+
+
+def predictions(task: TaskSpec, names: Sequence[str], outputs_BC: NDArray[np.float32]) -> list[Any]:
+    """What a batch of answers means; see `AnyPrediction`.
+
+    Args:
+        task: What the network was trained for.
+        names: Of its classes, or numbers.
+        outputs_BC: Its answers.
+    """
+    return _READINGS[type(task)](task, names, outputs_BC)
+
+
+def same_answers(
+    task: TaskSpec, first_BC: NDArray[np.float32], second_BC: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """For which samples of a batch two networks say the same: numbers, but for rounding."""
+    found_B: NDArray[np.bool_]
+    if isinstance(task, MultilabelSpec):
+        found_B = ((first_BC >= task.least_logit) == (second_BC >= task.least_logit)).all(axis=1)
+    elif isinstance(task, RegressionSpec):
+        found_B = np.abs(second_BC - first_BC).max(axis=1) <= _ROUNDING * np.abs(first_BC).max()
+    else:
+        found_B = first_BC.argmax(axis=1) == second_BC.argmax(axis=1)
+    return found_B
+
+
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Probabilities per row, in float64 so that they sum to 1."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    exponents = np.exp(shifted)
+    probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _one_class(
+    task: ClassificationSpec, names: Sequence[str], outputs_BC: NDArray[np.float32]
+) -> list[Prediction]:
+    found = []
+    for row in softmax(outputs_BC):
+        index = int(row.argmax())
+        found.append(Prediction(names[index], index, dict(zip(names, row.tolist(), strict=True))))
+    return found
+
+
+def _sets(
+    task: MultilabelSpec, names: Sequence[str], outputs_BC: NDArray[np.float32]
+) -> list[MultilabelPrediction]:
+    # Of large negative logits the exponential would overflow; of their logarithm it does not.
+    probabilities_BC = np.exp(-np.logaddexp(0.0, -outputs_BC.astype(np.float64)))
+    applies_BC = outputs_BC >= task.least_logit
+    return [
+        MultilabelPrediction(
+            [name for name, is_there in zip(names, applies, strict=True) if is_there],
+            dict(zip(names, row.tolist(), strict=True)),
+        )
+        for applies, row in zip(applies_BC, probabilities_BC, strict=True)
+    ]
+
+
+def _numbers(
+    task: RegressionSpec, names: Sequence[str], outputs_BC: NDArray[np.float32]
+) -> list[RegressionPrediction]:
+    return [RegressionPrediction(dict(zip(names, row.tolist(), strict=True))) for row in outputs_BC]
+
+
+_READINGS: dict[type, Callable[[Any, Sequence[str], NDArray[np.float32]], list[Any]]] = {
+    ClassificationSpec: _one_class,
+    MultilabelSpec: _sets,
+    RegressionSpec: _numbers,
+}

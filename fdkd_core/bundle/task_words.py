@@ -1,0 +1,45 @@
+"""What a model card says by task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fdkd_core.spec.tasks import TaskKind
+
+
+class TaskWords(NamedTuple):
+    """The sentences of one task."""
+
+    answers: str
+    """What the outputs are."""
+    asked: str
+    """What is asked of a prediction, in Python."""
+    knows: str
+    """What it cannot know."""
+    uncertain: str
+    """What its answers do not say."""
+    graph: str = ""
+    """A comment on the outputs of model.onnx."""
+
+
+TASK_WORDS: dict[TaskKind, TaskWords] = {
+    "classification": TaskWords(
+        "Classes",
+        "prediction.label, prediction.probabilities",
+        "It knows only the classes above and always answers with one of them, whatever it is given.",
+        "Probabilities are the network's softmax; they were not calibrated.",
+    ),
+    "multilabel": TaskWords(
+        "Classes",
+        "prediction.labels, prediction.probabilities",
+        "It knows only the classes above; where it names none of them, another one may well apply.",
+        "Probabilities are the network's sigmoid, each class for itself; they were not calibrated.",
+    ),
+    "regression": TaskWords(
+        "Numbers",
+        "prediction.values",
+        "It always answers with numbers, whatever it is given, and says nothing about their error.",
+        "Beyond the range of the training labels its answers were never tested.",
+        "  # `logits` are the numbers themselves",
+    ),
+}
