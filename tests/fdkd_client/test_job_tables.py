@@ -99,3 +99,17 @@ def test_a_failed_gate_says_what_to_do() -> None:
     assert "/gates/0: Test accuracy is -3.0 points" in text
     assert "on_fail: warn" in text
     assert "fdkd jobs retry" not in text
+
+
+def test_figures_of_another_task_have_columns_of_their_own() -> None:
+    split = {"r2": 0.75, "mae": 12.5, "rmse": 15.0, "loss": 0.1, "num_samples": 100}
+    model = {**MODEL, "val": split, "test": split}
+    gain = {"metric": "r2", "val": 0.1, "test": 0.05, "standard_error": 0.01, "control": 0.7}
+    result = {**RESULT, "student": model, "control": model, "uplift": {"gains": [gain]}}
+    text = shown(state="succeeded", result=result)
+    assert "val R²" in text
+    assert "0.750" in text
+    assert "12.5" in text
+    assert "+0.050 in R² over the control" in text
+    assert "(±0.020; one seed)" in text
+    assert "R² and MAE." in text
