@@ -62,7 +62,7 @@ def _utterances(name: str, student: str) -> Direction:
 
 
 DIRECTIONS = [
-    _digits("avdigits image->audio", epochs=6, teacher_epochs=6, train_frac=1.0),
+    _digits("avdigits image->audio", epochs=4, teacher_epochs=4, train_frac=1.0),
     _digits("avdigits image->audio 10%", epochs=25, teacher_epochs=30, train_frac=0.1),
     _motion("phone gyro->phone acc", "phone_gyro", "phone_acc"),
     _motion("phone acc->phone gyro", "phone_acc", "phone_gyro"),
