@@ -115,7 +115,6 @@ def _fill(
     role: str,
     task: TaskSpec,
 ) -> Manifest:
-    from fdkd_core.bundle.onnx_export import export_onnx, measure_parity
     from fdkd_core.models.weights import save_weights
 
     config = BundleConfig(
@@ -129,6 +128,8 @@ def _fill(
     save_weights(model, draft / WEIGHTS)
     onnx = None
     if parity_inputs is not None:
+        from fdkd_core.bundle.onnx_export import export_onnx, measure_parity  # seconds, with the compiler
+
         onnx_file = export_onnx(model, config.input_shape)
         onnx = measure_parity(model, onnx_file, parity_inputs, task)
         write_atomic(draft / ONNX, onnx_file)

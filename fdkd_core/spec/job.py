@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.catalogue import task_problems
+from fdkd_core.spec.export import ExportSpec
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.judging import judged_gate, judged_training
 from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
@@ -144,6 +145,8 @@ class MethodJobSpec(TeachingSpec):
     """Share of the training rows that keep their teacher's view, the same of every class and at least one of
     each, chosen by `training.seed`; all that have one by default. The others train the task loss alone with
     `instance`; with `class` they are taught the means too, which come from the paired rows only."""
+    export: ExportSpec = ExportSpec()
+    """In which forms the student is handed over."""
 
 
 class DistillSpec(MethodJobSpec):
@@ -226,6 +229,8 @@ class TrainSpec(StrictModel):
     student: StudentSpec
     training: TrainingSpec = Field(default=TrainingSpec(), validate_default=True)
     """How it is trained."""
+    export: ExportSpec = ExportSpec()
+    """In which forms it is handed over."""
 
     @field_validator("training")
     @classmethod

@@ -1,4 +1,4 @@
-"""Pairs whose labels are sets of classes, or numbers: a teacher's view that shows them plainly, and a student's."""
+"""Pairs whose labels are sets of classes, or numbers: one view shows them plainly, one under noise."""
 
 from __future__ import annotations
 
