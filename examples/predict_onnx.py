@@ -3,8 +3,8 @@
     python predict_onnx.py BUNDLE INPUT
 
 INPUT is a .npy file (images, depth maps, series, vectors), a .wav file (audio), a picture (images), or a
-.txt file (text). Prints {"label": ..., "probabilities": {...}}. Every step follows `preprocess.json`; what
-is left out: resampling of recordings, FLAC, depth maps as PNG, transparency and EXIF rotation of pictures.
+.txt file (text). Prints {"label": ..., "probabilities": {...}}, or what else the task gives. Every step follows
+`preprocess.json`; left out are resampling of recordings, FLAC, depth maps as PNG, transparency and EXIF rotation.
 `fdkd_core.load_student` does those too, and checks the bundle and the input: give this example only your own.
 """
 
@@ -154,7 +154,7 @@ PREPARE = {
 
 
 def predict(bundle: Path, path: Path) -> dict[str, Any]:
-    """Label and probabilities of one file."""
+    """The answer for one file."""
     recipe = json.loads((bundle / "preprocess.json").read_text("utf-8"))
     if recipe["kind"] == "text":
         recipe["tokenizer"] = json.loads((bundle / "tokenizer.json").read_text("utf-8"))
@@ -162,12 +162,23 @@ def predict(bundle: Path, path: Path) -> dict[str, Any]:
     inputs = PREPARE[recipe["kind"]](path, recipe)[None].astype(recipe["input_dtype"])
     session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"inputs": inputs})[0].astype(float)
-    probabilities = np.exp(logits - logits.max())
-    probabilities /= probabilities.sum()
-    return {
-        "label": labels[int(probabilities.argmax())],
-        "probabilities": dict(zip(labels, probabilities.tolist(), strict=True)),
-    }
+    task = json.loads((bundle / "config.json").read_text("utf-8")).get("task", {"kind": "classification"})
+    return answer(task, labels, logits)
+
+
+def answer(task: dict[str, Any], labels: list[str], logits: Array) -> dict[str, Any]:
+    """What the outputs of the network mean, by the task that it was trained for."""
+    if task["kind"] == "regression":  # the numbers themselves, in the unit of the training data
+        return {"values": dict(zip(labels, logits.tolist(), strict=True))}
+    if task["kind"] == "multilabel":  # each class for itself
+        probabilities = np.exp(-np.logaddexp(0.0, -logits))
+        applies = probabilities >= task["threshold"]
+        found: dict[str, Any] = {"labels": [name for name, yes in zip(labels, applies, strict=True) if yes]}
+    else:
+        probabilities = np.exp(logits - logits.max())
+        probabilities /= probabilities.sum()
+        found = {"label": labels[int(probabilities.argmax())]}
+    return {**found, "probabilities": dict(zip(labels, probabilities.tolist(), strict=True))}
 
 
 if __name__ == "__main__":

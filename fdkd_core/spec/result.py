@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from fdkd_core.spec.auto_result import AutoReport
+from fdkd_core.spec.figures import ClassificationMetrics as ClassificationMetrics
 from fdkd_core.spec.figures import Estimate as Estimate
 from fdkd_core.spec.figures import FinalRun as FinalRun
 from fdkd_core.spec.figures import SplitMetrics as SplitMetrics

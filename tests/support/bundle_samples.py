@@ -24,7 +24,7 @@ from fdkd_core.spec.architectures import (
     TextTransformerSpec,
 )
 from fdkd_core.spec.catalogue import KindName
-from fdkd_core.spec.result import ModelResult, SplitMetrics, Uplift
+from fdkd_core.spec.result import ClassificationMetrics, ModelResult, Uplift
 
 SPECS: dict[str, Any] = {
     "image": Conv2dSpec(width=8, depth=2),
@@ -94,7 +94,7 @@ def warmed(spec: Any, inputs: np.ndarray[Any, Any], classes: int, vocab: int | N
 
 
 def result(modality: str, spec: Any, accuracy: float) -> ModelResult:
-    split = SplitMetrics(accuracy=accuracy, macro_f1=accuracy - 0.01, loss=0.5, num_samples=200)
+    split = ClassificationMetrics(accuracy=accuracy, macro_f1=accuracy - 0.01, loss=0.5, num_samples=200)
     return ModelResult(
         modality=modality,
         architecture=spec.model_dump(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from fdkd_core.spec import CompareSpec, load_spec
 from fdkd_core.spec.compare import arms
-from fdkd_core.spec.result import FinalRun, ModelResult, SplitMetrics, StudyResult, Trial
+from fdkd_core.spec.result import ClassificationMetrics, FinalRun, ModelResult, StudyResult, Trial
 
 TEST_ROWS = 400
 
@@ -29,8 +29,10 @@ def compare_spec(**changes: Any) -> CompareSpec:
     return spec
 
 
-def metrics(accuracy: float, rows: int = TEST_ROWS) -> SplitMetrics:
-    return SplitMetrics(accuracy=accuracy, macro_f1=accuracy - 0.01, loss=1.0 - accuracy, num_samples=rows)
+def metrics(accuracy: float, rows: int = TEST_ROWS) -> ClassificationMetrics:
+    return ClassificationMetrics(
+        accuracy=accuracy, macro_f1=accuracy - 0.01, loss=1.0 - accuracy, num_samples=rows
+    )
 
 
 def model_result(accuracy: float, architecture: Mapping[str, Any] | None = None) -> ModelResult:
