@@ -3,8 +3,9 @@
     python predict_onnx.py BUNDLE INPUT
 
 INPUT is a .npy file (images, depth maps, series, vectors), a .wav file (audio), a picture (images), or a
-.txt file (text). Prints {"label": ..., "probabilities": {...}}, or what else the task gives. Every step follows
-`preprocess.json`; left out are resampling of recordings, FLAC, depth maps as PNG, transparency and EXIF rotation.
+.txt file (text). Prints {"label": ..., "probabilities": {...}}, or what else the task gives. Every step
+follows `preprocess.json`; what is left out: resampling of recordings, FLAC, depth maps as PNG, transparency
+and EXIF rotation of pictures.
 `fdkd_core.load_student` does those too, and checks the bundle and the input: give this example only your own.
 """
 

@@ -17,6 +17,7 @@ from fdkd_command import Terminal, fdkd
 from local_server import LocalServer
 from onnx_samples import BAD_STRUCTURES, changed, teacher
 from small_job import small_spec, write_small_data
+from task_data import task_spec, write_task_data
 
 import fdkd_client
 from fdkd_client import Client, Job
@@ -173,6 +174,31 @@ def test_0_an_onnx_file_teaches(dataset: str, tmp_path: Path) -> None:
     path.write_bytes(changed(BAD_STRUCTURES["weights outside"][1]))
     refused = fdkd("models", "upload", path, "--name", "outside", "--wait")
     assert refused.status == 5
+
+
+def test_0_numbers_are_learnt_too(real: Client, tmp_path: Path) -> None:
+    """From an upload that says what its labels are, to the figures of another task."""
+    path = write_task_data(tmp_path / "numbers.npz", "regression", rows=60)
+    made = fdkd("datasets", "create", path, "--name", "numbers", "--wait")
+    assert made.status == 0, made.stderr
+    assert "target1: " in made.stdout
+    document = task_spec(
+        "regression", name="numbers", dataset="numbers", method={"name": "none"}, training=QUICK
+    )
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(yaml.safe_dump(document.model_dump(mode="json")))
+    ran = fdkd("jobs", "run", spec, "--wait")
+    assert ran.status == 0, ran.stderr
+    assert "test R²" in ran.stdout
+    (job,) = (found for found in real.jobs.list(name="numbers"))
+    epochs = [metric for metric in real.jobs.metrics(job.id) if metric.kind == "epoch"]
+    assert {"r2", "mae", "rmse", "loss"} <= set(epochs[0].figures)
+    other = {**document.model_dump(mode="json"), "task": {"kind": "classification"}, "training": QUICK}
+    other["teacher"]["train"] = QUICK
+    spec.write_text(json.dumps(other))
+    refused = fdkd("jobs", "run", spec, "--validate-only")
+    assert refused.status == 5
+    assert "/task/kind" in refused.stderr
     assert "lies in another file" in " ".join(refused.stdout.split())
 
 

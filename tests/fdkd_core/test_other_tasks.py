@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,20 @@ def test_so_does_the_bare_graph(finished: Any) -> None:
     assert abs(logits[0, 0] - HEIGHT[0]) < 4 * HEIGHT[1]
     manifest = json.loads((out / "student" / "manifest.json").read_text())
     assert manifest["onnx"]["equal_predictions"] == 60
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_does_the_example_without_us(finished: Any, data: Any, kind: str, tmp_path: Path) -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "predict_onnx.py"))
+    out, _ = finished[kind]
+    value = np.load(data[kind])["wave"][-1]
+    np.save(tmp_path / "value.npy", value)
+    expected = dataclasses.asdict(fdkd_core.load_student(out / "student").predict(value))
+    found = example["predict"](out / "student", tmp_path / "value.npy")
+    assert found.pop("labels", None) == expected.pop("labels", None)
+    ((name, numbers),) = found.items()
+    assert numbers == pytest.approx(expected.pop(name), rel=1e-4)
+    assert expected == {}
 
 
 @pytest.mark.parametrize("kind", KINDS)
