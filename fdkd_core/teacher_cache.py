@@ -108,4 +108,6 @@ def outputs_key(teacher: Trained, data: PairedDataset, rows: NDArray[np.int64], 
         "device": device.type,
         "threads": torch.get_num_threads(),
     }
+    if data.targets is not None:  # answers are on the scale of this job's training rows
+        facts["scale"] = [data.targets.mean.tolist(), data.targets.std.tolist()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -14,13 +14,11 @@ from fdkd_core.spec.export import ExportSpec
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.job import (
     SCHEMA_VERSION,
-    ClassificationSpec,
     ControlsSpec,
     DistillSpec,
     FurtherTeacherSpec,
     MethodJobSpec,
     StudentSpec,
-    TaskSpec,
     TeacherSpec,
     TeachingSpec,
     TrainSpec,
@@ -56,6 +54,7 @@ from fdkd_core.spec.methods import (
 )
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.study import StudySpec
+from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, TaskSpec
 from fdkd_core.spec.training import (
     AdamWSpec,
     ConstantSpec,
@@ -106,6 +105,7 @@ __all__ = [
     "MethodChoice",
     "MethodJobSpec",
     "MethodSpec",
+    "MultilabelSpec",
     "NKDSpec",
     "NoneSpec",
     "OFAKDSpec",
@@ -113,6 +113,7 @@ __all__ = [
     "PKDSpec",
     "PolySpec",
     "RKDSpec",
+    "RegressionSpec",
     "ResNet18Spec",
     "SGDSpec",
     "ScheduleSpec",

@@ -16,8 +16,7 @@ from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpe
 from fdkd_core.spec.methods.base import Weight
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.strict import Key, Name, StrictModel
-from fdkd_core.spec.tasks import ClassificationSpec as ClassificationSpec
-from fdkd_core.spec.tasks import TaskSpec as TaskSpec
+from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 
 SCHEMA_VERSION = 1
@@ -160,7 +159,7 @@ class DistillSpec(MethodJobSpec):
     """Teachers beside `teacher`; each is taught from by the same method, with parameters of its own."""
     teacher_weighting: Literal["fixed", "confidence"] = "fixed"
     """How several teachers share a sample. `fixed`: by their weights alone. `confidence`: those are
-    multiplied by the softmax over teachers of minus their cross-entropy on the sample's label, scaled to a
+    multiplied by the softmax over teachers of minus their task loss on the sample's label, scaled to a
     mean of 1, so that the student listens to whoever is right about it (after CA-MKD, Zhang et al. 2022).
     Fixed, because teachers are often surest of the rows they were trained on."""
     controls: ControlsSpec = ControlsSpec()

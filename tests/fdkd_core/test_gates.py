@@ -21,6 +21,7 @@ from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import GateSpec, MLPSpec
 from fdkd_core.spec.result import RunResult, Uplift
+from fdkd_core.spec.uplift import FigureGain, TaskUplift
 from fdkd_core.tasks.classification import Classification, macro_f1, macro_f1_influence
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 
@@ -194,3 +195,18 @@ def test_gates_are_read_strictly() -> None:
         "/gates/1/metric",
         "/gates/2/on_fail",
     ]
+
+
+@pytest.mark.parametrize(("margin", "passed"), [(0.0, True), (0.1, True), (0.11, False)])
+def test_a_gate_on_a_figure_with_a_unit_is_a_share_of_the_controls(margin: float, passed: bool) -> None:
+    gains = [
+        FigureGain(metric="r2", val=0.1, test=0.02, standard_error=0.01, control=0.5),
+        FigureGain(metric="mae", val=1.0, test=2.0, standard_error=0.5, control=20.0),
+    ]
+    uplift_of_numbers = TaskUplift(gains=gains, teacher_gap_closed=None)
+    found, main = pass_gates([GateSpec(metric="mae", min_uplift=margin), GateSpec()], uplift_of_numbers)
+    assert (found.metric, found.value, found.standard_error) == ("mae", 0.1, 0.025)
+    assert found.passed is passed
+    assert "smaller than its control's by +10.0 % (±5.0)" in found.sentence
+    assert (main.metric, main.value, main.passed) == ("r2", 0.02, True)
+    assert "minus its control's is +0.020 (±0.020)" in main.sentence

@@ -124,3 +124,20 @@ def test_names_groups_that_lie_in_two_splits() -> None:
     assert len(lines) == 1
     assert "both train and test" in lines[0]
     assert "s1" in lines[0]
+
+
+def test_every_class_of_a_set_gives_its_share() -> None:
+    """Rows of several classes count for each of them, and rows of none are a class of their own."""
+    labels = [("a", "b"), ("a",), ("b", "c"), ()] * 25
+    cut, lines = cut_validation([f"r{n}" for n in range(100)], ["train"] * 100, labels, seed=0)
+    moved = [label for label, split in zip(labels, cut, strict=True) if split == "val"]
+    counts = Counter(name for label in moved for name in label)
+    assert 8 <= len(moved) <= 14
+    assert all(3 <= counts[name] <= 8 for name in "abc")
+    assert () in moved
+    assert len(lines) == 1
+
+
+def test_labels_that_are_all_the_same_are_no_classes() -> None:
+    cut, _ = cut_validation([f"r{n}" for n in range(40)], ["train"] * 40, [""] * 40, seed=0)
+    assert cut.count("val") == 4
