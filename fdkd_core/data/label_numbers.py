@@ -31,7 +31,7 @@ def read_numbers(
         description: Its `separator` and `names` apply.
         log: Receives `invalid_label` for each row without a number, with one that is not finite, or with
             another count than most rows.
-        limits: `max_classes` bounds the targets.
+        limits: `max_classes` bounds the targets, `max_label_values` all numbers.
 
     Returns:
         Shape [rows, targets], zeros in bad rows; and the names of the targets: `target`, or `target1` and so
@@ -45,8 +45,9 @@ def read_numbers(
             log.add(
                 "invalid_label", f"{len(found)} numbers; most rows have {count}", row=row, pointer="label"
             )
-    if count > limits.max_classes:
-        log.add("exceeds_limit", f"{count} numbers a row; {limits.max_classes} are allowed", pointer="label")
+    allowed = min(limits.max_classes, limits.max_label_values // max(len(values), 1))
+    if count > allowed:
+        log.add("exceeds_limit", f"{count} numbers a row; {allowed} are allowed", pointer="label")
         count = 1
     names = tuple(description.names or ())
     if names and (len(names) != count or len(set(names)) != count):

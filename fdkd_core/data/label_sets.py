@@ -9,7 +9,7 @@ import numpy as np
 from fdkd_core.data.labels import LabelIndex, class_order, judge_label, refuse_untrained, shown_names
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.problems import ProblemLog
-from fdkd_core.errors import quote
+from fdkd_core.errors import DatasetError, Problem, quote
 
 
 def read_label_sets(
@@ -93,13 +93,13 @@ def index_label_sets(
         labels: One per row, as `read_label_sets` returns them.
         splits: One per row.
         class_names: Names by class index.
-        limits: `max_classes` and `max_bad_rows` apply.
+        limits: `max_classes`, `max_label_values` and `max_bad_rows` apply.
 
     Returns:
         Its `values` are float32 [rows, classes]: 1 where a class applies, 0 elsewhere.
 
     Raises:
-        DatasetError: As `index_labels`.
+        DatasetError: As `index_labels`; `exceeds_limit` for too many values.
     """
     flat = [name for row in labels for name in row]
     shown = shown_names(flat, class_names, limits)
@@ -108,6 +108,9 @@ def index_label_sets(
     named = [(row, name, split) for row, (names, split) in enumerate(rows, start=1) for name in names]
     refuse_untrained(named, trained, limits)
     order = class_order(trained, class_names)
+    if len(labels) * len(order) > limits.max_label_values:
+        detail = f"{len(labels)} rows of {len(order)} classes; {limits.max_label_values} values are allowed"
+        raise DatasetError(Problem("exceeds_limit", detail, "label"))
     column = {name: index for index, name in enumerate(order)}
     values = np.zeros((len(labels), len(order)), dtype=np.float32)
     for row, names in enumerate(labels):

@@ -56,6 +56,9 @@ class Limits:
     """One class label: it is printed in every report."""
     max_classes: int = 10_000
     """More distinct labels than this are an id or a measurement that was named `label`."""
+    max_label_values: int = 200_000_000
+    """Rows times classes, where labels are sets of classes, or times numbers: 0.8 GB in memory. All rows with
+    a hundred classes, or 20,000 with all classes that there may be."""
     max_table_bytes: int = 8 * GiB
     """All values of an .npz or parquet file: they are held in memory."""
     max_npy_header_chars: int = 10_000

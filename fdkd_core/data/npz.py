@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -161,6 +162,9 @@ def _num_rows(headers: dict[str, NpyHeader], limits: Limits, label_form: LabelFo
         raise DatasetError(
             Problem("exceeds_limit", f"{label.shape[0]} rows; {limits.max_rows} are allowed", pointer="label")
         )
+    if math.prod(label.shape) > limits.max_label_values:
+        detail = f"{math.prod(label.shape)} labels; {limits.max_label_values} are allowed"
+        raise DatasetError(Problem("exceeds_limit", detail, pointer="label"))
     return label.shape[0]
 
 

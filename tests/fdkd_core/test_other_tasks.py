@@ -15,7 +15,7 @@ from task_data import HEIGHT, TRAINING, task_spec, write_task_data
 
 import fdkd_core
 from fdkd_core.bundle.predictions import MultilabelPrediction, RegressionPrediction
-from fdkd_core.errors import IncompatibleError, SpecError
+from fdkd_core.errors import IncompatibleError, SpecError, TrainingInterrupted
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import DiagnoseSpec, MethodJobSpec, load_spec
@@ -162,6 +162,17 @@ def test_a_trained_teacher_teaches_the_next_job_the_same(
         assert getattr(result.teacher.test, name) == pytest.approx(value, rel=1e-4)
     for name, value in first.student.test.model_dump().items():
         assert getattr(result.student.test, name) == pytest.approx(value, rel=0.05)
+
+
+def test_a_stop_resumes_to_the_same_bits(data: Any, tmp_path: Path) -> None:
+    spec = task_spec("regression", method={"name": "fd_cmkd"}, training={**TRAINING, "epochs": 1})
+    whole = run(spec, data["regression"], tmp_path / "whole", options=OPTIONS)
+    asked = iter([False] * 87 + [True] * 9)  # 80 steps of the teacher, then in the student's
+    with pytest.raises(TrainingInterrupted):
+        run(spec, data["regression"], tmp_path / "out", options=OPTIONS, should_stop=lambda: next(asked))
+    resumed = run(spec, data["regression"], tmp_path / "out", options=OPTIONS)
+    assert resumed.student.weights_sha256 == whole.student.weights_sha256
+    assert resumed.student.test == whole.student.test
 
 
 def test_a_teacher_of_another_task_is_refused(finished: Any, data: Any, tmp_path: Path) -> None:

@@ -75,3 +75,18 @@ def test_refuses_too_many_lines_and_keys() -> None:
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"nothing\n" * 2_000])
 def test_refuses_a_file_without_rows(content: bytes) -> None:
     assert refused(content)[0].code == "invalid_jsonl"
+
+
+def test_labels_may_be_lists() -> None:
+    log = ProblemLog()
+    cells = parse_jsonl(b'{"label": ["a", "b"], "t": 1}\n{"label": [], "t": 2}\n', log, Limits())
+    assert not log
+    assert cells.columns[cells.names.index("label")] == [["a", "b"], []]
+
+
+@pytest.mark.parametrize(
+    "bad", ['{"label": [["a"]]}', '{"label": [{}]}', '{"label": ["\\ud800"]}', '{"label": {}}', '{"t": [1]}']
+)
+def test_other_lists_are_refused(bad: str) -> None:
+    with pytest.raises(DatasetError, match="invalid_jsonl"):
+        parse_jsonl(bad.encode(), ProblemLog(), Limits())

@@ -109,6 +109,17 @@ def test_too_many_classes() -> None:
         column.index(["train"] * 11, None, Limits(max_classes=10))
 
 
+def test_too_many_values() -> None:
+    """A matrix of sets may be far larger than the text that it is made from."""
+    column, _ = read([["a"], ["b"], ["c"]], "classes")
+    with pytest.raises(DatasetError, match="exceeds_limit"):
+        column.index(["train"] * 3, None, Limits(max_label_values=8))
+    column.index(["train"] * 3, None, Limits(max_label_values=9))
+    log = ProblemLog()
+    read_label_column([[1, 2], [3, 4]], "numbers", PLAIN, log, Limits(max_label_values=3))
+    assert [problem.code for problem in log.problems()] == ["exceeds_limit"]
+
+
 def test_numbers_are_of_many_spellings() -> None:
     found, problems = read([1, 2.5, "3", " -4e1 ", ".5"], "numbers")
     np.testing.assert_array_equal(found.numbers[:, 0], [1, 2.5, 3, -40, 0.5])

@@ -12,7 +12,7 @@ import pytest
 from fdkd_core.data.columns import ArrayColumn, TextColumn
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.reading import read_table
-from fdkd_core.errors import Problem
+from fdkd_core.errors import DatasetError, Problem
 
 ProblemsOf = Callable[..., list[Problem]]
 Save = Callable[..., Path]
@@ -267,3 +267,31 @@ def test_limits_hold(save: Save, problems_of: ProblemsOf, limits: Limits, code: 
 
 def test_a_manifest_cannot_be_chosen(save: Save, problems_of: ProblemsOf) -> None:
     assert problems_of(save(**good()), manifest="m.csv")[0].code == "missing_file"
+
+
+@pytest.mark.parametrize(
+    ("label", "form", "names"),
+    [
+        (np.eye(2, dtype=np.int64)[[0, 1] * 4], "classes", [("0",), ("1",)] * 4),
+        (np.eye(2)[[0, 1] * 4], "numbers", None),
+        (np.array([[True, True], [True, False]] * 4), "classes", [("0", "1"), ("0",)] * 4),
+        (np.arange(16).reshape(8, 2), "numbers", None),
+        (np.linspace(0.0, 1.0, 8), "numbers", None),
+        (np.arange(8) % 2, "class", ["0", "1"] * 4),
+    ],
+)
+def test_what_labels_are_is_told_by_their_array(save: Save, label: Any, form: str, names: Any) -> None:
+    path = save(**{**good(), "label": label})
+    found = read_table(path, label_form=None).labels
+    assert found.form == form
+    if names is not None:
+        assert found.names == names
+    else:
+        np.testing.assert_array_equal(found.numbers, label.reshape(8, -1))
+
+
+def test_zeros_and_ones_are_sets_where_the_task_says_so(save: Save) -> None:
+    path = save(**{**good(), "label": np.eye(2)[[0, 1] * 4]})
+    assert read_table(path, label_form="classes").labels.names == [("0",), ("1",)] * 4
+    with pytest.raises(DatasetError, match="exceeds_limit"):
+        read_table(path, label_form="classes", limits=Limits(max_label_values=15))

@@ -360,3 +360,21 @@ def test_identity_is_that_of_the_content(save: Save) -> None:
     first = read_table(save(good())).sha256
     assert read_table(save(good(), "other.parquet")).sha256 == first
     assert read_table(save({**good(), "age": list(range(1, 9))})).sha256 != first
+
+
+@pytest.mark.parametrize(
+    ("label", "form"),
+    [
+        ([["sit"], ["sit", "walk"]] * 4, "classes"),
+        ([[0], [1, 0], [], [1]] * 2, "classes"),
+        ([[0.5, 1.5], [2.5, 3.5]] * 4, "numbers"),
+        ([0.5, 1.5] * 4, "numbers"),
+    ],
+)
+def test_labels_may_be_sets_and_numbers(save: Save, label: list[Any], form: str) -> None:
+    found = read_table(save({**good(), "label": label}), label_form=None).labels
+    assert found.form == form
+    if form == "classes":
+        assert found.names == [tuple(map(str, names)) for names in label]
+    else:
+        np.testing.assert_array_equal(found.numbers, np.array(label).reshape(8, -1))
