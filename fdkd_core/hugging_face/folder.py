@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,17 @@ from fdkd_core.modalities.base import Recipe
 from fdkd_core.modalities.preprocessor import Preprocessor
 from fdkd_core.models import build_model
 from fdkd_core.models.weights import render_tensors
-from fdkd_core.spec.hugging_face.architectures import ASTSpec, BertSpec, DistilBertSpec, Wav2Vec2Spec
+from fdkd_core.spec.hugging_face.architectures import (
+    ASTSpec,
+    BertSpec,
+    DistilBertSpec,
+    HuggingFaceSpec,
+    Wav2Vec2Spec,
+)
 
 _MAX_ENTRIES = 1000
+_HEAD_PARTS = ("classifier.", "pre_classifier.", "projector.", "head_norm.", "encoder.pooler.")
+"""What weights of another task, such as those of pre-training, may lack."""
 
 
 def convert_folder(folder: Path, out: Path) -> None:
@@ -73,6 +82,49 @@ def convert_folder(folder: Path, out: Path) -> None:
         num_classes=num_classes,
     )
     _write(out, config, recipe | {"notes": notes}, [labels[index] for index in order], tensors)
+
+
+def read_start(folder: Path) -> tuple[HuggingFaceSpec, Recipe | None]:
+    """Network and preprocessing of a folder that a student is to start from; weights need no classifier.
+
+    Returns:
+        The architecture, and the recipe by which its column is read; None for networks of sounds, whose
+        preprocessing is not done here: they are trained further on what our own gives.
+
+    Raises:
+        ModelFileError: As for `convert_folder`.
+    """
+    configuration = _configuration(folder)
+    if isinstance(configuration.architecture, ASTSpec | Wav2Vec2Spec):
+        return configuration.architecture, None
+    return configuration.architecture, Preprocessor(_recipe(folder, configuration)).to_json()
+
+
+def read_start_tensors(folder: Path, expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights of a folder that a student is to start from.
+
+    Args:
+        folder: As `read_start` took it.
+        expected: Tensors of the network that is to be trained.
+
+    Returns:
+        The tensors that fit, those of the last layer only where it tells as many classes apart, in the order
+        of the names; and the names, empty without such a layer.
+
+    Raises:
+        ModelFileError: As `read_imported`.
+    """
+    configuration = _configuration(folder)
+    found = read_imported(
+        folder / WEIGHTS, configuration.architecture, expected, may_lack=_HEAD_PARTS
+    ).tensors
+    last = found.get("classifier.weight")
+    labels = configuration.labels or ([] if last is None else [str(index) for index in range(len(last))])
+    if last is None or len(labels) != len(last):
+        return {name: value for name, value in found.items() if not name.startswith("classifier.")}, []
+    order = _data_order(labels)
+    ordered = {name: found[name][order] for name in ("classifier.weight", "classifier.bias")}
+    return {**found, **ordered}, [labels[index] for index in order]
 
 
 def _configuration(folder: Path) -> Configuration:

@@ -82,7 +82,11 @@ class StudentSpec(StrictModel):
     modality: Key
     """Column of the dataset that the student sees, and the only input it needs afterwards."""
     architecture: ArchitectureSpec | None = None
-    """Null: the default for the modality's kind."""
+    """Null: the default for the modality's kind, or the network of `start`."""
+    start: Reference | None = None
+    """Weights to begin with instead of random ones, in `train` and `distill` jobs: a bundle or a Hugging Face
+    folder, by whose preprocessing the column is then read. The last layer is drawn anew unless its classes
+    are the data's. The control begins with the same. Null: weights from elsewhere are a choice to make."""
 
 
 class ControlsSpec(StrictModel):

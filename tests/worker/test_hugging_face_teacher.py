@@ -29,12 +29,7 @@ def test_a_folder_of_the_hub_teaches(rig: Rig, tmp_path: Path) -> None:
         split=np.array(["train"] * 24 + ["val"] * 8 + ["test"] * 8),
     )
     zip_folder(tmp_path / "hub", tmp_path / "hub.zip")
-    edit(tmp_path / "hub", "config.json", auto_map={"AutoModel": "mine.Net"})
-    zip_folder(tmp_path / "hub", tmp_path / "code.zip")
-    model_id, bad_id = (
-        rig.add_model(tmp_path / name, format="bundle", state="validating")
-        for name in ("hub.zip", "code.zip")
-    )
+    model_id = rig.add_model(tmp_path / "hub.zip", format="bundle", state="validating")
     spec: Any = load_spec(
         {
             "kind": "distill", "dataset": "d", "task": {"kind": "classification"},
