@@ -41,8 +41,8 @@ class TeacherSpec(StrictModel):
     train: TrainingSpec | None = None
     """How to train it; null takes every default. Not with `model`."""
     model: Reference | None = None
-    """An existing model instead of training one: a student bundle, safetensors with `architecture`, or an
-    ONNX file, which gets the column as this dataset's own preprocessing makes it."""
+    """An existing model instead of training one: a student bundle, a Hugging Face folder, safetensors with
+    `architecture`, or an ONNX file, which gets the column as this dataset's own preprocessing makes it."""
     outputs: TeacherOutputsSpec | None = None
     """Which outputs of an ONNX file are logits and features; null finds them. Only with such a `model`."""
 
