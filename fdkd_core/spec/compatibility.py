@@ -341,4 +341,4 @@ def _is_onnx(model: Report) -> bool:
 
 
 def _parsed(architecture: Any) -> ArchitectureSpec:
-    return _ARCHITECTURE.validate_python(architecture)
+    return _ARCHITECTURE.validate_python(architecture, strict=False)  # JSON, in which a tuple is a list

@@ -23,7 +23,7 @@ class ModelResult(StrictModel):
     """One trained or loaded model."""
 
     modality: str
-    architecture: dict[str, str | int | float]
+    architecture: dict[str, str | int | float | bool | list[int] | None]
     """As in the spec, with the defaults filled in; of an ONNX file `{"name": "onnx", "opset": N}`."""
     parameters: int
     """Learnt numbers; of an ONNX file, those in its initialisers."""
