@@ -95,6 +95,7 @@ class JobRun:
         present = torch.from_numpy(self.data.modalities[teacher.modality].has(rows))
         cache = TeacherCache(
             self.options.teacher_cache_dir,
+            max_bytes=self.options.teacher_cache_bytes,
             secret=self.options.checkpoint_secret,
             warn=lambda text: self.log.emit("warning", message=text),
         )

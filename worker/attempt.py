@@ -179,8 +179,9 @@ class Attempt:
             command += ["--memory-bytes", str(settings.trainer_memory_bytes)]
         command += ["--", str(inputs.spec), str(inputs.data), "out", "--events-fd", "{events_fd}"]
         command += ["--device", settings.device, "--threads", str(threads), "--cache-dir", "cache"]
-        if self._job.kind == "study":  # whose teacher others share
+        if settings.teacher_cache_bytes:
             command += ["--teacher-cache-dir", str(settings.teacher_cache_dir)]
+            command += ["--teacher-cache-bytes", str(settings.teacher_cache_bytes)]
         return command if inputs.arms is None else [*command, "--arms", str(inputs.arms)]
 
     def _store(self) -> tuple[Verdict, Publication | None]:
