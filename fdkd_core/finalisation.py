@@ -15,7 +15,7 @@ from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.model_figures import model_figures
 from fdkd_core.phases import Trained, evaluate_model, is_teacher
-from fdkd_core.spec import AnyJobSpec, DistillSpec, TrainSpec
+from fdkd_core.spec import AnyJobSpec, DiagnoseSpec, DistillSpec, TrainSpec
 from fdkd_core.spec.auto_result import AutoReport
 from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
@@ -128,7 +128,9 @@ class Finalisation:
         modality = self.data.modalities[trained.modality]
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
         assert trained.architecture is not None  # it was trained here
-        parity = clean_inputs(modality, self.data.splits["test"]) if role == "student" and with_onnx else None
+        assert not isinstance(self.spec, DiagnoseSpec)
+        with_onnx = with_onnx and role == "student" and self.spec.export.onnx
+        parity = clean_inputs(modality, self.data.splits["test"]) if with_onnx else None
         write_bundle(
             self.workspace.folder / role,
             model=trained.model,

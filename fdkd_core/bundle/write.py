@@ -107,7 +107,6 @@ def _fill(
     parity_inputs: NDArray[Any] | None,
     role: str,
 ) -> Manifest:
-    from fdkd_core.bundle.onnx_export import export_onnx, measure_parity
     from fdkd_core.models.weights import save_weights
 
     config = BundleConfig(
@@ -120,6 +119,8 @@ def _fill(
     save_weights(model, draft / WEIGHTS)
     onnx = None
     if parity_inputs is not None:
+        from fdkd_core.bundle.onnx_export import export_onnx, measure_parity  # seconds, with the compiler
+
         onnx_file = export_onnx(model, config.input_shape)
         onnx = measure_parity(model, onnx_file, parity_inputs)
         write_atomic(draft / ONNX, onnx_file)

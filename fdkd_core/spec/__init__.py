@@ -10,6 +10,7 @@ from fdkd_core.spec.architectures import (
 )
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.diagnose import DiagnoseSpec
+from fdkd_core.spec.export import ExportSpec
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.job import (
     SCHEMA_VERSION,
@@ -91,6 +92,7 @@ __all__ = [
     "DiagnoseSpec",
     "DistillSpec",
     "DistillingSpec",
+    "ExportSpec",
     "FDCMKDSpec",
     "FeatureMSESpec",
     "FurtherTeacherSpec",

@@ -70,6 +70,7 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
             kind="study", name=label, dataset=spec.dataset, task=spec.task, teacher=teacher,
             student=spec.student, training=spec.training, method=method, teacher_view=view,
             tuning=spec.tuning, seeds=spec.seeds, pairing=spec.pairing, paired_fraction=spec.paired_fraction,
+            export=spec.export,
         )  # fmt: skip
 
     found = {NO_TEACHER: study(NO_TEACHER, NoneSpec())}

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.export import ExportSpec
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
 from fdkd_core.spec.methods.base import Weight
@@ -127,6 +128,8 @@ class MethodJobSpec(TeachingSpec):
     """Share of the training rows that keep their teacher's view, the same of every class and at least one of
     each, chosen by `training.seed`; all that have one by default. The others train the task loss alone with
     `instance`; with `class` they are taught the means too, which come from the paired rows only."""
+    export: ExportSpec = ExportSpec()
+    """In which forms the student is handed over."""
 
 
 class DistillSpec(MethodJobSpec):
@@ -198,3 +201,5 @@ class TrainSpec(StrictModel):
     student: StudentSpec
     training: TrainingSpec = TrainingSpec()
     """How it is trained."""
+    export: ExportSpec = ExportSpec()
+    """In which forms it is handed over."""

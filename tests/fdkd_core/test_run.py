@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from small_job import STEPS_PER_PHASE, small_spec, write_small_data
+from small_job import STEPS_PER_PHASE, WITH_ONNX, small_spec, write_small_data
 
 import fdkd_core
 from fdkd_core.errors import IncompatibleError, InputError, ModelFileError, SpecError, TrainingInterrupted
@@ -32,7 +32,7 @@ def finished(
 ) -> tuple[Path, RunResult, list[dict[str, Any]]]:
     out = tmp_path_factory.mktemp("run") / "out"
     events: list[dict[str, Any]] = []
-    result = run(small_spec(), data, out, options=OPTIONS, on_event=events.append)
+    result = run(small_spec(**WITH_ONNX), data, out, options=OPTIONS, on_event=events.append)
     return out, result, events
 
 
@@ -109,7 +109,7 @@ def test_events_tell_the_whole_story(finished: Any) -> None:
 def test_a_finished_run_is_not_done_again(finished: Any, data: Path) -> None:
     out, result, _ = finished
     before = (out / "result.json").stat().st_mtime_ns
-    assert run(small_spec(), data, out, options=OPTIONS) == result
+    assert run(small_spec(**WITH_ONNX), data, out, options=OPTIONS) == result
     assert (out / "result.json").stat().st_mtime_ns == before
 
 

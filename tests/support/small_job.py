@@ -11,6 +11,8 @@ from fdkd_core.spec import CompareSpec, DistillSpec, MethodJobSpec, StudySpec, l
 
 STEPS_PER_PHASE = 18
 CHECKPOINT_EVERY = 7
+WITH_ONNX = {"export": {"onnx": True}}
+"""For the tests that are about it: exporting takes ten times as long as training."""
 
 
 def small_spec(**changes: Any) -> DistillSpec:
@@ -33,6 +35,7 @@ def small_spec(**changes: Any) -> DistillSpec:
             "architecture": {"name": "conv1d", "width": 6, "depth": 2, "dropout": 0.2},
         },
         "training": training,
+        "export": {"onnx": False},
     }
     spec = load_spec({**document, **changes})
     assert isinstance(spec, DistillSpec)

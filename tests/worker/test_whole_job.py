@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from small_job import STEPS_PER_PHASE, small_spec
+from small_job import STEPS_PER_PHASE, WITH_ONNX, small_spec
 from sqlalchemy import update
 from worker_rig import REAL, Rig, running
 
@@ -25,7 +25,7 @@ def weights(folder: Path) -> str:
 
 def test_a_job_becomes_a_student(both_rig: Rig, small_data: Path, undisturbed: Path, tmp_path: Path) -> None:
     rig = both_rig
-    job_id = rig.add_job(rig.add_dataset(small_data))
+    job_id = rig.add_job(rig.add_dataset(small_data), small_spec(name="a job", **WITH_ONNX))
     with running(rig.start_worker(REAL)) as worker:
         rig.wait(lambda: rig.job(job_id).progress, what="progress")
         job = rig.wait_for_end(job_id, "succeeded")

@@ -13,7 +13,6 @@ from taught_data import auto_spec, teacher_spec, write_taught_data
 
 from fdkd_core.console import show_result
 from fdkd_core.errors import SpecError, TrainingDivergedError
-from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
@@ -24,19 +23,6 @@ from fdkd_core.training import checkpoint
 
 RUNGS = [f"rung0-{place}" for place in range(6)] + [f"rung1-{place}" for place in range(4)]
 FINALS = [f"final{place}-{number}" for place in range(2) for number in (1, 2, 3)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_onnx() -> Any:
-    """The export takes longer than all trainings of these data together."""
-    real = Finalisation.write_bundle
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            Finalisation,
-            "write_bundle",
-            lambda *args, **kwargs: real(*args, **{**kwargs, "with_onnx": False}),
-        )
-        yield
 
 
 @pytest.fixture(scope="module")

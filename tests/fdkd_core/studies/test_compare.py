@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from small_job import STEPS_PER_PHASE, small_comparison, write_small_data
+from small_job import STEPS_PER_PHASE, WITH_ONNX, small_comparison, write_small_data
 
 from fdkd_core.__main__ import main
 from fdkd_core.console import show_result
 from fdkd_core.errors import SpecError, TrainingDivergedError
-from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
@@ -41,17 +40,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     out = tmp_path_factory.mktemp("run") / "out"
     events: list[dict[str, Any]] = []
-    result = run(small_comparison(), data, out, options=OPTIONS, on_event=events.append)
+    result = run(small_comparison(**WITH_ONNX), data, out, options=OPTIONS, on_event=events.append)
     assert isinstance(result, CompareResult)
     return out, result, events
-
-
-@pytest.fixture
-def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Finalisation.write_bundle
-    monkeypatch.setattr(
-        Finalisation, "write_bundle", lambda *args, **kwargs: real(*args, **{**kwargs, "with_onnx": False})
-    )
 
 
 def arm_result(out: Path, folder: str) -> StudyResult:
@@ -112,7 +103,6 @@ def test_events_follow_the_plan(finished: Finished) -> None:
     ]
 
 
-@pytest.mark.usefixtures("without_onnx")
 @pytest.mark.parametrize("label", LABELS)
 def test_an_arm_is_the_study_that_a_service_would_run(
     label: str, finished: Finished, data: Path, tmp_path: Path
@@ -145,7 +135,11 @@ def test_arms_that_were_run_elsewhere_are_only_concluded(
     options = RunOptions(device="cpu", threads=1, arm_results=arms_file(out, result, tmp_path / "arms.json"))
     events: list[dict[str, Any]] = []
     there = run(
-        small_comparison(), Path("nowhere"), tmp_path / "out", options=options, on_event=events.append
+        small_comparison(**WITH_ONNX),
+        Path("nowhere"),
+        tmp_path / "out",
+        options=options,
+        on_event=events.append,
     )
     assert isinstance(there, CompareResult)
     different = {"seconds", "bundle"}
@@ -154,7 +148,7 @@ def test_arms_that_were_run_elsewhere_are_only_concluded(
     for name in REPORT:
         assert (tmp_path / "out" / "report" / name).read_bytes() == (out / "report" / name).read_bytes(), name
     assert [event["event"] for event in events] == ["run_started", "phase_started", "run_finished"]
-    assert run(small_comparison(), Path("nowhere"), tmp_path / "out", options=options) == there
+    assert run(small_comparison(**WITH_ONNX), Path("nowhere"), tmp_path / "out", options=options) == there
 
 
 def test_the_command_concludes_arms_without_data(
@@ -225,7 +219,6 @@ class DeadError(BaseException):
     """Ends a run wherever it is."""
 
 
-@pytest.mark.usefixtures("without_onnx")
 @pytest.mark.parametrize("phase", ["arm1-trial-1", "finalise"])
 def test_a_comparison_resumes_to_the_same_result(
     phase: str, finished: Finished, data: Path, tmp_path: Path
@@ -261,7 +254,6 @@ def test_a_comparison_resumes_to_the_same_result(
     assert (again.best, again.summary) == (result.best, result.summary)
 
 
-@pytest.mark.usefixtures("without_onnx")
 def test_an_arm_that_diverges_leaves_the_others_alone(
     finished: Finished, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

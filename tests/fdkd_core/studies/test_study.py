@@ -16,7 +16,6 @@ from small_job import STEPS_PER_PHASE, small_study, write_small_data
 
 import fdkd_core
 from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
-from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
@@ -94,7 +93,7 @@ def test_the_bundle_predicts_what_the_result_claims(finished: Finished, data: Pa
     out, result, _ = finished
     arrays = np.load(data)
     test = arrays["split"] == "test"
-    student = fdkd_core.load_student(out / "student", backend="onnx")
+    student = fdkd_core.load_student(out / "student")
     predictions = student.predict_many(list(arrays["wave"][test]))
     labels = [str(label) for label in arrays["label"][test]]
     right = np.mean([found.label == label for found, label in zip(predictions, labels, strict=True)])
@@ -114,7 +113,6 @@ def test_events_follow_the_plan(finished: Finished) -> None:
     assert steps[-1] == 6 * STEPS_PER_PHASE
 
 
-@pytest.mark.usefixtures("without_onnx")
 def test_the_control_has_as_many_trials_over_rates_alone_and_no_teacher(data: Path, tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     spec = small_study(method={"name": "none"})
@@ -131,16 +129,6 @@ class DeadError(BaseException):
     """Ends a run wherever it is, with nothing written that was not written before."""
 
 
-@pytest.fixture
-def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The export takes longer than all trainings of these data together."""
-    real = Finalisation.write_bundle
-    monkeypatch.setattr(
-        Finalisation, "write_bundle", lambda *args, **kwargs: real(*args, **{**kwargs, "with_onnx": False})
-    )
-
-
-@pytest.mark.usefixtures("without_onnx")
 @pytest.mark.parametrize(
     ("kind", "phase", "step"),
     [
@@ -208,7 +196,6 @@ def test_a_killed_study_resumes_to_the_same_numbers(
     assert fingerprint(out) == fingerprint(finished[0])
 
 
-@pytest.mark.usefixtures("without_onnx")
 def test_the_teachers_outputs_are_computed_once_for_all_studies(
     finished: Finished, data: Path, tmp_path: Path
 ) -> None:
@@ -230,7 +217,6 @@ def test_the_teachers_outputs_are_computed_once_for_all_studies(
     assert len(hashes) == 1
 
 
-@pytest.mark.usefixtures("without_onnx")
 def test_fake_teachers_teach_something_else(data: Path, tmp_path: Path) -> None:
     found = {}
     for view in ("paired", "shuffled_pairs", "permuted_channels", "untrained_teacher"):
@@ -244,7 +230,6 @@ def test_fake_teachers_teach_something_else(data: Path, tmp_path: Path) -> None:
     assert len(set(found.values())) == 4
 
 
-@pytest.mark.usefixtures("without_onnx")
 def test_a_trial_that_diverges_counts_and_has_no_value(data: Path, tmp_path: Path) -> None:
     tuning = {"trials": 3, "weight_factor": {"low": 1e-7, "high": 1e-6}}
     spec = small_study(method=EXPLODING, tuning=tuning, seeds=1)
