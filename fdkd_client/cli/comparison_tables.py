@@ -15,6 +15,7 @@ from fdkd_client.figures import (
     EstimateFigures,
     StudyFigures,
 )
+from fdkd_core.cost_words import cost_lines
 
 _VERDICT_STYLES = {
     "helps": "green", "hurts": "red", "no evidence": "yellow",
@@ -70,6 +71,12 @@ def study_view(result: StudyFigures) -> Group:
         table,
         "",
         Text(f"{name}, tuned in {count(len(result.trials), 'trial')}{told}: {tuned}"),
+        *(
+            Text(f"{heading}: {printable(words)}")
+            for heading, words in cost_lines(
+                result.student.latency, result.teacher.latency if result.teacher else None, result.export
+            )
+        ),
         Text("Accuracy and macro-F1 in %.", style="dim"),
     ]
     return Group(*lines)

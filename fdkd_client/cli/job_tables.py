@@ -24,6 +24,7 @@ from fdkd_client.figures import (
     UpliftFigures,
 )
 from fdkd_client.results import Artifact, Failure, Job, Progress
+from fdkd_core.cost_words import cost_lines
 
 _HINTS = {
     "diverged": "Lower training.optimizer.lr, or the weights of the method.",
@@ -122,6 +123,9 @@ def run_view(result: RunFigures) -> Group:
     if result.auto is not None:
         chosen = printable(f"{result.auto.get('winner_label', '?')}: {result.auto.get('reason', '')}")
         lines.append(Text(f"chosen  {chosen}"))
+    teacher = None if result.teacher is None else result.teacher.latency
+    for heading, words in cost_lines(result.student.latency, teacher, result.export):
+        lines.append(Text(f"{heading:<7} {printable(words)}"))
     for gate in result.gates:
         lines.append(Text(f"gate    {printable(gate.sentence)}", style="green" if gate.passed else "yellow"))
     lines.append(Text("Accuracy and macro-F1 in %. The control is the same student without a teacher."

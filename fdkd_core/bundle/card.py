@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import Field
 
+from fdkd_core.bundle.card_costs import costs_section
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.spec.export_result import ExportReport
 from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows, Uplift
 from fdkd_core.spec.strict import StrictModel
 
@@ -51,6 +53,7 @@ def render_card(
     kind: str,
     classes: Sequence[str],
     onnx: OnnxRecord | None,
+    export: ExportReport | None = None,
 ) -> str:
     """The card as GitHub Markdown.
 
@@ -62,13 +65,15 @@ def render_card(
         kind: Kind of the modality, such as `audio`.
         classes: Class names by index.
         onnx: How model.onnx compares; None where there is none.
+        export: What the ONNX files cost to run; None where nothing was measured.
     """
     sections = [
         _title(card, role, config, kind, classes),
         _scores(card),
         _uplift_words(card),
+        costs_section([(escape(name), result) for name, result in _in_order(card)], export),
         f"## How it was chosen\n\n{escape_all(card.chosen)}" if card.chosen and role == "student" else "",
-        _loading(folder, config, kind, onnx),
+        _loading(folder, config, kind, onnx, has_int8=export is not None and export.kept is not None),
         _details(card, role, onnx),
         _limits(card, kind),
         _provenance(card),
@@ -191,7 +196,7 @@ def _uplift_words(card: ModelCard) -> str:
     return text
 
 
-def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | None) -> str:
+def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | None, *, has_int8: bool) -> str:
     value = {"text": '"some text"', "image": '"picture.png"', "audio": '"recording.wav"'}.get(
         kind, '"values.npy"'
     )
@@ -202,6 +207,10 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
         f"student = fdkd_core.load_student({path})\nprediction = student.predict({value})\n"
         "print(prediction.label, prediction.probabilities)\n```"
     )
+    if has_int8:
+        text += (
+            f'\n\n`fdkd_core.load_student({path}, "onnx-int8")` runs the eight-bit file: see Size and speed.'
+        )
     if onnx is not None:
         shape = ", ".join(str(size) for size in config.input_shape)
         text += (

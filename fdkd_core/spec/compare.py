@@ -101,6 +101,7 @@ def teacher_job(spec: CompareSpec) -> TrainSpec | None:
         task=spec.task,
         student=StudentSpec(modality=spec.teacher.modality, architecture=spec.teacher.architecture),
         training=teacher_training(spec),
+        export=spec.export.model_copy(update={"onnx": False}),  # it teaches the arms, nobody serves it
     )
 
 

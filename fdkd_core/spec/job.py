@@ -129,7 +129,7 @@ class MethodJobSpec(TeachingSpec):
     each, chosen by `training.seed`; all that have one by default. The others train the task loss alone with
     `instance`; with `class` they are taught the means too, which come from the paired rows only."""
     export: ExportSpec = ExportSpec()
-    """In which forms the student is handed over."""
+    """What is made of the student for serving, and measured."""
 
 
 class DistillSpec(MethodJobSpec):
@@ -202,4 +202,4 @@ class TrainSpec(StrictModel):
     training: TrainingSpec = TrainingSpec()
     """How it is trained."""
     export: ExportSpec = ExportSpec()
-    """In which forms it is handed over."""
+    """What is made of it for serving, and measured."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from fdkd_core.spec.auto_result import AutoReport
+from fdkd_core.spec.export_result import ExportReport, Latency
 from fdkd_core.spec.figures import Estimate as Estimate
 from fdkd_core.spec.figures import FinalRun as FinalRun
 from fdkd_core.spec.figures import SplitMetrics as SplitMetrics
@@ -36,6 +37,9 @@ class ModelResult(StrictModel):
     """Epoch whose weights were kept, from 1; 0 for a loaded model."""
     weights_sha256: str
     """Of the safetensors file, or the ONNX file."""
+    latency: Latency | None = None
+    """Null where it was not measured: `export.latency_s` is 0, or it is a control, which is as fast as the
+    student."""
 
 
 class Uplift(StrictModel):
@@ -119,6 +123,8 @@ class RunResult(StrictModel):
     """What was tried, for a job that chose its method itself; its control is the tuned one."""
     bundle: str | None
     """Folder of the student bundle, relative to the output folder; null when a gate withheld the student."""
+    export: ExportReport | None = None
+    """The student's ONNX files; null where none was made."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
     more_teacher_bundles: list[str | None] = Field(default_factory=list)
@@ -169,6 +175,8 @@ class StudyResult(StrictModel):
     """Of the final run that was best on validation: the one handed over."""
     bundle: str
     """Folder of the student bundle, relative to the output folder."""
+    export: ExportReport | None = None
+    """The student's ONNX files; null where none was made."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
     versions: dict[str, str]
@@ -229,6 +237,8 @@ class CompareResult(StrictModel):
     bundle: str | None
     """Folder of the student of `best`, relative to the output folder; null where the arms were run elsewhere,
     as jobs with bundles of their own."""
+    export: ExportReport | None = None
+    """That student's ONNX files; null where none was made, or the arms were run elsewhere."""
     versions: dict[str, str]
     seconds: float
 

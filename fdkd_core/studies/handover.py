@@ -61,6 +61,9 @@ def hand_over_study(
     # A comparison writes the teacher itself, and exports the student of its best arm alone.
     is_arm = bool(job.phase_prefix)
     teacher_is_ours = teacher is not None and teacher.epochs > 0 and not is_arm
+    figures = final.model_result(student, val=best.val, test=best.test)
+    if not is_arm:
+        figures, measured = with_latencies(final, student, figures, teacher, measured)
     found = StudyResult(
         kind="study",
         name=spec.name,
@@ -75,7 +78,7 @@ def hand_over_study(
         trials=trials,
         runs=runs,
         teacher=measured,
-        student=final.model_result(student, val=best.val, test=best.test),
+        student=figures,
         bundle="student",
         teacher_bundle="teacher" if teacher_is_ours else None,
         versions=library_versions(),
@@ -84,13 +87,28 @@ def hand_over_study(
         seconds=time.monotonic() - job.started,
     )
     card = study_card(spec, found, data_report=job.data.report, identity=job.identity)
-    final.write_bundle("student", student, card, with_onnx=not is_arm)
+    export = final.write_bundle("student", student, card, with_onnx=not is_arm).export
+    found = found.model_copy(update={"export": export})
     if teacher_is_ours:
         assert teacher is not None
         final.write_bundle("teacher", teacher, card)
     write_trials(job.workspace.report_path, found)
     job.workspace.finish(found)
     return found
+
+
+def with_latencies(
+    final: Finalisation,
+    student: Trained,
+    figures: ModelResult,
+    teacher: Trained | None,
+    measured: ModelResult | None,
+) -> tuple[ModelResult, ModelResult | None]:
+    """Figures of student and teacher with the times that both take, measured in turns."""
+    models = {"student": student} if teacher is None else {"student": student, "teacher": teacher}
+    found = final.latencies(models)
+    figures = figures.model_copy(update={"latency": found.get("student")})
+    return figures, measured and measured.model_copy(update={"latency": found.get("teacher")})
 
 
 def study_card(

@@ -99,7 +99,7 @@ def test_0_a_job_from_data_to_student(tmp_path: Path) -> None:
             "architecture": {"name": "text_transformer", "width": 8, "depth": 1},
         },
         "training": QUICK,
-        "export": {"onnx": False},
+        "export": {"onnx": False, "latency_s": 0.0},
     }
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(document))
