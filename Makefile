@@ -69,7 +69,7 @@ bench-service: setup ## Requests per second and latencies of the API beside a ba
 	$(BIN)/python benchmarks/service/measure.py
 
 bench-accuracy: setup ## Tuned accuracy of every method on real data: DATA=folder with the data sets
-	$(BIN)/python benchmarks/accuracy/compare.py --data $(DATA)
+	$(BIN)/python benchmarks/accuracy/tables.py --data $(DATA)
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -22,7 +22,6 @@ from service.jobs.losses import backoff_s, give_back, lose
 from service.jobs.states import JobEventType
 from service.tables import Job
 from worker.attempt_folder import AttemptFolder, make_attempt_folder
-from worker.child_process import ChildProcess, child_environment
 from worker.database_patience import persist
 from worker.inputs import LocalInputs, fetch_inputs, find_inputs
 from worker.lease import Lease
@@ -30,6 +29,7 @@ from worker.observation import MAX_LOG_LINES, Observation
 from worker.outcomes import Action, Verdict, judge, judge_error
 from worker.publishing import Publication, publish, store_artifacts
 from worker.reporting import Reporter, num_log_lines
+from worker.standby import EVENTS_FD, Trainers
 from worker.supervision import Ended, StopReason, supervise
 
 _log = logging.getLogger(__name__)
@@ -48,10 +48,12 @@ class Attempt:
         context: Settings, database, storage; `stopping` is set when the worker is to end.
         job: As the claim returned it.
         claimed_at: Moment before the claim, on the monotonic clock.
+        trainers: Of the slot, whose thread this runs in.
     """
 
-    def __init__(self, context: Context, job: Job, claimed_at: float) -> None:
+    def __init__(self, context: Context, job: Job, claimed_at: float, trainers: Trainers) -> None:
         self._context = context
+        self._trainers = trainers
         self._settings = context.settings
         self._job = job
         self._shutdown = context.stopping
@@ -152,10 +154,10 @@ class Attempt:
         observation = self._observation
         observation.begin()
         try:
-            child = ChildProcess(
-                self._command(inputs),
+            child = self._trainers.start(
+                self._arguments(inputs),
                 folder=folder.path,
-                environment=child_environment(folder.temporary),
+                temporary=folder.temporary,
                 on_line=observation.add_line,
                 on_event=observation.hear,
             )
@@ -163,26 +165,29 @@ class Attempt:
             return Ended(0, None), Verdict(Action.NOT_STARTED, "not_started", f"No trainer: {error.strerror}")
         self._lease.on_renewed = child.beat
         try:
-            ended = supervise(child, observation, self._lease, self._settings, self._shutdown)
+            ended = supervise(
+                child,
+                observation,
+                self._lease,
+                self._settings,
+                self._shutdown,
+                when_training=self._trainers.prepare,
+            )
         finally:
             self._lease.on_renewed = lambda: None
             child.close()
         return ended, judge(ended.status, observation, folder.out)
 
-    def _command(self, inputs: LocalInputs) -> list[str]:
+    def _arguments(self, inputs: LocalInputs) -> list[str]:
+        """Of the core."""
         settings = self._settings
         threads = settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) // settings.worker_slots)
-        # A worker that lost touch with the database has its lease, and the grace for a last checkpoint.
-        silence_s = settings.lease_s + settings.stop_grace_s
-        command = [*settings.trainer_command, "--worker-pid", str(os.getpid()), "--silence-s", str(silence_s)]
-        if settings.trainer_memory_bytes is not None:
-            command += ["--memory-bytes", str(settings.trainer_memory_bytes)]
-        command += ["--", str(inputs.spec), str(inputs.data), "out", "--events-fd", "{events_fd}"]
-        command += ["--device", settings.device, "--threads", str(threads), "--cache-dir", "cache"]
+        arguments = [str(inputs.spec), str(inputs.data), "out", "--events-fd", EVENTS_FD]
+        arguments += ["--device", settings.device, "--threads", str(threads), "--cache-dir", "cache"]
         if settings.teacher_cache_bytes:
-            command += ["--teacher-cache-dir", str(settings.teacher_cache_dir)]
-            command += ["--teacher-cache-bytes", str(settings.teacher_cache_bytes)]
-        return command if inputs.arms is None else [*command, "--arms", str(inputs.arms)]
+            arguments += ["--teacher-cache-dir", str(settings.teacher_cache_dir)]
+            arguments += ["--teacher-cache-bytes", str(settings.teacher_cache_bytes)]
+        return arguments if inputs.arms is None else [*arguments, "--arms", str(inputs.arms)]
 
     def _store(self) -> tuple[Verdict, Publication | None]:
         assert self._folder is not None

@@ -74,6 +74,8 @@ class ChildProcess:
         on_event: LineSink | None = None,
     ) -> None:
         reading, writing = os.pipe()
+        self.events_fd = writing
+        """Number of the events descriptor in the child."""
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 [part.replace("{events_fd}", str(writing)) for part in command],
@@ -118,6 +120,18 @@ class ChildProcess:
         # A full pipe is a child that does not read, a broken one a child that ended: neither is news here.
         with self._pulse, contextlib.suppress(OSError, ValueError):
             os.write(self._process.stdin.fileno(), b".")
+
+    def tell(self, line: bytes) -> None:
+        """Writes a line to the child's standard input, before the first beat.
+
+        Raises:
+            OSError: It has ended.
+        """
+        assert self._process.stdin is not None
+        with self._pulse:
+            written = os.write(self._process.stdin.fileno(), line + b"\n")
+        if written != len(line) + 1:  # an empty pipe takes 64 KiB at once
+            raise OSError("the line is too long for a pipe")
 
     def ask_to_stop(self) -> None:
         """Asks for a checkpoint and an end, by SIGTERM."""

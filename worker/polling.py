@@ -18,6 +18,7 @@ from service.jobs import line, transitions
 from service.tables import Job
 from worker.attempt import Attempt
 from worker.outcomes import Action
+from worker.standby import Trainers
 
 _log = logging.getLogger(__name__)
 MAX_FAILED_STARTS = 3
@@ -85,14 +86,18 @@ class Slot:
         self._bell = bell
         self._failed_starts = failed_starts
         self._poll_s = poll_s
+        self._trainers = Trainers(context.settings)
 
     def run(self) -> None:
         """Takes jobs until the worker is to end."""
         stopping = self._context.stopping
-        while not stopping.is_set() and not self._failed_starts.are_too_many:
-            heard = self._bell.num_rings
-            if not self.run_next() and not stopping.is_set():
-                self._bell.wait(heard, self._poll_s)
+        try:
+            while not stopping.is_set() and not self._failed_starts.are_too_many:
+                heard = self._bell.num_rings
+                if not self.run_next() and not stopping.is_set():
+                    self._bell.wait(heard, self._poll_s)
+        finally:
+            self._trainers.close()
 
     def run_next(self) -> bool:
         """Takes a job if one waits, and sees it through; returns whether there was one."""
@@ -105,7 +110,7 @@ class Slot:
         if job is None:
             return False
         _log.info("attempt %d of %s begins", job.attempt, job.id)
-        self._failed_starts.note(Attempt(self._context, job, claimed_at).run())
+        self._failed_starts.note(Attempt(self._context, job, claimed_at, self._trainers).run())
         return True
 
     def _claim(self) -> Job | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,11 +49,26 @@ def supervise(
     lease: Lease,
     settings: Settings,
     shutdown: threading.Event,
+    *,
+    when_training: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Waits for a trainer to end; asks it to stop, and then makes it, for any of `StopReason`."""
+    """Waits for a trainer to end; asks it to stop, and then makes it, for any of `StopReason`.
+
+    Args:
+        child: The trainer.
+        observation: What it says of itself.
+        lease: On its job.
+        settings: How patient to be.
+        shutdown: Set when the worker is to end.
+        when_training: Called once, when the first steps have been made.
+    """
     reason: StopReason | None = None
     kill_at = math.inf
+    was_training = False
     while (status := child.wait(TICK_S)) is None:
+        if observation.has_steps and not was_training:
+            was_training = True
+            when_training()
         now = time.monotonic()
         new = _reason_to_stop(observation, lease, settings, shutdown, now)
         if new is not None and (reason is None or _grace_s(new, settings) < _grace_s(reason, settings)):

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from compare import CPU, train
 from directions import DIRECTIONS, load
+from trainings import CPU, train
 
 from fdkd_core.errors import IncompatibleError, TrainingDivergedError
 from fdkd_core.spec import (
@@ -38,7 +38,7 @@ from fdkd_core.spec import (
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.training.evaluation import predict_rows
 
-USED = ("phone gyro->acc", "phone acc->gyro", "mosi text->audio")
+USED = ("phone gyro->phone acc", "phone acc->phone gyro", "mosi text->audio")
 """The directions that train in seconds."""
 
 

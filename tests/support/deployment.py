@@ -28,6 +28,7 @@ QUICK = {
     "FDKD_CONTROL_POLL_S": "0.3",
     "FDKD_RETRY_BACKOFF_S": "0.1",
     "FDKD_TRAINER_THREADS": "1",
+    "FDKD_TRAINER_STANDBY": "false",
     "FDKD_DEVICE": "cpu",
 }
 """The intervals of production, shortened so that a test sees a lease run out."""

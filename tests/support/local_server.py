@@ -34,6 +34,7 @@ class LocalServer:
             "XDG_DATA_HOME": str(folder / "share"),
             "FDKD_DEVICE": "cpu",
             "FDKD_TRAINER_THREADS": "1",
+            "FDKD_TRAINER_STANDBY": "false",
             **settings,
         }
         with self.log.open("ab") as log:

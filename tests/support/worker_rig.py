@@ -91,7 +91,9 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.settings = {
-            **FAST, "data_dir": self.folder / "data", "database_url": self.database_url, **self.settings,
+            **FAST, "data_dir": self.folder / "data", "database_url": self.database_url,
+            "trainer_standby": False,  # most tests end after one job
+            **self.settings,
         }  # fmt: skip
         self.context: Context = open_context(Settings(**self.settings))
         schema.migrate(self.context.settings.resolved_database_url)
