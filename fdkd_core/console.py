@@ -174,8 +174,8 @@ def _row(role: str, model: ModelResult) -> list[str]:
         role,
         model.modality,
         network,
-        f"{model.parameters:,}",
-        f"{model.size_bytes / 1024:,.0f}K",
+        f"{model.parameters:,}" if model.parameters else "-",  # of recorded outputs nobody knows
+        f"{model.size_bytes / 1024:,.0f}K" if model.size_bytes else "-",
         f"{100 * model.val.accuracy:.1f}",
         f"{100 * model.test.accuracy:.1f}",
         f"{100 * model.test.macro_f1:.1f}",

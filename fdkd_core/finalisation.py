@@ -17,6 +17,7 @@ from fdkd_core.data.table import PairedDataset
 from fdkd_core.model_figures import model_figures
 from fdkd_core.model_latency import measure_models
 from fdkd_core.models.cost import multiply_adds
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained, evaluate_model, is_teacher
 from fdkd_core.spec import AnyJobSpec, DistillSpec, ExportSpec, MethodJobSpec, TrainSpec
 from fdkd_core.spec.auto_result import AutoReport
@@ -64,6 +65,8 @@ class Finalisation:
         predicted: dict[str, NDArray[np.int64]] = {}
         labels = self.data.labels[self.data.splits["test"]]
         for role, model in trained.items():
+            if isinstance(model.model, RecordedTeacher) and not model.model.num_logits:
+                continue  # how good it is, nobody knows
             val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
             test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
             predicted[role] = outputs.logits.numpy().argmax(axis=1)
@@ -104,7 +107,7 @@ class Finalisation:
             data_sha256=self.data.sha256,
             classes=len(self.data.classes),
             teacher=results.get("teacher"),
-            more_teachers=[results[role] for role in teachers[1:]],
+            more_teachers=[results[role] for role in teachers[1:] if role in results],
             student=results["student"],
             control=results.get("control"),
             uplift=uplift,

@@ -15,6 +15,7 @@ from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.latency import BATCH_SIZES, Timed, measure
 from fdkd_core.models.onnx_teacher import OnnxTeacher
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
 from fdkd_core.spec.export_result import Latency
 
@@ -26,7 +27,7 @@ def measure_models(models: Mapping[str, Trained], data: PairedDataset, budget_s:
     is loaded. Models, generators and the number of threads are left as they were.
 
     Args:
-        models: By role; one whose modality no validation row has is left out.
+        models: By role; recorded outputs are left out, and a modality that no validation row has.
         data: The dataset.
         budget_s: For each of them.
     """
@@ -34,6 +35,8 @@ def measure_models(models: Mapping[str, Trained], data: PairedDataset, budget_s:
         return {}
     candidates: dict[str, Timed] = {}
     for role, trained in models.items():
+        if isinstance(trained.model, RecordedTeacher):
+            continue  # nothing runs
         modality = data.modalities[trained.modality]
         rows = data.splits["val"]
         rows = rows[modality.has(rows)][: max(BATCH_SIZES)]

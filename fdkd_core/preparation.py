@@ -15,6 +15,7 @@ from fdkd_core.errors import DatasetError, IncompatibleError, ModelFileError, Pr
 from fdkd_core.memory_limit import device_memory_bytes
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, is_teacher, make_trainee
 from fdkd_core.spec import (
@@ -33,9 +34,9 @@ from fdkd_core.spec import (
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
-from fdkd_core.teachers import GivenTeacher
+from fdkd_core.teachers import GivenTeacher, RecordedOutputs
 
-Given = Sequence[GivenTeacher | None]
+Given = Sequence[GivenTeacher | RecordedOutputs | None]
 """One for each teacher of a job, in the order of the spec; None for those that the job trains."""
 
 
@@ -46,9 +47,12 @@ def given_teachers(spec: AnyJobSpec, options: RunOptions) -> Given:
         ModelFileError: One is unknown or not usable.
         IncompatibleError: The spec contradicts it.
     """
-    found: list[GivenTeacher | None] = []
+    found: list[GivenTeacher | RecordedOutputs | None] = []
     for index, teacher in enumerate(spec.teachers if isinstance(spec, TeachingSpec) else ()):
         pointer, reference = teacher_pointer(index), teacher.model
+        if teacher.outputs_from is not None:
+            found.append(RecordedOutputs(teacher.outputs_from, pointer))
+            continue
         if reference is not None and reference not in options.models:
             detail = f"the model {quote(reference)} is not known"
             raise ModelFileError(Problem("not_found", detail, f"{pointer}/model"))
@@ -66,7 +70,8 @@ def load_data(spec: AnyJobSpec, path: Path, given: Given, options: RunOptions) -
     modalities = [spec.student.modality]
     recipes: dict[str, Recipe] = {}
     if isinstance(spec, TeachingSpec):
-        modalities = list(dict.fromkeys([teacher.modality for teacher in spec.teachers] + modalities))
+        taught = [column for teacher in spec.teachers for column in teacher.columns]
+        modalities = list(dict.fromkeys(taught + modalities))
         recipes = _recipes(given)
     try:
         return load_dataset(
@@ -127,7 +132,7 @@ def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: Given) -> AnyJobS
     if isinstance(spec, TrainSpec):
         return spec.model_copy(update={"student": student})
 
-    def resolved(teacher: TeacherSpec, model: GivenTeacher | None) -> TeacherSpec:
+    def resolved(teacher: TeacherSpec, model: GivenTeacher | RecordedOutputs | None) -> TeacherSpec:
         if model is not None:
             return teacher.model_copy(update={"architecture": model.architecture})
         architecture = teacher.architecture or default_for(teacher.modality)
@@ -198,7 +203,8 @@ def check_phases(
             if model is None:
                 phase = make_phase(teacher_name(index), teacher, training_of(teacher))
                 model = make_trainee(phase, data, device).model
-            outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, len(data.classes)))
+            num_logits = model.num_logits if isinstance(model, RecordedTeacher) else len(data.classes)
+            outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, num_logits))
             untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
             for method in spec.methods_used:
                 student = make_phase("student", spec.student, spec.training, method, outputs, untrained)

@@ -25,16 +25,16 @@ def measure_uplift(
     """Compares student and control on the same test samples.
 
     Args:
-        results: Of `student`, `control` and all teachers, by role.
+        results: Of `student`, `control` and all teachers of which they are known, by role.
         labels_N: Class indexes of the test split.
         student_N: Predictions of the student.
         control_N: Predictions of the control.
     """
     student, control = results["student"], results["control"]
     teachers = [result for role, result in results.items() if role not in ("student", "control")]
-    teacher = max(teachers, key=lambda result: result.val.accuracy)
+    teacher = max(teachers, key=lambda result: result.val.accuracy, default=None)
     gained = student.test.accuracy - control.test.accuracy
-    gap = teacher.test.accuracy - control.test.accuracy
+    gap = 0.0 if teacher is None else teacher.test.accuracy - control.test.accuracy
     right = (student_N == labels_N).astype(np.float64) - (control_N == labels_N)
     shares = macro_f1_influence(student_N, labels_N) - macro_f1_influence(control_N, labels_N)
     return Uplift(

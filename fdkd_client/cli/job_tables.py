@@ -300,8 +300,8 @@ def _row(role: str, model: ModelFigures) -> list[str]:
         role,
         printable(model.modality),
         printable(network),
-        f"{model.parameters:,}",
-        size(model.size_bytes),
+        f"{model.parameters:,}" if model.parameters else "-",  # of recorded outputs nobody knows
+        size(model.size_bytes) if model.size_bytes else "-",
         percent(model.val.accuracy),
         percent(model.test.accuracy),
         percent(model.test.macro_f1),

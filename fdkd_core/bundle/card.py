@@ -106,7 +106,10 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
     elif role != "student":
         origin = "Trained on labels to teach another modality's student."
     else:
-        taught_by = [escape(card.results[teacher].modality) for teacher in _teachers(card)]
+        # From the spec where it is known: a recorded teacher without logits has no result.
+        parts = [card.spec["teacher"], *card.spec.get("more_teachers", ())] if "teacher" in card.spec else []
+        taught_by = [_taught_by(part) for part in parts]
+        taught_by = taught_by or [escape(card.results[teacher].modality) for teacher in _teachers(card)]
         one_or_more = "a teacher of the modality" if len(taught_by) == 1 else "teachers of the modalities"
         origin = (
             f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}."
@@ -122,6 +125,14 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
         f"- Network: {_architecture(result.architecture)}\n"
         f"- Size: {result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per sample"
     )
+
+
+def _taught_by(teacher: Mapping[str, Any]) -> str:
+    """What a teacher saw, or where what it said was recorded."""
+    columns = teacher.get("outputs_from")
+    if not columns:
+        return escape(teacher.get("modality", "?"))
+    return f"recorded in {' and '.join(escape(name) for name in columns.values() if name)}"
 
 
 def _scores(card: ModelCard) -> str:

@@ -91,8 +91,8 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
 
 
 def teacher_job(spec: CompareSpec) -> TrainSpec | None:
-    """The job that trains the teacher of a comparison; None when it is given."""
-    if spec.teacher.model is not None:
+    """The job that trains the teacher of a comparison; None when it, or what it said, is given."""
+    if not spec.teacher.is_trained:
         return None
     return TrainSpec(
         kind="train",

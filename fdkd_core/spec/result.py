@@ -20,7 +20,8 @@ class ModelResult(StrictModel):
 
     modality: str
     architecture: dict[str, str | int | float]
-    """As in the spec, with the defaults filled in; of an ONNX file `{"name": "onnx", "opset": N}`."""
+    """As in the spec, with the defaults filled in; of an ONNX file `{"name": "onnx", "opset": N}`; of
+    recorded outputs `{"name": "recorded"}` with their columns, and the sizes below are 0: unknown."""
     parameters: int
     """Learnt numbers; of an ONNX file, those in its initialisers."""
     multiply_adds: int
@@ -36,7 +37,7 @@ class ModelResult(StrictModel):
     best_epoch: int
     """Epoch whose weights were kept, from 1; 0 for a loaded model."""
     weights_sha256: str
-    """Of the safetensors file, or the ONNX file."""
+    """Of the safetensors file, or the ONNX file; "" for recorded outputs, which `data_sha256` covers."""
     latency: Latency | None = None
     """Null where it was not measured: `export.latency_s` is 0, or it is a control, which is as fast as the
     student."""
@@ -110,8 +111,9 @@ class RunResult(StrictModel):
     data_sha256: str
     classes: int
     teacher: ModelResult | None
+    """Null without one, and for recorded outputs without logits, which no figures are known of."""
     more_teachers: list[ModelResult] = Field(default_factory=list)
-    """Those beside the first, in the order of the spec."""
+    """Those beside the first, in the order of the spec; without those that no figures are known of."""
     student: ModelResult
     control: ModelResult | None
     uplift: Uplift | None

@@ -38,6 +38,7 @@ def run_compare(job: JobRun) -> CompareResult:
     teacher, steps = job.teacher()
     measured = measure_teacher(job, teacher)
     if teacher.epochs > 0:
+        assert measured is not None
         _write_teacher(job, teacher, measured)
     studies = arms(spec, None)
     outcomes: dict[str, Outcome] = {}
@@ -89,14 +90,14 @@ def _run_arm(
     label: str,
     study: StudySpec,
     teacher: Trained,
-    measured: ModelResult,
+    measured: ModelResult | None,
     steps_before: int,
 ) -> Outcome:
     failed = Outcomes(job.workspace).read(f"{arm_prefix(index)}failed")
     if failed is not None:
         return str(failed["error"])
     workspace = Workspace(job.workspace.folder / "arms" / arm_folder(label))
-    identity = {**job.identity, "spec": spec_sha256(study), "teacher": measured.weights_sha256}
+    identity = {**job.identity, "spec": spec_sha256(study), "teacher": measured and measured.weights_sha256}
     with storage_errors():
         workspace.folder.parent.mkdir(exist_ok=True)
     # Within a folder that is locked already; a lock of its own would be carried into the next attempt's.

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from fdkd_core.bundle import ModelCard
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MethodSpec, NoneSpec, StudySpec
 from fdkd_core.spec.result import Estimate, FinalRun, ModelResult, StudyResult, Trial
@@ -27,8 +28,10 @@ def finalisation(job: JobRun) -> Finalisation:
     return Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
 
 
-def measure_teacher(job: JobRun, teacher: Trained) -> ModelResult:
-    """Figures of the teacher; its test split is read once here."""
+def measure_teacher(job: JobRun, teacher: Trained) -> ModelResult | None:
+    """Figures of the teacher, whose test split is read once here; None where nobody can know them."""
+    if isinstance(teacher.model, RecordedTeacher) and not teacher.model.num_logits:
+        return None
     val, test = evaluate(job, teacher, "val"), evaluate(job, teacher, "test")
     return finalisation(job).model_result(teacher, val=val, test=test)
 
