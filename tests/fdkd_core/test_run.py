@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from small_job import STEPS_PER_PHASE, small_spec, write_small_data
+from small_job import NOTHING_MADE, STEPS_PER_PHASE, small_spec, write_small_data
 
 import fdkd_core
 from fdkd_core.errors import IncompatibleError, InputError, ModelFileError, SpecError, TrainingInterrupted
@@ -155,6 +155,7 @@ def test_the_control_is_what_training_without_a_teacher_gives(
             "task": {"kind": "classification"},
             "student": spec.student.model_dump(mode="json"),
             "training": spec.training.model_dump(mode="json"),
+            "export": NOTHING_MADE,
         }
     )
     result = run(alone, data, tmp_path / "out", options=OPTIONS)
