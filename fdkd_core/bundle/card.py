@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from fdkd_core.bundle.card_costs import costs_section
-from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.bundle.card_plot import draw
+from fdkd_core.bundle.config import PLOT, BundleConfig, OnnxRecord
 from fdkd_core.spec.export_result import ExportReport
 from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows, Uplift
 from fdkd_core.spec.strict import StrictModel
@@ -154,7 +155,13 @@ def _scores(card: ModelCard) -> str:
         text += (
             " The control is the same student, trained with the same budget and seed but without a teacher."
         )
-    return "## Results\n\n" + "\n".join(rows) + "\n\n" + text
+    plot = f"![What they score and what they cost]({PLOT})"
+    return "\n\n".join(["## Results", "\n".join(rows), plot, text])
+
+
+def render_plot(card: ModelCard, export: ExportReport | None) -> str:
+    """The plot that the card shows, as SVG."""
+    return draw(_in_order(card), export)
 
 
 def _in_order(card: ModelCard) -> list[tuple[str, ModelResult]]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from fdkd_core.atomic_files import fsync_folder, sha256_file, storage_errors, write_atomic, write_json_atomic
-from fdkd_core.bundle.card import ModelCard, render_card
-from fdkd_core.bundle.config import BundleConfig, FileEntry, Manifest, OnnxRecord
+from fdkd_core.bundle.card import ModelCard, render_card, render_plot
+from fdkd_core.bundle.config import PLOT, BundleConfig, FileEntry, Manifest, OnnxRecord
 from fdkd_core.bundle.folder import (
     CARD,
     CONFIG,
@@ -166,6 +166,7 @@ def _fill(
         export=export,
     )
     write_atomic(draft / CARD, text.encode())
+    write_atomic(draft / PLOT, render_plot(card, export).encode())
     manifest = Manifest(
         files={
             path.name: FileEntry(sha256=sha256_file(path), bytes=path.stat().st_size)

@@ -46,7 +46,7 @@ def test_a_job_becomes_a_student(both_rig: Rig, small_data: Path, undisturbed: P
         assert hashlib.sha256(content).hexdigest() == artifact.sha256
         assert len(content) == artifact.size_bytes
     bundle = {"README.md", "config.json", "labels.json", "manifest.json", "model.onnx", "model.safetensors"}
-    student = {f"student/{name}" for name in bundle | {"preprocess.json"}}
+    student = {f"student/{name}" for name in bundle | {"preprocess.json", "figures.svg"}}
     teacher = {name.replace("student", "teacher") for name in student} - {"teacher/model.onnx"}
     files = {"result.json", "data_report.json", "events.jsonl", "student.zip", "teacher.zip"}
     assert set(artifacts) == files | student | teacher
