@@ -136,6 +136,7 @@ def main() -> int:
     confinement.add_argument("--worker-pid", type=int)
     confinement.add_argument("--silence-s", type=float)
     confinement.add_argument("--memory-bytes", type=int)
+    confinement.add_argument("--standby", action="store_true")
     confine(confinement.parse_args(sys.argv[1:split]))
     core = argparse.ArgumentParser()
     core.add_argument("paths", nargs=3, type=Path)
