@@ -38,12 +38,17 @@ def prepare_image(path: Path, recipe: Recipe) -> Array:
         pixels = pixels[:, :, None]
     elif pixels is not None and pixels.shape[2] not in (1, 3):
         pixels = pixels.transpose(1, 2, 0)
-    if pixels is None or pixels.shape != (height, width, channels):
+    if pixels is None or pixels.shape != (height, width, channels) or "shortest_edge" in recipe:
         from PIL import Image
 
         image = Image.open(path) if pixels is None else Image.fromarray(pixels.squeeze())
         image = image.convert("L" if channels == 1 else "RGB")
-        pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        whole, edge = (width, height), recipe.get("shortest_edge")
+        if edge is not None:  # only students that began as an imported model have it
+            whole = tuple(int(edge * side / min(image.size)) for side in image.size)
+        image = image.resize(whole, Image.Resampling[recipe["resize"].upper()])
+        left, top = (whole[0] - width) // 2, (whole[1] - height) // 2
+        pixels = np.asarray(image.crop((left, top, left + width, top + height)))
     return standardize(pixels.reshape(height, width, channels).transpose(2, 0, 1), recipe, (-1, 1, 1), 255.0)
 
 
@@ -114,6 +119,8 @@ def prepare_vector(path: Path, recipe: Recipe) -> Array:
 def prepare_text(path: Path, recipe: Recipe) -> Array:
     """Token ids by byte-pair encoding, cut or padded to the input's length."""
     tokenizer = recipe["tokenizer"]
+    if tokenizer["model"]["type"] != "BPE":
+        raise SystemExit("The tokenizer of an imported model needs fdkd_core or the tokenizers package.")
     vocab = tokenizer["model"]["vocab"]
     ranks = {tuple(pair): rank for rank, pair in enumerate(tokenizer["model"]["merges"])}
     text = unicodedata.normalize("NFKC", path.read_text("utf-8-sig"))

@@ -34,7 +34,8 @@ class Models:
         """Uploads weights or a bundle; the server then validates it: see `wait`.
 
         Args:
-            path: A .safetensors or .onnx file, or a student bundle as a folder or .zip.
+            path: A .safetensors or .onnx file, or a student bundle or a Hugging Face folder (config.json,
+                model.safetensors), as a folder or .zip.
             name: What jobs will call it.
             architecture: As in a spec, such as `{"name": "mlp", "width": 64}`; needed for .safetensors.
             on_progress: Called with bytes sent and bytes in all.

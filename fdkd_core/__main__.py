@@ -59,6 +59,7 @@ def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
     stop.listen()
     teachers = spec.teachers if isinstance(spec, TeachingSpec) else ()
     references = [teacher.model for teacher in teachers if teacher.model]
+    references += [spec.student.start] if spec.student.start else []
     with TerminalProgress(errors) as progress:
         pipe = os.fdopen(options.events_fd, "w", buffering=1) if options.events_fd is not None else None
 

@@ -17,6 +17,7 @@ from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
 from fdkd_core.preparation import make_phase, teacher_training, training_of
 from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec, teacher_name
+from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.teacher_cache import TeacherCache
 from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
 from fdkd_core.workspace import Workspace
@@ -46,6 +47,8 @@ class JobRun:
     """On the monotonic clock."""
     more_given: tuple[Backbone | None, ...] = ()
     """The same as `given` for each further teacher."""
+    start: StartingWeights | None = None
+    """What the student begins with; None draws its weights."""
     phase_prefix: str = ""
     """Before the names of phases, where a job is a part of another."""
 

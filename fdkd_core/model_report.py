@@ -26,15 +26,42 @@ from fdkd_core.spec.architectures import (
 )
 from fdkd_core.spec.catalogue import AUTO_LARGE_SIDE, MIN_SIDE, data_dimensions
 from fdkd_core.spec.cost import parameters
+from fdkd_core.spec.hugging_face.architectures import (
+    ASTSpec,
+    BertSpec,
+    ConvNextSpec,
+    DistilBertSpec,
+    MobileNetV2Spec,
+    ResNetSpec,
+    ViTSpec,
+    Wav2Vec2Spec,
+)
+from fdkd_core.spec.hugging_face.sizes import shortest_waveform, smallest_side
 
 __all__ = ["bundle_report", "check_weights", "weights_report"]
 
+_PATCHES = {
+    "channels": ("encoder.embeddings.patch_embeddings.projection.weight", 1),
+    "positions": ("encoder.embeddings.position_embeddings", 1),
+}
+_TOKENS = {
+    "vocab_size": ("encoder.embeddings.word_embeddings.weight", 0),
+    "max_tokens": ("encoder.embeddings.position_embeddings.weight", 0),
+}
 _SIZES: dict[type[ArchitectureSpec], dict[str, tuple[str, int]]] = {
     ResNet18Spec: {"channels": ("conv1.weight", 1), "kernel": ("conv1.weight", 3)},
     Conv2dSpec: {"channels": ("blocks.0.0.weight", 1)},
     Conv1dSpec: {"channels": ("blocks.0.0.weight", 1)},
     MLPSpec: {"inputs": ("hidden.1.weight", 1)},
     TextTransformerSpec: {"vocab_size": ("tokens", 0), "max_tokens": ("positions", 0)},
+    MobileNetV2Spec: {"channels": ("encoder.conv_stem.first_conv.convolution.weight", 1)},
+    ResNetSpec: {"channels": ("encoder.embedder.embedder.convolution.weight", 1)},
+    ConvNextSpec: {"channels": ("encoder.embeddings.patch_embeddings.weight", 1)},
+    ViTSpec: _PATCHES,
+    ASTSpec: _PATCHES,
+    Wav2Vec2Spec: {},
+    BertSpec: _TOKENS,
+    DistilBertSpec: _TOKENS,
 }
 """Tensor and axis by which weights tell what data they were made for."""
 _LARGE_KERNEL = 7
@@ -93,13 +120,24 @@ def _size_of(
 
     sizes = {what: size(*where) for what, where in _SIZES[type(architecture)].items()}
     num_classes = size("classifier.weight", 0)
-    if isinstance(architecture, TextTransformerSpec):
+    if isinstance(architecture, TextTransformerSpec | BertSpec | DistilBertSpec):
         return architecture, (sizes["max_tokens"],), num_classes, sizes["vocab_size"]
     if isinstance(architecture, MLPSpec):
         return architecture, (sizes["inputs"],), num_classes, None
     if isinstance(architecture, Conv1dSpec):
         return architecture, (sizes["channels"], 2**architecture.depth), num_classes, None
-    if isinstance(architecture, Conv2dSpec):
+    if isinstance(architecture, Wav2Vec2Spec):
+        return architecture, (1, shortest_waveform(architecture)), num_classes, None
+    if isinstance(architecture, ViTSpec | ASTSpec):
+        # Which picture it was is not told, but how many patches it had: all of them in one row.
+        special, step = 1, architecture.patch_size
+        if isinstance(architecture, ASTSpec):
+            special, step = 2, architecture.time_stride
+        row = architecture.patch_size + (max(sizes["positions"] - special, 1) - 1) * step
+        return architecture, (sizes["channels"], architecture.patch_size, row), num_classes, None
+    if isinstance(architecture, MobileNetV2Spec | ResNetSpec | ConvNextSpec):
+        side = smallest_side(architecture)
+    elif isinstance(architecture, Conv2dSpec):
         side = 2**architecture.depth
     elif architecture.stem == "auto":
         side = AUTO_LARGE_SIDE if sizes["kernel"] == _LARGE_KERNEL else MIN_SIDE["small"]

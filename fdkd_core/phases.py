@@ -21,6 +21,7 @@ from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import ArchitectureSpec, MethodSpec, NoneSpec, TrainingSpec
 from fdkd_core.spec.result import SplitMetrics
+from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.tasks.classification import split_metrics
 from fdkd_core.teacher_views import TeacherRows
 from fdkd_core.training.checkpoint import CheckpointStore
@@ -60,6 +61,8 @@ class Phase:
     """The teacher itself, for methods that train it further."""
     more_teachers: tuple[FurtherTeacher, ...] = ()
     """Beside the first, if there are several."""
+    start: StartingWeights | None = None
+    """What to begin with instead of random weights."""
     row_weights: Tensor | None = None
     """[teachers, N]: how much each training row counts with each teacher, the first one first; None for 1."""
 
@@ -100,20 +103,24 @@ def vocab_size(data: PairedDataset, modality: str) -> int | None:
 
 
 def make_model(phase: Phase, data: PairedDataset) -> Backbone:
-    """The phase's network with its seeded initial weights: the same for a student and its control.
+    """The phase's network with its seeded or given initial weights: the same for a student and its control.
 
     Raises:
         IncompatibleError: The architecture cannot take the modality.
+        ModelFileError: The given weights do not fit.
     """
     seed_torch(phase.training.seed, "weights")
     recipe = data.modalities[phase.modality].recipe
-    return build_model(
+    model = build_model(
         phase.architecture,
         tuple(recipe["input_shape"]),
         len(data.classes),
         vocab_size(data, phase.modality),
         pointer=phase.pointer,
     )
+    if phase.start is not None:
+        phase.start.load_into(model, data.classes)
+    return model
 
 
 def evaluate_model(

@@ -21,7 +21,9 @@ from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, is_teacher, make_t
 from fdkd_core.spec import (
     AnyJobSpec,
     ArchitectureSpec,
+    AutoSpec,
     CompareSpec,
+    DistillSpec,
     MethodSpec,
     StudentSpec,
     TeacherSpec,
@@ -34,6 +36,8 @@ from fdkd_core.spec import (
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
+from fdkd_core.starting_weights import POINTER as START
+from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.teachers import GivenTeacher, RecordedOutputs
 
 Given = Sequence[GivenTeacher | RecordedOutputs | None]
@@ -60,8 +64,29 @@ def given_teachers(spec: AnyJobSpec, options: RunOptions) -> Given:
     return found
 
 
-def load_data(spec: AnyJobSpec, path: Path, given: Given, options: RunOptions) -> PairedDataset:
-    """The dataset with the job's modalities; a given teacher's goes through its own preprocessing.
+def given_start(spec: AnyJobSpec, options: RunOptions) -> StartingWeights | None:
+    """The weights that the student begins with; None where they are drawn.
+
+    Raises:
+        ModelFileError: They are unknown or not usable.
+        IncompatibleError: The spec contradicts them, or trains more students than one.
+    """
+    reference = spec.student.start
+    if reference is None:
+        return None
+    is_searched = isinstance(spec, DistillSpec) and isinstance(spec.method, AutoSpec)
+    if is_searched or not isinstance(spec, TrainSpec | DistillSpec):
+        detail = "only jobs that train one student by a method that they name can begin with given weights"
+        raise IncompatibleError(Problem("not_supported", detail, START))
+    if reference not in options.models:
+        raise ModelFileError(Problem("not_found", f"the model {quote(reference)} is not known", START))
+    return StartingWeights(spec.student, options.models[reference])
+
+
+def load_data(
+    spec: AnyJobSpec, path: Path, given: Given, options: RunOptions, start: StartingWeights | None = None
+) -> PairedDataset:
+    """The dataset with the job's modalities; a given model's goes through its own preprocessing.
 
     Raises:
         DatasetError: Everything that is wrong with it.
@@ -73,6 +98,10 @@ def load_data(spec: AnyJobSpec, path: Path, given: Given, options: RunOptions) -
         taught = [column for teacher in spec.teachers for column in teacher.columns]
         modalities = list(dict.fromkeys(taught + modalities))
         recipes = _recipes(given)
+    recipe = None if start is None else start.recipe
+    if recipe is not None and recipes.setdefault(spec.student.modality, recipe) != recipe:
+        detail = f"a given teacher reads {quote(spec.student.modality)} by another preprocessing"
+        raise IncompatibleError(Problem("incompatible", detail, START))
     try:
         return load_dataset(
             path,
@@ -93,6 +122,8 @@ def load_data(spec: AnyJobSpec, path: Path, given: Given, options: RunOptions) -
             for index, teacher in reversed(list(enumerate(given)))
             if teacher is not None and teacher.recipe is not None
         }
+        if start is not None:
+            places.setdefault(start.modality, START)
         raise IncompatibleError(
             [replace(found, pointer=places[str(found.pointer)]) for found in error.problems]
         ) from None
@@ -120,14 +151,18 @@ def _in_spec(problems: Sequence[Problem], spec: AnyJobSpec, modalities: list[str
             yield problem
 
 
-def resolve_spec(spec: AnyJobSpec, data: PairedDataset, given: Given) -> AnyJobSpec:
+def resolve_spec(
+    spec: AnyJobSpec, data: PairedDataset, given: Given, start: StartingWeights | None = None
+) -> AnyJobSpec:
     """The spec with the architectures that were left open filled in: equal runs give equal text."""
 
     def default_for(modality: str) -> ArchitectureSpec:
         return default_architecture(data.modalities[modality].recipe["kind"])
 
     student = spec.student
-    if student.architecture is None:
+    if start is not None:
+        student = student.model_copy(update={"architecture": start.architecture})
+    elif student.architecture is None:
         student = student.model_copy(update={"architecture": default_for(student.modality)})
     if isinstance(spec, TrainSpec):
         return spec.model_copy(update={"student": student})
@@ -165,6 +200,7 @@ def make_phase(
     teacher_outputs: ModelOutput | None = None,
     teacher: Trained | None = None,
     paired: Tensor | None = None,
+    start: StartingWeights | None = None,
 ) -> Phase:
     """A phase for one part of the resolved spec."""
     assert part.architecture is not None  # filled in by resolve_spec
@@ -172,7 +208,16 @@ def make_phase(
     if is_teacher(name):
         pointer = f"{teacher_pointer(int(name.removeprefix('teacher') or 1) - 1)}/architecture"
     return Phase(
-        name, part.modality, part.architecture, pointer, training, method, teacher_outputs, paired, teacher
+        name,
+        part.modality,
+        part.architecture,
+        pointer,
+        training,
+        method,
+        teacher_outputs,
+        paired,
+        teacher,
+        start=start,
     )
 
 
@@ -190,14 +235,18 @@ def check_fit(spec: AnyJobSpec, data: PairedDataset, given: Given, device: torch
 
 
 def check_phases(
-    spec: AnyJobSpec, data: PairedDataset, given: Sequence[Backbone | None], device: torch.device
+    spec: AnyJobSpec,
+    data: PairedDataset,
+    given: Sequence[Backbone | None],
+    device: torch.device,
+    start: StartingWeights | None = None,
 ) -> None:
     """Builds every model once, before anything is trained or written.
 
     Raises:
         IncompatibleError: A phase cannot start.
     """
-    student = make_phase("student", spec.student, spec.training)
+    student = make_phase("student", spec.student, spec.training, start=start)
     if isinstance(spec, TeachingSpec):
         for index, (teacher, model) in enumerate(zip(spec.teachers, given, strict=True)):
             if model is None:
@@ -207,7 +256,9 @@ def check_phases(
             outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, num_logits))
             untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
             for method in spec.methods_used:
-                student = make_phase("student", spec.student, spec.training, method, outputs, untrained)
+                student = make_phase(
+                    "student", spec.student, spec.training, method, outputs, untrained, start=start
+                )
                 make_trainee(student, data, device)
         return
     make_trainee(student, data, device)

@@ -14,7 +14,14 @@ from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
 from fdkd_core.memory_limit import memory_errors
 from fdkd_core.options import RunOptions, prepare_torch
-from fdkd_core.preparation import check_fit, check_phases, given_teachers, load_data, resolve_spec
+from fdkd_core.preparation import (
+    check_fit,
+    check_phases,
+    given_start,
+    given_teachers,
+    load_data,
+    resolve_spec,
+)
 from fdkd_core.single_run import plan_single, run_single
 from fdkd_core.spec import (
     AnyJobSpec,
@@ -112,12 +119,12 @@ def run(
         return run_elsewhere(spec, options.arm_results, out_dir, on_event)
     runner = runner_of(spec)
     device, threads = prepare_torch(options)
-    given = given_teachers(spec, options)
-    data = load_data(spec, data_path, given, options)
-    spec = resolve_spec(spec, data, given)
+    given, start = given_teachers(spec, options), given_start(spec, options)
+    data = load_data(spec, data_path, given, options, start)
+    spec = resolve_spec(spec, data, given, start)
     check_fit(spec, data, given, device)
     models = [None if teacher is None else teacher.load(data) for teacher in given]
-    check_phases(spec, data, models, device)
+    check_phases(spec, data, models, device, start)
 
     workspace = Workspace(out_dir)
     identity = {
@@ -127,6 +134,8 @@ def run(
     }
     for index, teacher in enumerate(given):
         identity[teacher_name(index)] = teacher.sha256 if teacher else None
+    if start is not None:
+        identity["start"] = start.sha256
     workspace.claim(identity, spec.model_dump(mode="json"))
     try:
         finished = workspace.finished_result()
@@ -152,10 +161,12 @@ def run(
             phases=runner.plan(spec, data, is_teacher_given=bool(models) and models[0] is not None),
         )
         log.emit("data_loaded", report=data.report)
+        if start is not None:
+            log.emit("warning", message=start.account)
         first, *others = models or [None]
         job = JobRun(
             spec, data, first, workspace, log, should_stop, device, threads, options, identity, started,
-            more_given=tuple(others),
+            more_given=tuple(others), start=start,
         )  # fmt: skip
         try:
             result = runner.run(job)

@@ -73,7 +73,11 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
     """
     spec = job.spec
     if isinstance(spec, TrainSpec):
-        return {"student": job.run_phase(make_phase("student", spec.student, spec.training), 0)[0]}, []
+        return {
+            "student": job.run_phase(make_phase("student", spec.student, spec.training, start=job.start), 0)[
+                0
+            ]
+        }, []
     assert isinstance(spec, DistillSpec)
     trained: dict[str, Trained] = {}
     steps = 0
@@ -81,14 +85,14 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
         trained[teacher_name(index)], own_steps = job.teacher(index, steps_before=steps)
         steps += own_steps
     assert not isinstance(spec.method, AutoSpec)  # a runner of its own
-    student = make_phase("student", spec.student, spec.training, spec.method)
+    student = make_phase("student", spec.student, spec.training, spec.method, start=job.start)
     rows = {}
     if not isinstance(spec.method, NoneSpec):
         rows = {name: job.teacher_rows(teacher) for name, teacher in trained.items()}
         student = _taught(student, job, spec, trained, rows)
     trained["student"], student_steps = job.run_phase(student, steps)
     if _has_control(spec):
-        control = make_phase("control", spec.student, spec.training)
+        control = make_phase("control", spec.student, spec.training, start=job.start)
         trained["control"], _ = job.run_phase(control, steps + student_steps)
     return trained, [taught_rows(name, found, job) for name, found in rows.items()]
 

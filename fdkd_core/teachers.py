@@ -1,8 +1,9 @@
-"""A teacher that is given instead of trained: a bundle folder, an ONNX file, or safetensors."""
+"""A teacher that is given instead of trained: a bundle, a Hugging Face folder, ONNX, or safetensors."""
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from fdkd_core.bundle import Bundle, load_bundle
 from fdkd_core.bundle.regular_file import read_limited
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
+from fdkd_core.hugging_face.files import is_hugging_face
 from fdkd_core.model_report import bundle_report, weights_report
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone
@@ -61,7 +63,7 @@ class RecordedOutputs:
 
 
 class GivenTeacher:
-    """A model file or bundle named by `teacher.model`.
+    """A model file, bundle or Hugging Face folder named by `teacher.model`.
 
     Args:
         spec: The teacher part of the spec; `spec.model` is set.
@@ -86,7 +88,7 @@ class GivenTeacher:
                 Problem("not_found", f"the model {quote(str(spec.model))} does not exist", f"{pointer}/model")
             )
         if path.is_dir():
-            self._bundle = load_bundle(path)
+            self._bundle = _imported(path) if is_hugging_face(path) else load_bundle(path)
             self.report = bundle_report(self._bundle)
             problems = stated_architecture_problems(spec, self.report, pointer)
             if problems:
@@ -139,6 +141,17 @@ class GivenTeacher:
         )
         load_weights(self._path, model)
         return model
+
+
+def _imported(folder: Path) -> Bundle:
+    """A Hugging Face folder as a bundle whose files are gone again, its network read."""
+    from fdkd_core.hugging_face.folder import convert_folder
+
+    with tempfile.TemporaryDirectory(prefix="fdkd-imported-") as holder:
+        convert_folder(folder, Path(holder) / "bundle")
+        bundle = load_bundle(Path(holder) / "bundle")
+        _ = bundle.model  # kept by the bundle from here on
+    return bundle
 
 
 def _onnx_teacher(

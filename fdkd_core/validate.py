@@ -64,9 +64,11 @@ def validate_model(
     """The report on a model: see `model_report`.
 
     Args:
-        path: A zipped bundle, a bundle folder, a file that ends in .onnx, or a safetensors file.
+        path: A bundle or a Hugging Face folder, zipped or not, a file that ends in .onnx, or a safetensors
+            file.
         architecture: What the weights of a safetensors file belong to.
-        unpack: Where the files of a zipped bundle go once all of them were checked; absent or empty so far.
+        unpack: Where the files of a zipped bundle go once all of them were checked, and the bundle that a
+            zipped Hugging Face folder was made into; absent or empty so far.
 
     Raises:
         ModelFileError: Everything that is wrong.
@@ -74,6 +76,11 @@ def validate_model(
         StorageError: No room to unpack.
     """
     if path.is_dir():
+        from fdkd_core.hugging_face.files import is_hugging_face
+
+        if is_hugging_face(path):
+            with tempfile.TemporaryDirectory(prefix="fdkd-imported-") as holder:
+                return _checked_folder(_converted(path, Path(holder)))
         return _checked_folder(path)
     if path.suffix.lower() == ".onnx":
         return _checked_onnx(path, architecture)
@@ -127,6 +134,7 @@ def _is_zip(path: Path) -> bool:
 
 def _checked_archive(path: Path, unpack: Path | None) -> dict[str, Any]:
     from fdkd_core.bundle.archive import unpack_bundle
+    from fdkd_core.hugging_face.files import is_hugging_face
 
     place = unpack.parent if unpack is not None else None
     with storage_errors():
@@ -136,6 +144,8 @@ def _checked_archive(path: Path, unpack: Path | None) -> dict[str, Any]:
     try:
         folder = holder / "bundle"
         unpack_bundle(path, folder)
+        if is_hugging_face(folder):
+            folder = _converted(folder, holder)
         report = _checked_folder(folder)
         if unpack is not None:
             with storage_errors():
@@ -143,6 +153,15 @@ def _checked_archive(path: Path, unpack: Path | None) -> dict[str, Any]:
         return report
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _converted(folder: Path, holder: Path) -> Path:
+    """A Hugging Face folder as a bundle, which takes its place: what teaches is what was checked."""
+    from fdkd_core.hugging_face.folder import convert_folder
+
+    out = holder / "converted"
+    convert_folder(folder, out)
+    return out
 
 
 def _checked_folder(folder: Path) -> dict[str, Any]:

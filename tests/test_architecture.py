@@ -27,12 +27,20 @@ def imported_by(statement: str) -> set[str]:
 @pytest.mark.parametrize("module", ["fdkd_core", "fdkd_core.spec", "fdkd_core.errors"])
 def test_the_spec_is_light(module: str) -> None:
     loaded = imported_by(f"import {module}")
-    assert loaded.isdisjoint({"torch", "numpy", "PIL", "onnxruntime", "pyarrow", "safetensors"})
+    assert loaded.isdisjoint(
+        {"torch", "numpy", "PIL", "onnxruntime", "pyarrow", "safetensors", "transformers"}
+    )
 
 
 @pytest.mark.parametrize("module", ["service.app", "service.jobs.sweep", "fdkd_client", "fdkd_client.cli"])
 def test_server_and_client_run_without_torch(module: str) -> None:
-    assert imported_by(f"import {module}").isdisjoint({"torch", "numpy", "onnxruntime", "pyarrow"})
+    loaded = imported_by(f"import {module}")
+    assert loaded.isdisjoint({"torch", "numpy", "onnxruntime", "pyarrow", "transformers"})
+
+
+def test_only_networks_of_transformers_import_it() -> None:
+    """It takes seconds, which a training of anything else must not pay."""
+    assert "transformers" not in imported_by("import fdkd_core.run, fdkd_core.validate, worker.trainer")
 
 
 def test_the_client_runs_without_the_server() -> None:
@@ -77,7 +85,7 @@ def test_only_the_core_brings_torch(extra: str | None) -> None:
     requirements = importlib.metadata.requires("fdkd") or []
     wanted = [r for r in requirements if "extra ==" not in r or (extra and f'extra == "{extra}"' in r)]
     assert wanted
-    assert not [r for r in wanted if r.startswith(("torch", "onnx", "numpy", "pyarrow"))]
+    assert not [r for r in wanted if r.startswith(("torch", "onnx", "numpy", "pyarrow", "transformers"))]
 
 
 def test_modules_are_named_for_what_they_hold() -> None:

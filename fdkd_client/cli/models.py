@@ -51,7 +51,8 @@ def upload(
     path: Annotated[
         Path,
         typer.Argument(
-            help="Weights as .safetensors, an .onnx file, or a bundle: folder or .zip.", show_default=False
+            help="Weights as .safetensors, an .onnx file, or a folder or .zip: a bundle, or one of the hub.",
+            show_default=False,
         ),
     ],
     name: Annotated[str, typer.Option(help="What jobs will call it.", show_default=False)],

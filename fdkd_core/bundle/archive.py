@@ -1,4 +1,4 @@
-"""A bundle as one zip: only the files of a bundle come out of it, into a folder of their own. No torch."""
+"""A bundle, or a Hugging Face folder, as one zip: only its known files come out, into a folder. No torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fdkd_core.data.limits import GiB, Limits
 from fdkd_core.data.source import open_regular
 from fdkd_core.data.zip_archive import ZipSource
 from fdkd_core.errors import DatasetError, ModelFileError, Problem, quote
+from fdkd_core.hugging_face.files import HUGGING_FACE_FILES, may_be_hugging_face
 from fdkd_core.modalities.base import RowError
 
 ZIP_START = b"PK\x03\x04"
@@ -25,6 +26,8 @@ LIMITS = Limits(
 
 def unpack_bundle(archive: Path, folder: Path) -> None:
     """Copies the files of a zipped bundle into a folder; their content is for `load_bundle` to judge.
+
+    Of a zipped Hugging Face folder, those that `convert_folder` reads.
 
     Args:
         archive: The zip, with the files at its top.
@@ -40,10 +43,10 @@ def unpack_bundle(archive: Path, folder: Path) -> None:
     except DatasetError as error:
         raise ModelFileError(error.problems) from None
     try:
-        _refuse_others(source.names())
+        names = _wanted(source.names())
         with storage_errors():
             folder.mkdir(parents=True)
-            for name in source.names():
+            for name in names:
                 with open(folder / name, "xb") as file:
                     for chunk in source.chunks(name):
                         file.write(chunk)
@@ -57,9 +60,12 @@ def unpack_bundle(archive: Path, folder: Path) -> None:
         source.close()
 
 
-def _refuse_others(names: list[str]) -> None:
+def _wanted(names: list[str]) -> list[str]:
+    """What is unpacked: all files of a bundle, which has no others; of a Hugging Face folder, those known."""
     for name in names:
         refuse_unsafe_format(name, b"")
+    if may_be_hugging_face(names):
+        return [name for name in names if name in HUGGING_FACE_FILES]
     others = [name for name in names if name not in BUNDLE_FILES and name != MANIFEST]
     if others:
         inside = " Zip the files themselves, without a folder around them." if "/" in others[0] else ""
@@ -67,3 +73,4 @@ def _refuse_others(names: list[str]) -> None:
             Problem("unlisted_file", f"{quote(name)} is not a file of a bundle.{inside}")
             for name in others[:10]
         )
+    return names

@@ -69,13 +69,15 @@ class Manifest(StrictModel):
     onnx: OnnxRecord | None = None
 
 
-def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES) -> Any:
+def read_json(
+    path: str | os.PathLike[str], max_bytes: int = MAX_JSON_BYTES, *, follow_links: bool = False
+) -> Any:
     """JSON of a regular file, without NaN, infinities or keys given twice.
 
     Raises:
         ModelFileError: `not_found`, `exceeds_limit` or `invalid_json`.
     """
-    data = read_limited(path, max_bytes)
+    data = read_limited(path, max_bytes, follow_links=follow_links)
     try:
         return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
     except (ValueError, RecursionError) as error:

@@ -23,4 +23,5 @@ def bundle_report(bundle: Bundle) -> dict[str, Any]:
         "parameters": parameters(*size),
         "architecture": config.architecture.model_dump(mode="json"),
         "dimensions": data_dimensions(*size),
+        "notes": bundle.recipe["notes"],
     }

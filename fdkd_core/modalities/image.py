@@ -22,7 +22,7 @@ from fdkd_core.modalities.base import (
 )
 from fdkd_core.modalities.image_header import ImageHeader, check_pixels, read_image_header
 from fdkd_core.modalities.options import parse, refusal
-from fdkd_core.modalities.picture import Size, choose_size, open_picture, shift
+from fdkd_core.modalities.picture import Size, choose_size, open_picture, scaled, shift
 from fdkd_core.modalities.statistics import affine, mean_and_std
 from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
@@ -48,7 +48,13 @@ class ImageRecipe(RecipeModel):
     input_shape: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(min_length=3, max_length=3)]
     input_dtype: Literal["float32"]
     channels: Literal[1, 3]
-    resize: Literal["bilinear"]
+    resize: Literal["bilinear", "bicubic"]
+    """Pillow's filter; ours is bilinear, bicubic comes with imported models."""
+    shortest_edge: Annotated[int, Field(ge=4, le=2048)] | None = Field(
+        default=None, exclude_if=lambda edge: edge is None
+    )
+    """Of imported models: scale the shorter side to it, keeping the proportions, and cut `input_shape` from
+    the middle. Absent: both sides are scaled on their own."""
     mean: Annotated[list[float], Field(min_length=1, max_length=3)]
     """Per channel, of pixels / 255."""
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=3)]
@@ -58,6 +64,9 @@ class ImageRecipe(RecipeModel):
         check_statistics(self.mean, self.std, self.channels)
         if self.input_shape[0] != self.channels:
             raise refusal("incompatible", f"found {self.channels} channels in a shape of {self.input_shape}")
+        if self.shortest_edge is not None and self.shortest_edge < max(self.input_shape[1:]):
+            detail = f"a shorter side of {self.shortest_edge} has no {self.input_shape[1:]} in its middle"
+            raise refusal("incompatible", detail)
 
 
 class ImageKind:
@@ -106,16 +115,13 @@ class ImageKind:
             image = _flatten(open_picture(raw, header), header)
         else:
             pixels = _channels_last(read_array(raw))
-            if pixels.shape == (height, width, channels):
+            if pixels.shape == (height, width, channels) and "shortest_edge" not in recipe:
                 return np.ascontiguousarray(pixels.transpose(2, 0, 1))
             image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
         mode = "L" if channels == 1 else "RGB"
         if image.mode != mode:
             image = image.convert(mode)
-        if image.size != (width, height):
-            # Both sides are scaled on their own, so that nothing is cut off; Pillow's bilinear filter
-            # covers all source pixels when it shrinks.
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = scaled(image, (height, width), recipe["resize"], recipe.get("shortest_edge"))
         return np.ascontiguousarray(np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1))
 
     def fit(self, decoded: NDArray[Any], recipe: Recipe) -> Recipe:

@@ -79,6 +79,35 @@ def open_picture(raw: bytes, header: ImageHeader) -> Image.Image:
     return image
 
 
+def scaled(image: Image.Image, size: tuple[int, int], resize: str, shortest_edge: int | None) -> Image.Image:
+    """The picture in another size, [height, width].
+
+    Without `shortest_edge` both sides are scaled on their own, so that nothing is cut off. With it the
+    shorter side is scaled to it, and the longer one alike, before `size` is cut from the middle. Pillow's
+    filters cover all source pixels when they shrink.
+
+    Args:
+        image: Any size.
+        size: Height and width of the result.
+        resize: `bilinear` or `bicubic`.
+        shortest_edge: Pixels, at least as many as both of `size`.
+
+    Raises:
+        RowError: `image_too_large`: the picture is so long and thin that scaling would blow it up.
+    """
+    height, width = size
+    whole = (width, height)
+    if shortest_edge is not None:
+        shorter, longer = sorted(image.size)
+        long_edge = int(shortest_edge * longer / shorter)
+        whole = (shortest_edge, long_edge) if image.width <= image.height else (long_edge, shortest_edge)
+        check_pixels(*whole)
+    if image.size != whole:
+        image = image.resize(whole, Image.Resampling[resize.upper()])
+    left, top = (whole[0] - width) // 2, (whole[1] - height) // 2
+    return image if whole == (width, height) else image.crop((left, top, left + width, top + height))
+
+
 def shift(
     pictures_BCHW: NDArray[Any], rng: np.random.Generator, strength: str, *, fill: float | None
 ) -> NDArray[Any]:

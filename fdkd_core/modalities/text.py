@@ -21,13 +21,14 @@ from fdkd_core.modalities.base import (
 from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.tokenizer import (
     MAX_JSON_CHARS,
-    MAX_VOCAB,
     PADDING_ID,
     UNKNOWN_ID,
     encode,
     train_tokenizer,
+    unknown_id,
     vocab_size,
 )
+from fdkd_core.modalities.vocabulary import MAX_VOCAB
 from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
 
@@ -72,21 +73,24 @@ class TextRecipe(RecipeModel):
     input_dtype: Literal["int64"]
     vocab_size: Annotated[int, Field(ge=2, le=MAX_VOCAB)]
     padding_id: Literal[0]
-    unknown_id: Literal[1]
+    unknown_id: Annotated[int, Field(ge=1, lt=MAX_VOCAB)]
+    """1 with our own tokenisers."""
     crop: Literal["start"]
     tokenizer: Annotated[str, Field(max_length=MAX_JSON_CHARS)]
     """The whole tokenizer.json."""
 
     def check(self) -> None:
-        """The tokeniser is one of ours, of the size it is said to have."""
+        """The tokeniser is one that we rebuild, of the size it is said to have."""
         try:
-            found = vocab_size(self.tokenizer)
+            found, unknown = vocab_size(self.tokenizer), unknown_id(self.tokenizer)
         except OptionError as error:
             raise refusal(error.problems[0].code, f"tokenizer: {error.problems[0].detail}") from None
         if found != self.vocab_size:
             raise refusal(
                 "incompatible", f"vocab_size is {self.vocab_size}, the tokenizer has {found} tokens"
             )
+        if unknown != self.unknown_id:
+            raise refusal("incompatible", f"unknown_id is {self.unknown_id}, the tokenizer's is {unknown}")
 
 
 class TextKind:
@@ -137,7 +141,7 @@ class TextKind:
     def decode(self, raw: RawValue, recipe: Recipe) -> NDArray[np.int32]:
         """Token ids, cut at the end or filled up with padding."""
         (length,) = recipe["input_shape"]
-        ids = encode(recipe["tokenizer"], _read_text(raw)[: length * CHARS_PER_TOKEN])[:length]
+        ids = encode(recipe["tokenizer"], _read_text(raw)[: length * CHARS_PER_TOKEN], length)
         decoded = np.full(length, PADDING_ID, np.int32)
         decoded[: len(ids)] = ids
         return decoded
@@ -157,7 +161,7 @@ class TextKind:
         if strength == "none":
             return inputs
         dropped = (rng.random(inputs.shape) < DROPOUT[strength]) & (inputs != PADDING_ID)
-        return np.where(dropped, UNKNOWN_ID, inputs)
+        return np.where(dropped, recipe["unknown_id"], inputs)
 
 
 def _read_text(raw: RawValue) -> str:

@@ -14,18 +14,15 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from fdkd_core.errors import Problem, quote
-from fdkd_core.modalities.options import OptionError
+from fdkd_core.errors import quote
+from fdkd_core.modalities.vocabulary import MAX_TOKEN_CHARS, MAX_VOCAB, check_ids, refused
+from fdkd_core.modalities.wordpiece import WORDPIECE, load_wordpiece
 
 PADDING_ID, UNKNOWN_ID = 0, 1
 SPECIAL_TOKENS = ["[PAD]", "[UNK]"]
 
 MAX_JSON_CHARS = 8 << 20
 """tokenizer.json: 100,000 tokens with their merges take about 5 MB."""
-MAX_VOCAB = 100_000
-"""Tokens, and as many merges at most."""
-MAX_TOKEN_CHARS = 256
-"""The longest word of a natural language stays under it; so does a URL worth a token."""
 MIN_FREQUENCY = 2
 """A pair seen once teaches nothing about other texts."""
 
@@ -54,28 +51,31 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, lowercase: bool) -
 
 @lru_cache(maxsize=8)
 def load_tokenizer(content: str) -> Tokenizer:
-    """Builds the tokeniser of a tokenizer.json of ours, which may have come with an uploaded model.
+    """Builds the tokeniser of a tokenizer.json of ours or of BERT's, which may have come with a model.
 
     Only the vocabulary and merges are taken from it, after checks; all else must be what
-    `train_tokenizer` writes, so that no pattern or component of the sender's choice ever runs.
+    `train_tokenizer` writes or what BERT has, so that no pattern or component of the sender's choice ever
+    runs.
 
     Raises:
         OptionError: `exceeds_limit`, `not_allowed` or `invalid_tokenizer`.
     """
     if len(content) > MAX_JSON_CHARS:
-        raise _refused(
+        raise refused(
             "exceeds_limit", f"tokenizer.json has {len(content)} characters; at most {MAX_JSON_CHARS}"
         )
     try:
         parsed = json.loads(content)
         model = parsed["model"]
-        vocab, merges = model["vocab"], model["merges"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise _refused("invalid_tokenizer", "not a tokenizer.json with a BPE model") from None
+        vocab, merges = model["vocab"], model.get("merges", [])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise refused("invalid_tokenizer", "not a tokenizer.json with a BPE or WordPiece model") from None
+    if model.get("type") == WORDPIECE:
+        return load_wordpiece(parsed)
     if not isinstance(vocab, dict) or not isinstance(merges, list):
-        raise _refused("invalid_tokenizer", "the vocabulary must be an object and the merges a list")
+        raise refused("invalid_tokenizer", "the vocabulary must be an object and the merges a list")
     if max(len(vocab), len(merges)) > MAX_VOCAB:
-        raise _refused(
+        raise refused(
             "exceeds_limit",
             f"found {len(vocab)} tokens and {len(merges)} merges; at most {MAX_VOCAB} of each",
         )
@@ -84,10 +84,10 @@ def load_tokenizer(content: str) -> Tokenizer:
         expected = json.loads(_build({}, [], lowercase=lowercase).to_str())
         if _without_words(parsed) == _without_words(expected):
             return _build(vocab, merges, lowercase=lowercase)
-    raise _refused(
+    raise refused(
         "not_allowed",
-        "the tokeniser must be plain BPE with NFKC, optional lower case and the BERT pre-tokeniser; "
-        "other components and patterns are not run",
+        "the tokeniser must be plain BPE with NFKC, optional lower case and the BERT pre-tokeniser, or "
+        "BERT's WordPiece; other components and patterns are not run",
     )
 
 
@@ -96,9 +96,26 @@ def vocab_size(content: str) -> int:
     return int(load_tokenizer(content).get_vocab_size())
 
 
-def encode(content: str, text: str) -> list[int]:
-    """Token ids of a text; never the padding id, and a single unknown for a text without tokens."""
-    return list(load_tokenizer(content).encode(text).ids) or [UNKNOWN_ID]
+def unknown_id(content: str) -> int:
+    """The id that stands for what the vocabulary lacks."""
+    found = load_tokenizer(content).token_to_id(SPECIAL_TOKENS[UNKNOWN_ID])
+    assert found is not None  # both kinds of tokeniser were checked for it
+    return int(found)
+
+
+def encode(content: str, text: str, length: int | None = None) -> list[int]:
+    """Token ids of a text; never the padding id, and a single unknown for a text without tokens.
+
+    Args:
+        content: tokenizer.json.
+        text: Any.
+        length: Most ids; the end of a text is cut off, but not the [SEP] behind it, if the tokeniser has one.
+    """
+    tokenizer = load_tokenizer(content)
+    ids = list(tokenizer.encode(text).ids) or [UNKNOWN_ID]
+    if length is None or len(ids) <= length:
+        return ids
+    return ids[:length] if tokenizer.post_processor is None else [*ids[: length - 1], ids[-1]]
 
 
 def _build(vocab: dict[str, int], merges: Iterable[Any], *, lowercase: bool) -> Tokenizer:
@@ -117,18 +134,10 @@ def _without_words(parsed: dict[str, Any]) -> dict[str, Any]:
 
 def _check_vocab(vocab: dict[str, Any], merges: list[Any]) -> None:
     """Everything the library takes for granted: ids 0..n-1, and merges of known tokens."""
-    ids = sorted(number for number in vocab.values() if type(number) is int)
-    if ids != list(range(len(vocab))):
-        raise _refused("invalid_tokenizer", f"token ids must be 0 to {len(vocab) - 1}, each once")
+    check_ids(vocab)
     if [vocab.get(token) for token in SPECIAL_TOKENS] != [PADDING_ID, UNKNOWN_ID]:
-        raise _refused("invalid_tokenizer", "token 0 must be [PAD] and token 1 [UNK]")
-    if max(map(len, vocab)) > MAX_TOKEN_CHARS:
-        raise _refused("exceeds_limit", f"tokens have at most {MAX_TOKEN_CHARS} characters")
+        raise refused("invalid_tokenizer", "token 0 must be [PAD] and token 1 [UNK]")
     for merge in merges:
         is_pair = isinstance(merge, list) and len(merge) == 2 and all(isinstance(part, str) for part in merge)
         if not is_pair or not {merge[0], merge[1], merge[0] + merge[1]} <= vocab.keys():
-            raise _refused("invalid_tokenizer", f"the merge {quote(merge)} is not a pair of known tokens")
-
-
-def _refused(code: str, detail: str) -> OptionError:
-    return OptionError(Problem(code, detail, "/tokenizer"))
+            raise refused("invalid_tokenizer", f"the merge {quote(merge)} is not a pair of known tokens")

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from fdkd_core.errors import IncompatibleError
 from fdkd_core.models.base import Backbone
 from fdkd_core.models.conv1d import Conv1d
 from fdkd_core.models.conv2d import Conv2d
+from fdkd_core.models.hugging_face.backbones import (
+    build_ast,
+    build_bert,
+    build_convnext,
+    build_distilbert,
+    build_mobilenet_v2,
+    build_resnet,
+    build_vit,
+    build_wav2vec2,
+)
 from fdkd_core.models.mlp import MLP
 from fdkd_core.models.resnet import ResNet18
+from fdkd_core.models.target import Target
 from fdkd_core.models.text_transformer import TextTransformer
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
@@ -23,16 +34,16 @@ from fdkd_core.spec.architectures import (
 )
 from fdkd_core.spec.catalogue import architecture_problems, resnet_stem
 from fdkd_core.spec.cost import size_problems
-
-
-class Target(NamedTuple):
-    """What a network has to fit, and does: the checks come first."""
-
-    input_shape: tuple[int, ...]
-    """Shape of one sample, without the batch."""
-    num_classes: int
-    vocab_size: int | None
-    """Number of token ids; None for float inputs."""
+from fdkd_core.spec.hugging_face.architectures import (
+    ASTSpec,
+    BertSpec,
+    ConvNextSpec,
+    DistilBertSpec,
+    MobileNetV2Spec,
+    ResNetSpec,
+    ViTSpec,
+    Wav2Vec2Spec,
+)
 
 
 def _build_resnet18(spec: ResNet18Spec, target: Target) -> Backbone:
@@ -73,6 +84,14 @@ ARCHITECTURES: dict[type[ArchitectureSpec], Callable[[Any, Target], Backbone]] =
     Conv1dSpec: _build_conv1d,
     MLPSpec: _build_mlp,
     TextTransformerSpec: _build_text_transformer,
+    MobileNetV2Spec: build_mobilenet_v2,
+    ResNetSpec: build_resnet,
+    ConvNextSpec: build_convnext,
+    ViTSpec: build_vit,
+    ASTSpec: build_ast,
+    Wav2Vec2Spec: build_wav2vec2,
+    BertSpec: build_bert,
+    DistilBertSpec: build_distilbert,
 }
 """The registry: its keys are exactly the members of `ArchitectureSpec`."""
 

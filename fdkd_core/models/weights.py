@@ -36,9 +36,12 @@ _DTYPES = {
 
 def render_weights(model: nn.Module) -> bytes:
     """Parameters and buffers as a safetensors file: equal bytes for equal weights."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()
-    }
+    return render_tensors(model.state_dict())
+
+
+def render_tensors(state: Mapping[str, Tensor]) -> bytes:
+    """Named tensors as a safetensors file."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     rendered: bytes = render_safetensors(tensors, metadata={"format": "pt"})
     return rendered
 
@@ -76,7 +79,7 @@ def read_weights(path: str | os.PathLike[str], expected: Mapping[str, Tensor]) -
         raise ModelFileError(
             Problem("invalid_safetensors", "The safetensors library refuses the file.")
         ) from error
-    problems = _value_problems(tensors)
+    problems = value_problems(tensors)
     if problems:
         raise ModelFileError(problems)
     result: dict[str, Tensor] = tensors
@@ -137,7 +140,7 @@ def fit_problems(found: Mapping[str, TensorEntry], expected: Mapping[str, Tensor
     ]
 
 
-def _value_problems(tensors: dict[str, Tensor]) -> list[Problem]:
+def value_problems(tensors: dict[str, Tensor]) -> list[Problem]:
     """Weights that no training leaves behind."""
     floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     not_finite = [

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fdkd_core.spec.hugging_face.architectures import HuggingFaceSpec
 from fdkd_core.spec.strict import StrictModel
 
 Width = Annotated[int, Field(ge=1, le=2048)]
@@ -81,6 +82,6 @@ class TextTransformerSpec(StrictModel):
 
 
 ArchitectureSpec = Annotated[
-    ResNet18Spec | Conv2dSpec | Conv1dSpec | MLPSpec | TextTransformerSpec,
+    ResNet18Spec | Conv2dSpec | Conv1dSpec | MLPSpec | TextTransformerSpec | HuggingFaceSpec,
     Field(discriminator="name"),
 ]

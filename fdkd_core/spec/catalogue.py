@@ -17,6 +17,20 @@ from fdkd_core.spec.architectures import (
     ResNet18Spec,
     TextTransformerSpec,
 )
+from fdkd_core.spec.hugging_face.architectures import (
+    ASTSpec,
+    BertSpec,
+    ConvNextSpec,
+    DistilBertSpec,
+    HuggingFaceSpec,
+    MobileNetV2Spec,
+    ResNetSpec,
+    ViTSpec,
+    Wav2Vec2Spec,
+)
+from fdkd_core.spec.hugging_face.fit import hugging_face_refusal
+from fdkd_core.spec.hugging_face.sizes import patches, pooled_size, positions
+from fdkd_core.spec.input_axes import Refusal, axes_refusal, token_refusal
 from fdkd_core.spec.methods import (
     C2KDSpec,
     CombineSpec,
@@ -37,8 +51,16 @@ FITTING_KINDS: dict[type[ArchitectureSpec], tuple[KindName, ...]] = {
     Conv1dSpec: ("series",),
     MLPSpec: ("image", "depth", "audio", "series", "vector"),
     TextTransformerSpec: ("text",),
+    MobileNetV2Spec: ("image", "depth", "audio"),
+    ResNetSpec: ("image", "depth", "audio"),
+    ConvNextSpec: ("image", "depth", "audio"),
+    ViTSpec: ("image", "depth", "audio"),
+    ASTSpec: ("audio", "depth"),
+    Wav2Vec2Spec: ("series",),
+    BertSpec: ("text",),
+    DistilBertSpec: ("text",),
 }
-"""Kinds of modality that an architecture takes, given sides that are long enough."""
+"""Kinds of modality that an architecture takes, given sides that are long enough and channels that fit."""
 
 _DEFAULTS: dict[KindName, type[ArchitectureSpec]] = {
     "image": Conv2dSpec,
@@ -76,6 +98,8 @@ def feature_dim(architecture: ArchitectureSpec) -> int:
         return 8 * architecture.width
     if isinstance(architecture, Conv2dSpec | Conv1dSpec):
         return architecture.width << (architecture.depth - 1)
+    if isinstance(architecture, HuggingFaceSpec):
+        return pooled_size(architecture)
     return architecture.width
 
 
@@ -103,8 +127,18 @@ def data_dimensions(
     found: dict[str, int | str] = {"num_classes": num_classes}
     if isinstance(architecture, TextTransformerSpec):
         return found | {"vocab_size": vocab_size or 0, "max_tokens": input_shape[0]}
+    if isinstance(architecture, BertSpec | DistilBertSpec):
+        tokens = {
+            "vocab_size": architecture.vocab_size or vocab_size or 0,
+            "max_tokens": positions(architecture, input_shape[0]),
+        }
+        return found | tokens
     if isinstance(architecture, MLPSpec):
         return found | {"inputs": prod(input_shape)}
+    if isinstance(architecture, Wav2Vec2Spec):
+        return found
+    if isinstance(architecture, ViTSpec | ASTSpec):
+        found["patches"] = patches(architecture, input_shape)
     if isinstance(architecture, ResNet18Spec):
         found["stem"] = resnet_stem(architecture, input_shape)
     return found | {"channels": input_shape[0]}
@@ -194,21 +228,18 @@ def batch_problems(
     return [Problem("incompatible", detail, pointer)]
 
 
-def _refusal(
-    architecture: Any, input_shape: tuple[int, ...], vocab_size: int | None
-) -> tuple[str, str] | None:
-    """The sentence, and the field of the architecture that it is about."""
+def _refusal(architecture: Any, input_shape: tuple[int, ...], vocab_size: int | None) -> Refusal | None:
     match architecture:
         case ResNet18Spec():
-            return _axes(architecture.name, ("channels", "height", "width"), input_shape, vocab_size) or (
-                _stem(architecture, input_shape)
-            )
+            return axes_refusal(
+                architecture.name, ("channels", "height", "width"), input_shape, vocab_size
+            ) or (_stem(architecture, input_shape))
         case Conv2dSpec():
-            return _axes(architecture.name, ("channels", "height", "width"), input_shape, vocab_size) or (
-                _halvings(architecture.depth, min(input_shape[1:]), "both sides", input_shape)
-            )
+            return axes_refusal(
+                architecture.name, ("channels", "height", "width"), input_shape, vocab_size
+            ) or (_halvings(architecture.depth, min(input_shape[1:]), "both sides", input_shape))
         case Conv1dSpec():
-            refusal = _axes(architecture.name, ("channels", "time"), input_shape, vocab_size)
+            refusal = axes_refusal(architecture.name, ("channels", "time"), input_shape, vocab_size)
             if refusal is None and architecture.kernel % 2 == 0:
                 refusal = f"kernel must be odd; it is {architecture.kernel}.", "/kernel"
             return refusal or _halvings(architecture.depth, input_shape[-1], "the length", input_shape)
@@ -216,30 +247,17 @@ def _refusal(
             if vocab_size is not None:
                 return "mlp takes float inputs, not token ids; text takes text_transformer.", ""
         case TextTransformerSpec():
-            if vocab_size is None or len(input_shape) != 1:
-                return (
-                    "text_transformer takes token ids of a text modality; this modality gives float inputs "
-                    f"{list(input_shape)}."
-                ), ""
-            if architecture.width % architecture.heads != 0:
+            refusal = token_refusal(architecture.name, input_shape, vocab_size)
+            if refusal is None and architecture.width % architecture.heads != 0:
                 detail = f"width {architecture.width} must be a multiple of heads {architecture.heads}."
                 return detail, "/heads"
+            return refusal
+        case _:
+            return hugging_face_refusal(architecture, input_shape, vocab_size)
     return None
 
 
-def _axes(
-    name: str, axes: tuple[str, ...], input_shape: tuple[int, ...], vocab_size: int | None
-) -> tuple[str, str] | None:
-    wanted = f"{name} takes float inputs [{', '.join(axes)}]"
-    if vocab_size is not None:
-        return f"{wanted}, not token ids; text takes text_transformer.", ""
-    if len(input_shape) != len(axes):
-        other = {2: "conv1d or mlp", 3: "conv2d, resnet18 or mlp"}.get(len(input_shape), "mlp")
-        return f"{wanted}; this modality gives {list(input_shape)}, which {other} takes.", ""
-    return None
-
-
-def _stem(spec: ResNet18Spec, input_shape: tuple[int, ...]) -> tuple[str, str] | None:
+def _stem(spec: ResNet18Spec, input_shape: tuple[int, ...]) -> Refusal | None:
     stem, sides = resnet_stem(spec, input_shape), list(input_shape[1:])
     if min(sides) >= MIN_SIDE[stem]:
         return None
@@ -250,7 +268,7 @@ def _stem(spec: ResNet18Spec, input_shape: tuple[int, ...]) -> tuple[str, str] |
     return detail, "/stem" if spec.stem == "large" else ""
 
 
-def _halvings(depth: int, length: int, what: str, input_shape: tuple[int, ...]) -> tuple[str, str] | None:
+def _halvings(depth: int, length: int, what: str, input_shape: tuple[int, ...]) -> Refusal | None:
     allowed = length.bit_length() - 1
     if depth <= allowed:
         return None

@@ -324,4 +324,4 @@ def _architecture(stated: ArchitectureSpec | None, column: Report) -> Architectu
 
 
 def _parsed(architecture: Any) -> ArchitectureSpec:
-    return _ARCHITECTURE.validate_python(architecture)
+    return _ARCHITECTURE.validate_python(architecture, strict=False)  # JSON, in which a tuple is a list

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from fdkd_core.errors import Problem
 from fdkd_core.spec.architectures import (
@@ -18,6 +18,8 @@ from fdkd_core.spec.architectures import (
     TextTransformerSpec,
 )
 from fdkd_core.spec.catalogue import resnet_stem
+from fdkd_core.spec.hugging_face.cost import hugging_face_layers
+from fdkd_core.spec.layers import Layer, conv_and_norm, halved, linear
 
 MAX_PARAMETERS = 250_000_000
 """1 GB of weights, 4 GB in training with Adam; a wide MLP over a large image would ask for far more, and
@@ -31,16 +33,6 @@ USABLE_FRAC = 0.9
 _FLOAT_BYTES = 4
 _BLOCKS_PER_STAGE = 2
 _STAGES = 4
-
-
-class _Layer(NamedTuple):
-    """A layer, or several that follow each other."""
-
-    parameters: int
-    outputs: int = 0
-    """Numbers that one sample leaves behind for the backward pass."""
-    statistics: int = 0
-    """Numbers that are kept but not learnt: the running mean and variance of batch norm."""
 
 
 @lru_cache(maxsize=1024)  # asked anew with every job that is posted
@@ -119,7 +111,7 @@ def memory_problems(needed_bytes: int, memory_bytes: int, batch_size: int, point
 
 def _layers(
     architecture: Any, input_shape: tuple[int, ...], num_classes: int, vocab_size: int | None
-) -> Iterator[_Layer]:
+) -> Iterator[Layer]:
     match architecture:
         case ResNet18Spec():
             yield from _resnet18(architecture, input_shape, num_classes)
@@ -131,86 +123,75 @@ def _layers(
             yield from _mlp(architecture, prod(input_shape), num_classes)
         case TextTransformerSpec():
             yield from _text_transformer(architecture, input_shape[0], num_classes, vocab_size or 0)
-
-
-def _linear(inputs: int, outputs: int) -> _Layer:
-    return _Layer(inputs * outputs + outputs, outputs)
-
-
-def _conv_and_norm(inputs: int, outputs: int, taps: int, positions: int) -> _Layer:
-    """A convolution without bias, and batch norm."""
-    return _Layer(inputs * outputs * taps + 2 * outputs, 2 * outputs * positions, 2 * outputs)
+        case _:
+            yield from hugging_face_layers(architecture, input_shape, num_classes, vocab_size or 0)
 
 
 def _conv_blocks(
     spec: Conv1dSpec | Conv2dSpec, taps: int, input_shape: tuple[int, ...], num_classes: int
-) -> Iterator[_Layer]:
+) -> Iterator[Layer]:
     inputs, *sides = input_shape
     for block in range(spec.depth):
         outputs = spec.width * 2**block
-        yield _conv_and_norm(inputs, outputs, taps, prod(sides))
-        yield _Layer(0, outputs * prod(sides))  # ReLU
+        yield conv_and_norm(inputs, outputs, taps, prod(sides))
+        yield Layer(0, outputs * prod(sides))  # ReLU
         sides = [side // 2 for side in sides]
         # Pooling keeps an index of 8 bytes beside each value of 4.
-        yield _Layer(0, 3 * outputs * prod(sides))
+        yield Layer(0, 3 * outputs * prod(sides))
         inputs = outputs
-    yield _Layer(0, inputs * (2 if spec.dropout else 1))
-    yield _linear(inputs, num_classes)
+    yield Layer(0, inputs * (2 if spec.dropout else 1))
+    yield linear(inputs, num_classes)
 
 
-def _resnet18(spec: ResNet18Spec, input_shape: tuple[int, ...], num_classes: int) -> Iterator[_Layer]:
+def _resnet18(spec: ResNet18Spec, input_shape: tuple[int, ...], num_classes: int) -> Iterator[Layer]:
     channels, *sides = input_shape
     if resnet_stem(spec, input_shape) == "large":
-        sides = _halved(sides)
-        yield _conv_and_norm(channels, spec.width, 49, prod(sides))
-        yield _Layer(0, spec.width * prod(sides))
-        sides = _halved(sides)
-        yield _Layer(0, 3 * spec.width * prod(sides))
+        sides = halved(sides)
+        yield conv_and_norm(channels, spec.width, 49, prod(sides))
+        yield Layer(0, spec.width * prod(sides))
+        sides = halved(sides)
+        yield Layer(0, 3 * spec.width * prod(sides))
     else:
-        yield _conv_and_norm(channels, spec.width, 9, prod(sides))
-        yield _Layer(0, spec.width * prod(sides))
+        yield conv_and_norm(channels, spec.width, 9, prod(sides))
+        yield Layer(0, spec.width * prod(sides))
     inputs = spec.width
     for stage in range(_STAGES):
         outputs = spec.width * 2**stage
         for block in range(_BLOCKS_PER_STAGE):
             shrinks = stage > 0 and block == 0
-            sides = _halved(sides) if shrinks else sides
+            sides = halved(sides) if shrinks else sides
             positions = prod(sides)
-            yield _conv_and_norm(inputs, outputs, 9, positions)
-            yield _conv_and_norm(outputs, outputs, 9, positions)
+            yield conv_and_norm(inputs, outputs, 9, positions)
+            yield conv_and_norm(outputs, outputs, 9, positions)
             if shrinks:
-                yield _conv_and_norm(inputs, outputs, 1, positions)
-            yield _Layer(0, 3 * outputs * positions)  # two ReLUs and the sum
+                yield conv_and_norm(inputs, outputs, 1, positions)
+            yield Layer(0, 3 * outputs * positions)  # two ReLUs and the sum
             inputs = outputs
-    yield _Layer(0, inputs)
-    yield _linear(inputs, num_classes)
+    yield Layer(0, inputs)
+    yield linear(inputs, num_classes)
 
 
-def _halved(sides: list[int]) -> list[int]:
-    return [(side + 1) // 2 for side in sides]
-
-
-def _mlp(spec: MLPSpec, inputs: int, num_classes: int) -> Iterator[_Layer]:
+def _mlp(spec: MLPSpec, inputs: int, num_classes: int) -> Iterator[Layer]:
     for _ in range(spec.depth):
-        yield _linear(inputs, spec.width)
-        yield _Layer(0, spec.width * (2 if spec.dropout else 1))
+        yield linear(inputs, spec.width)
+        yield Layer(0, spec.width * (2 if spec.dropout else 1))
         inputs = spec.width
-    yield _linear(inputs, num_classes)
+    yield linear(inputs, num_classes)
 
 
 def _text_transformer(
     spec: TextTransformerSpec, tokens: int, num_classes: int, vocab_size: int
-) -> Iterator[_Layer]:
+) -> Iterator[Layer]:
     width = spec.width
     masks = 1 if spec.dropout else 0
-    yield _Layer((vocab_size + tokens) * width, (1 + masks) * tokens * width)
+    yield Layer((vocab_size + tokens) * width, (1 + masks) * tokens * width)
     # Only attention with dropout keeps its table of tokens x tokens: scores, softmax, mask and product.
     table = 4 * spec.heads * tokens**2 if spec.dropout else 0
     for _ in range(spec.depth):
         for inputs, outputs in ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)):
-            yield _Layer(inputs * outputs + outputs, tokens * outputs)
+            yield Layer(inputs * outputs + outputs, tokens * outputs)
         # Two norms, the attended values, GELU, two sums; a dropout on each branch.
-        yield _Layer(4 * width, (9 + 2 * masks) * tokens * width + table)
-    yield _Layer(2 * width, tokens * width)
-    yield _Layer(0, (1 + masks) * width)
-    yield _linear(width, num_classes)
+        yield Layer(4 * width, (9 + 2 * masks) * tokens * width + table)
+    yield Layer(2 * width, tokens * width)
+    yield Layer(0, (1 + masks) * width)
+    yield linear(width, num_classes)

@@ -58,8 +58,8 @@ class TeacherSpec(StrictModel):
     train: TrainingSpec | None = None
     """How to train it; null takes every default. Not with `model`."""
     model: Reference | None = None
-    """An existing model instead of training one: a student bundle, safetensors with `architecture`, or an
-    ONNX file, which gets the column as this dataset's own preprocessing makes it."""
+    """An existing model instead of training one: a student bundle, a Hugging Face folder, safetensors with
+    `architecture`, or an ONNX file, which gets the column as this dataset's own preprocessing makes it."""
     outputs: TeacherOutputsSpec | None = None
     """Which outputs of an ONNX file are logits and features; null finds them. Only with such a `model`."""
     outputs_from: OutputColumnsSpec | None = None
@@ -131,7 +131,11 @@ class StudentSpec(StrictModel):
     modality: Key
     """Column of the dataset that the student sees, and the only input it needs afterwards."""
     architecture: ArchitectureSpec | None = None
-    """Null: the default for the modality's kind."""
+    """Null: the default for the modality's kind, or the network of `start`."""
+    start: Reference | None = None
+    """Weights to begin with instead of random ones, in `train` and `distill` jobs: a bundle or a Hugging Face
+    folder, by whose preprocessing the column is then read. The last layer is drawn anew unless its classes
+    are the data's. The control begins with the same. Null: weights from elsewhere are a choice to make."""
 
 
 class ControlsSpec(StrictModel):

@@ -19,7 +19,7 @@ class ModelResult(StrictModel):
     """One trained or loaded model."""
 
     modality: str
-    architecture: dict[str, str | int | float]
+    architecture: dict[str, str | int | float | bool | list[int] | None]
     """As in the spec, with the defaults filled in; of an ONNX file `{"name": "onnx", "opset": N}`; of
     recorded outputs `{"name": "recorded"}` with their columns, and the sizes below are 0: unknown."""
     parameters: int

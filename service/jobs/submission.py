@@ -73,7 +73,9 @@ def student_parameters(submission: Submission, inputs: Inputs) -> int:
 def _unsupported(spec: AnyJobSpec) -> list[Problem]:
     """What the core can do and a job of the service cannot: it holds one given model for a job."""
     detail = "only `teacher` may be a given model here; further teachers are trained by the job"
-    return [
+    start = "a student begins with random weights here; `python -m fdkd_core` can begin with given ones"
+    found = [Problem("not_supported", start, "/spec/student/start")] if spec.student.start else []
+    return found + [
         Problem("not_supported", detail, f"/spec{teacher_pointer(index)}/model")
         for index, teacher in enumerate(spec.teachers if isinstance(spec, TeachingSpec) else ())
         if index and teacher.model is not None

@@ -111,5 +111,5 @@ def _unsafe(file_name: str, what: str) -> UnsafeFormatError:
 
 
 def _unsupported(what: str) -> InputError:
-    detail = f"{what}. Taken are .safetensors, .onnx, and the .zip of a student bundle."
+    detail = f"{what}. Taken are .safetensors, .onnx, and the .zip of a bundle or Hugging Face folder."
     return InputError(Problem("unsupported_format", detail))

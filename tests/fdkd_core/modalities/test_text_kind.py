@@ -134,7 +134,7 @@ def test_the_longest_text_is_read_only_as_far_as_needed():
 
 def test_augmentation_drops_tokens_and_never_padding():
     inputs = np.tile(np.array([5, 6, 7, 8, 0, 0]), (1000, 1))
-    changed = TEXT.augment(inputs, np.random.default_rng(0), "strong", {})
+    changed = TEXT.augment(inputs, np.random.default_rng(0), "strong", {"unknown_id": 1})
     assert changed.dtype == np.int64
     assert (changed[:, 4:] == 0).all()
     assert 0.12 < (changed[:, :4] == 1).mean() < 0.18
@@ -172,7 +172,7 @@ def test_our_own_tokeniser_loads():
         (json.dumps(tokenizer_json(model={"vocab": {"a": 0, "b": 1}, "merges": []})), "invalid_tokenizer"),
         (json.dumps(tokenizer_json(model={"merges": [["zz", "yy"]]})), "invalid_tokenizer"),
         (json.dumps(tokenizer_json(model={"merges": ["a b"]})), "invalid_tokenizer"),
-        (json.dumps(tokenizer_json(model={"type": "WordPiece"})), "not_allowed"),
+        (json.dumps(tokenizer_json(model={"type": "WordPiece"})), "invalid_tokenizer"),
         (json.dumps(tokenizer_json(model={"dropout": 0.5})), "not_allowed"),
         (
             json.dumps(
