@@ -180,7 +180,9 @@ class Finalisation:
         training = self.data.training_rows(trained.modality)
         cost = multiply_adds(trained.model, tuple(modality.recipe["input_shape"]))
         count = min(
-            len(training), MAX_CALIBRATION_ROWS, max(MIN_CALIBRATION_ROWS, CALIBRATION_OPERATIONS // cost)
+            len(training),
+            MAX_CALIBRATION_ROWS,
+            max(MIN_CALIBRATION_ROWS, CALIBRATION_OPERATIONS // max(1, cost)),
         )
         # From everywhere: files are often sorted by class.
         spread = training[np.linspace(0, len(training) - 1, count).astype(np.int64)]
