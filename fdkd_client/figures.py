@@ -36,6 +36,48 @@ class SplitFigures(Answer):
         return float(found) if isinstance(found, int | float) else None
 
 
+class BatchLatencyFigures(Answer):
+    """How long one forward pass of a batch took."""
+
+    batch_size: int
+    median_ms: float
+    p95_ms: float
+    repeats: int
+
+
+class LatencyFigures(Answer):
+    """How long a model takes on a CPU of the worker that trained it."""
+
+    runtime: str
+    threads: int = 1
+    batches: list[BatchLatencyFigures] = Field(default_factory=list)
+
+
+class OnnxFileFigures(Answer):
+    """An ONNX file of a student."""
+
+    file: str
+    size_bytes: int
+    val_accuracy: float
+    latency: LatencyFigures | None = None
+
+
+class Int8FileFigures(OnnxFileFigures):
+    """One with eight-bit weights, whether it was kept or not."""
+
+    scheme: str
+    kept: bool = False
+    reason: str = ""
+
+
+class ExportFigures(Answer):
+    """The ONNX files that were made of a student, and what they cost to run."""
+
+    fp32: OnnxFileFigures
+    int8: list[Int8FileFigures] = Field(default_factory=list)
+    """What was tried; at most one of them is in the bundle."""
+
+
 class ModelFigures(Answer):
     """One trained or given model of a job."""
 
@@ -50,6 +92,7 @@ class ModelFigures(Answer):
     epochs: int
     best_epoch: int
     weights_sha256: str
+    latency: LatencyFigures | None = None
 
 
 class GainFigures(Answer):
@@ -126,6 +169,7 @@ class RunFigures(Answer):
     auto: dict[str, Any] | None = None
     """What was tried, of a job that chose its method itself."""
     bundle: str | None = None
+    export: ExportFigures | None = None
     teacher_bundle: str | None = None
     more_teacher_bundles: list[str | None] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
@@ -177,6 +221,7 @@ class StudyFigures(Answer):
     student: ModelFigures
     """Of the final run that was best on validation."""
     bundle: str | None = None
+    export: ExportFigures | None = None
     teacher_bundle: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     device: str
@@ -233,6 +278,7 @@ class ComparisonFigures(Answer):
     summary: list[str] = Field(default_factory=list)
     """What it means, in sentences."""
     bundle: str | None = None
+    export: ExportFigures | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: float = 0.0
 

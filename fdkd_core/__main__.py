@@ -84,6 +84,7 @@ def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
                     cache_dir=options.cache_dir,
                     decode_workers=options.decode_workers,
                     teacher_cache_dir=options.teacher_cache_dir,
+                    teacher_cache_bytes=options.teacher_cache_bytes,
                     arm_results=options.arms,
                 ),
                 on_event=on_event,
@@ -144,6 +145,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _bytes(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than nothing")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fdkd_core",
@@ -167,7 +175,14 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint-secret-file", type=_secret, metavar="FILE", help="signs checkpoints; 16 bytes or more"
     )
     parser.add_argument(
-        "--teacher-cache-dir", type=Path, metavar="DIR", help="where studies share a teacher's outputs"
+        "--teacher-cache-dir", type=Path, metavar="DIR", help="where jobs share a teacher's outputs"
+    )
+    parser.add_argument(
+        "--teacher-cache-bytes",
+        type=_bytes,
+        metavar="N",
+        default=RunOptions.teacher_cache_bytes,
+        help="room for them (default: 4 GiB); the least recently used go first, 0 keeps none",
     )
     parser.add_argument(
         "--arms",

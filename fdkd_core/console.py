@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fdkd_core.cost_words import cost_lines
 from fdkd_core.diagnosis.console import show_diagnosis
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
@@ -154,6 +155,9 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
             f"{verdict} (±{first.text(noise)}; one seed)",
             highlight=False,
         )
+    teacher = None if result.teacher is None else result.teacher.latency
+    for heading, words in cost_lines(result.student.latency, teacher, result.export):
+        console.print(f"{heading}: {words}", highlight=False)
     for gate in result.gates:
         console.print(f"gate: {gate.sentence}", style=None if gate.passed else "yellow", highlight=False)
     for rows in result.taught:
@@ -192,8 +196,8 @@ def _row(role: str, model: ModelResult, first: Measure, second: Measure) -> list
         role,
         model.modality,
         network,
-        f"{model.parameters:,}",
-        f"{model.size_bytes / 1024:,.0f}K",
+        f"{model.parameters:,}" if model.parameters else "-",  # of recorded outputs nobody knows
+        f"{model.size_bytes / 1024:,.0f}K" if model.size_bytes else "-",
         first.text(figure(model.val, first.name)),
         first.text(figure(model.test, first.name)),
         second.text(figure(model.test, second.name)),

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdkd_core.bundle import ModelCard, write_bundle
+from fdkd_core.bundle import BundleSummary, ModelCard, write_bundle
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.model_figures import model_figures
+from fdkd_core.model_latency import measure_models
+from fdkd_core.models.cost import multiply_adds
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained, evaluate_model, is_teacher
-from fdkd_core.spec import AnyJobSpec, DiagnoseSpec, DistillSpec, TrainSpec
+from fdkd_core.spec import AnyJobSpec, DistillSpec, ExportSpec, MethodJobSpec, TrainSpec
 from fdkd_core.spec.auto_result import AutoReport
+from fdkd_core.spec.export_result import Latency
 from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.tasks import task_of
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fdkd_core.bundle.export_trial import ExportTrial
+
+MIN_CALIBRATION_ROWS, MAX_CALIBRATION_ROWS = 16, 128
+"""Training rows by which static int8 finds its ranges."""
+CALIBRATION_OPERATIONS = 20_000_000_000
+"""Multiply-adds that this may take: a few seconds. Not a time, so that equal students give equal files."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,8 @@ class Finalisation:
         answers: dict[str, NDArray[np.float32]] = {}
         labels = self.data.labels[self.data.splits["test"]]
         for role, model in trained.items():
+            if isinstance(model.model, RecordedTeacher) and not model.model.num_logits:
+                continue  # how good it is, nobody knows
             val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
             test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
             answers[role] = outputs.logits.numpy()
@@ -65,6 +80,8 @@ class Finalisation:
                 task_of(self.data), results, labels, answers["student"], answers["control"]
             )
             gates = pass_gates(self.spec.gates, uplift)
+        for role, latency in self.latencies(trained).items():
+            results[role] = results[role].model_copy(update={"latency": latency})
         failure = failure_of(gates)
         versions = library_versions()
         card = ModelCard(
@@ -80,8 +97,9 @@ class Finalisation:
         )
         teachers = [role for role in trained if is_teacher(role)]
         bundles = {role: role if trained[role].epochs else None for role in teachers}
+        export = None
         if failure is None:
-            self.write_bundle("student", trained["student"], card)
+            export = self.write_bundle("student", trained["student"], card).export
         for role, folder in bundles.items():
             if folder is not None:
                 self.write_bundle(role, trained[role], card)
@@ -92,7 +110,7 @@ class Finalisation:
             data_sha256=self.data.sha256,
             classes=len(self.data.classes),
             teacher=results.get("teacher"),
-            more_teachers=[results[role] for role in teachers[1:]],
+            more_teachers=[results[role] for role in teachers[1:] if role in results],
             student=results["student"],
             control=results.get("control"),
             uplift=uplift,
@@ -100,6 +118,7 @@ class Finalisation:
             taught=taught,
             auto=auto,
             bundle=None if failure else "student",
+            export=export,
             teacher_bundle=bundles.get("teacher"),
             more_teacher_bundles=[bundles[role] for role in teachers[1:]],
             versions=versions,
@@ -130,15 +149,26 @@ class Finalisation:
         """The model with answers in the units of the data."""
         return replace(trained, model=task_of(self.data).in_own_units(trained.model))
 
-    def write_bundle(self, role: str, trained: Trained, card: ModelCard, *, with_onnx: bool = True) -> None:
+    @property
+    def export(self) -> ExportSpec:
+        """What the job asks for."""
+        assert isinstance(self.spec, MethodJobSpec | TrainSpec)
+        return self.spec.export
+
+    def latencies(self, trained: Mapping[str, Trained]) -> dict[str, Latency]:
+        """By role; a control is the student's network once more and has none of its own."""
+        timed = {role: model for role, model in trained.items() if role != "control"}
+        return measure_models(timed, self.data, self.export.latency_s)
+
+    def write_bundle(
+        self, role: str, trained: Trained, card: ModelCard, *, with_onnx: bool = True
+    ) -> BundleSummary:
         """Writes the bundle of a model into the folder named for its role."""
         modality = self.data.modalities[trained.modality]
-        # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
         assert trained.architecture is not None  # it was trained here
-        assert not isinstance(self.spec, DiagnoseSpec)
-        with_onnx = with_onnx and role == "student" and self.spec.export.onnx
-        parity = clean_inputs(modality, self.data.splits["test"]) if with_onnx else None
-        write_bundle(
+        # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
+        is_served = role == "student" and with_onnx and self.export.onnx
+        return write_bundle(
             self.workspace.folder / role,
             model=self._as_handed_over(trained).model,
             architecture=trained.architecture,
@@ -146,6 +176,25 @@ class Finalisation:
             classes=self.data.outputs,
             task=self.data.task,
             card=card,
-            parity_inputs=parity,
+            parity_inputs=clean_inputs(modality, self.data.splits["test"]) if is_served else None,
+            trial=self._trial(trained) if is_served and self.data.task.kind == "classification" else None,
             role=role,
+        )
+
+    def _trial(self, trained: Trained) -> ExportTrial:
+        """On what the export is measured. Int8 is judged by accuracy, which other tasks do not have."""
+        from fdkd_core.bundle.export_trial import ExportTrial  # onnx, which not every job needs
+
+        modality, rows = self.data.modalities[trained.modality], self.data.splits["val"]
+        training = self.data.training_rows(trained.modality)
+        cost = multiply_adds(trained.model, tuple(modality.recipe["input_shape"]))
+        count = min(
+            len(training),
+            MAX_CALIBRATION_ROWS,
+            max(MIN_CALIBRATION_ROWS, CALIBRATION_OPERATIONS // max(1, cost)),
+        )
+        # From everywhere: files are often sorted by class.
+        spread = training[np.linspace(0, len(training) - 1, count).astype(np.int64)]
+        return ExportTrial(
+            self.export, clean_inputs(modality, rows), self.data.labels[rows], clean_inputs(modality, spread)
         )

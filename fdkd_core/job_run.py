@@ -12,6 +12,7 @@ import torch
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.events import EventLog
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
 from fdkd_core.preparation import make_phase, teacher_training, training_of
@@ -95,13 +96,19 @@ class JobRun:
         """
         spec, rows = self.spec, self.data.splits["train"]
         assert isinstance(spec, MethodJobSpec)
-        present = torch.from_numpy(self.data.modalities[teacher.modality].has(rows))
+        recorded = teacher.model if isinstance(teacher.model, RecordedTeacher) else None
+        known = self.data.modalities[teacher.modality] if recorded is None else recorded
+        present = torch.from_numpy(known.has(rows))
         cache = TeacherCache(
             self.options.teacher_cache_dir,
+            max_bytes=self.options.teacher_cache_bytes,
             secret=self.options.checkpoint_secret,
             warn=lambda text: self.log.emit("warning", message=text),
         )
-        outputs = cache.outputs(teacher, self.data, self.device)
+        if recorded is not None:
+            outputs = recorded.outputs(rows[present.numpy()])  # no further away than a cache would be
+        else:
+            outputs = cache.outputs(teacher, self.data, self.device)
         return view_rows(
             scattered(outputs if fake is None else fake(outputs), present),
             torch.from_numpy(self.data.strata[rows]),

@@ -7,6 +7,7 @@ from typing import Any
 
 from fdkd_core.models.cost import multiply_adds, parameter_count
 from fdkd_core.models.onnx_teacher import OnnxTeacher
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.models.weights import render_weights
 from fdkd_core.phases import Trained
 
@@ -27,7 +28,15 @@ def model_figures(trained: Trained, input_shape: tuple[int, ...]) -> dict[str, A
             "size_bytes": model.network.size_bytes,
             "weights_sha256": model.sha256,
         }
-    assert trained.architecture is not None  # only an ONNX file has none
+    if isinstance(model, RecordedTeacher):
+        return {
+            "architecture": {"name": "recorded", **model.spec.model_dump(exclude_none=True)},
+            "parameters": 0,
+            "multiply_adds": 0,
+            "size_bytes": 0,
+            "weights_sha256": "",
+        }
+    assert trained.architecture is not None  # only what is no network of ours has none
     weights = render_weights(model)
     return {
         "architecture": trained.architecture.model_dump(mode="json"),

@@ -35,8 +35,11 @@ class RunOptions:
     decode_workers: int | None = None
     """Processes that decode; null chooses by the amount of data."""
     teacher_cache_dir: Path | None = None
-    """Where studies keep a teacher's outputs, so that the next one with the same teacher and data need not
+    """Where a teacher's outputs are kept, so that the next job with the same teacher and data need not
     compute them again; see `fdkd_core.teacher_cache`. May be emptied at any time."""
+    teacher_cache_bytes: int = 4 << 30
+    """Room for them; what was not used longest goes first, and 0 keeps none. Outputs of 50 000 rows with 512
+    features and 100 classes take 122 MB: there is room for some thirty such datasets."""
     arm_results: Path | None = None
     """Of a comparison: results of its arms, which were run elsewhere; see `fdkd_core.studies.arm_results`.
     Then the data are not read, and nothing is trained."""

@@ -15,6 +15,7 @@ from fdkd_core.errors import DatasetError, IncompatibleError, ModelFileError, Pr
 from fdkd_core.memory_limit import device_memory_bytes
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, is_teacher, make_trainee
 from fdkd_core.spec import (
@@ -39,9 +40,9 @@ from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.spec.judging import judged_training
 from fdkd_core.starting_weights import POINTER as START
 from fdkd_core.starting_weights import StartingWeights
-from fdkd_core.teachers import GivenTeacher
+from fdkd_core.teachers import GivenTeacher, RecordedOutputs
 
-Given = Sequence[GivenTeacher | None]
+Given = Sequence[GivenTeacher | RecordedOutputs | None]
 """One for each teacher of a job, in the order of the spec; None for those that the job trains."""
 
 
@@ -52,9 +53,12 @@ def given_teachers(spec: AnyJobSpec, options: RunOptions) -> Given:
         ModelFileError: One is unknown or not usable.
         IncompatibleError: The spec contradicts it.
     """
-    found: list[GivenTeacher | None] = []
+    found: list[GivenTeacher | RecordedOutputs | None] = []
     for index, teacher in enumerate(spec.teachers if isinstance(spec, TeachingSpec) else ()):
         pointer, reference = teacher_pointer(index), teacher.model
+        if teacher.outputs_from is not None:
+            found.append(RecordedOutputs(teacher.outputs_from, pointer))
+            continue
         if reference is not None and reference not in options.models:
             detail = f"the model {quote(reference)} is not known"
             raise ModelFileError(Problem("not_found", detail, f"{pointer}/model"))
@@ -93,7 +97,8 @@ def load_data(
     modalities = [spec.student.modality]
     recipes: dict[str, Recipe] = {}
     if isinstance(spec, TeachingSpec):
-        modalities = list(dict.fromkeys([teacher.modality for teacher in spec.teachers] + modalities))
+        taught = [column for teacher in spec.teachers for column in teacher.columns]
+        modalities = list(dict.fromkeys(taught + modalities))
         recipes = _recipes(given)
     recipe = None if start is None else start.recipe
     if recipe is not None and recipes.setdefault(spec.student.modality, recipe) != recipe:
@@ -165,7 +170,7 @@ def resolve_spec(
     if isinstance(spec, TrainSpec):
         return spec.model_copy(update={"student": student})
 
-    def resolved(teacher: TeacherSpec, model: GivenTeacher | None) -> TeacherSpec:
+    def resolved(teacher: TeacherSpec, model: GivenTeacher | RecordedOutputs | None) -> TeacherSpec:
         if model is not None:
             return teacher.model_copy(update={"architecture": model.architecture})
         architecture = teacher.architecture or default_for(teacher.modality)
@@ -252,7 +257,8 @@ def check_phases(
             if model is None:
                 phase = make_phase(teacher_name(index), teacher, training_of(teacher, spec.task))
                 model = make_trainee(phase, data, device).model
-            outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, len(data.outputs)))
+            num_logits = model.num_logits if isinstance(model, RecordedTeacher) else len(data.outputs)
+            outputs = ModelOutput(torch.empty(0, model.feature_dim), torch.empty(0, num_logits))
             untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
             for method in spec.methods_used:
                 student = make_phase(

@@ -53,7 +53,7 @@ def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool
         planned[:0] = [
             (teacher_name(index), teacher.modality, training_of(teacher, spec.task))
             for index, teacher in enumerate(spec.teachers)
-            if teacher.model is None
+            if teacher.is_trained
         ]
         if _has_control(spec):
             planned.append(("control", spec.student.modality, spec.training))

@@ -1,8 +1,10 @@
 """Outputs of a frozen teacher, kept by the content of all that they depend on.
 
-The studies of a comparison share a teacher; on one machine, the first computes what it says of the training
-rows and the others read it. A file is named by the hash of teacher, data, preprocessing and rows, and of what
-rounding depends on (torch, device, threads), so that reading it gives the bits that computing it would.
+The studies of a comparison share a teacher, and so do jobs that name the same model; on one machine, the
+first computes what it says of the training rows and the others read it. A file is named by the hash of
+teacher, data, preprocessing and rows, and of what rounding depends on (torch, device, threads), so that
+reading it gives the bits that computing it would. No seed of augmentation is among them: a teacher sees clean
+inputs (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as dump_tensors
 
-from fdkd_core.atomic_files import storage_errors, write_atomic
+from fdkd_core.bounded_folder import BoundedFolder
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import StorageError
 from fdkd_core.model_figures import identity_of
 from fdkd_core.models.base import ModelOutput
+from fdkd_core.options import RunOptions
 from fdkd_core.phases import Trained
 from fdkd_core.training.evaluation import predict_rows
 
@@ -36,14 +39,20 @@ class TeacherCache:
 
     Args:
         folder: Made when first needed; None computes every time.
+        max_bytes: Of the whole folder; what was not used longest goes first.
         secret: Seals the files where others can write to the folder; None for a plain checksum.
         warn: Told of a file that was passed over, and of a disk that takes none.
     """
 
     def __init__(
-        self, folder: Path | None, *, secret: bytes | None = None, warn: Callable[[str], None]
+        self,
+        folder: Path | None,
+        *,
+        max_bytes: int = RunOptions.teacher_cache_bytes,
+        secret: bytes | None = None,
+        warn: Callable[[str], None],
     ) -> None:
-        self._folder = folder
+        self._folder = None if folder is None or max_bytes == 0 else BoundedFolder(folder, max_bytes)
         self._secret = secret
         self._warn = warn
 
@@ -57,34 +66,36 @@ class TeacherCache:
         if self._folder is None:
             return compute()
         key = outputs_key(teacher, data, rows, device)
-        path = self._folder / f"{key}.safetensors"
-        found = self._read(path, key)
+        found = self._read(self._folder, key)
         if found is None:
             found = compute()
-            self._write(path, key, found)
+            self._write(self._folder, key, found)
         return found
 
-    def _read(self, path: Path, key: str) -> ModelOutput | None:
-        if not path.exists():
-            return None
+    def _read(self, folder: BoundedFolder, key: str) -> ModelOutput | None:
+        name = _name(key)
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                found = ModelOutput(file.get_tensor("features"), file.get_tensor("logits"))
+            with safetensors.safe_open(folder.path / name, framework="pt") as file:
+                # Copies: what is checked below is then what is used, whatever becomes of the file.
+                found = ModelOutput(file.get_tensor("features").clone(), file.get_tensor("logits").clone())
                 seal = (file.metadata() or {}).get("seal", "")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except (OSError, safetensors.SafetensorError) as error:
-            self._warn(f"the cached teacher outputs {path.name} cannot be read: {error}")
+            self._warn(f"the cached teacher outputs {name} cannot be read and are dropped: {error}")
+            folder.drop(name)
             return None
         if not hmac.compare_digest(seal, self._seal(key, found)):
-            self._warn(f"the cached teacher outputs {path.name} are damaged and are computed again")
+            self._warn(f"the cached teacher outputs {name} are damaged and are computed again")
+            folder.drop(name)
             return None
+        folder.mark_used(name)
         return found
 
-    def _write(self, path: Path, key: str, outputs: ModelOutput) -> None:
+    def _write(self, folder: BoundedFolder, key: str, outputs: ModelOutput) -> None:
         tensors = {"features": outputs.features.contiguous(), "logits": outputs.logits.contiguous()}
         try:
-            with storage_errors():
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, dump_tensors(tensors, metadata={"seal": self._seal(key, outputs)}))
+            folder.write(_name(key), dump_tensors(tensors, metadata={"seal": self._seal(key, outputs)}))
         except (StorageError, OSError) as error:
             self._warn(f"teacher outputs could not be cached: {error}")
 
@@ -93,6 +104,10 @@ class TeacherCache:
         for part in outputs:
             digest.update(repr(tuple(part.shape)).encode() + part.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _name(key: str) -> str:
+    return f"{key}.safetensors"
 
 
 def outputs_key(teacher: Trained, data: PairedDataset, rows: NDArray[np.int64], device: torch.device) -> str:

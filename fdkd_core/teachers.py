@@ -20,9 +20,10 @@ from fdkd_core.model_report import bundle_report, weights_report
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone
 from fdkd_core.models.onnx_teacher import OnnxTeacher
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.models.weights import load_weights
 from fdkd_core.phases import vocab_size
-from fdkd_core.spec import ArchitectureSpec, TeacherOutputsSpec, TeacherSpec
+from fdkd_core.spec import ArchitectureSpec, OutputColumnsSpec, TeacherOutputsSpec, TeacherSpec
 from fdkd_core.spec.compatibility import stated_architecture_problems
 from fdkd_core.spec.onnx_outputs import choose_outputs
 from fdkd_core.tasks import task_of
@@ -31,6 +32,35 @@ if TYPE_CHECKING:
     from fdkd_core.onnx_files.network import OnnxNetwork
 
 ONNX_SUFFIX = ".onnx"
+
+
+class RecordedOutputs:
+    """Columns named by `teacher.outputs_from`, in the place of a given model.
+
+    Args:
+        spec: The columns.
+        pointer: Where the teacher stands in the spec.
+    """
+
+    report = None
+    """The dataset's says all."""
+    recipe = None
+    architecture = None
+    sha256 = None
+    """The dataset's covers them."""
+
+    def __init__(self, spec: OutputColumnsSpec, pointer: str) -> None:
+        self._spec = spec
+        self._pointer = pointer
+        self.modality = spec.columns[0]
+
+    def load(self, data: PairedDataset) -> Backbone:
+        """The teacher, which `compatibility.check` has found to fit the dataset.
+
+        Raises:
+            IncompatibleError: As for `RecordedTeacher`.
+        """
+        return RecordedTeacher(self._spec, data, self._pointer)
 
 
 class GivenTeacher:

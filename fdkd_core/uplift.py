@@ -28,7 +28,7 @@ def measure_uplift(
 
     Args:
         task: What they answer.
-        results: Of `student`, `control` and all teachers, by role.
+        results: Of `student`, `control` and all teachers of which they are known, by role.
         labels: Of the test split.
         student_NC: Answers of the student.
         control_NC: Answers of the control.
@@ -36,8 +36,10 @@ def measure_uplift(
     student, control = results["student"], results["control"]
     teachers = [result for role, result in results.items() if role not in ("student", "control")]
     main = task.facts.main
-    teacher = max(teachers, key=lambda result: signed_figure(result.val, main.name))
-    gap = signed_figure(teacher.test, main.name) - signed_figure(control.test, main.name)
+    teacher = max(teachers, key=lambda result: signed_figure(result.val, main.name), default=None)
+    gap = 0.0
+    if teacher is not None:
+        gap = signed_figure(teacher.test, main.name) - signed_figure(control.test, main.name)
     gains = []
     for name in task.facts.metrics:
         differences = task.shares(name, student_NC, labels) - task.shares(name, control_NC, labels)
@@ -50,7 +52,7 @@ def measure_uplift(
                 control=figure(control.test, name),
             )
         )
-    is_ahead = gap >= smallest_gap(main, figure(control.test, main.name))
+    is_ahead = teacher is not None and gap >= smallest_gap(main, figure(control.test, main.name))
     return uplift_of(gains, gains[0].test / gap if is_ahead else None)
 
 

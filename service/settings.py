@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     """Address space of the process that reads an upload for the first time."""
     trainer_command: list[str] = [sys.executable, "-m", "worker.trainer"]
     """What is started to train: a seam for tests of what happens when it misbehaves."""
+    teacher_cache_bytes: Annotated[int, Field(ge=0)] = 4 * GIB
+    """Disk for what teachers said of whole datasets, on each machine that trains; what was not used longest
+    goes first. Room for some thirty datasets of 50 000 rows; 0 keeps none, and computes them every time."""
     trainer_standby: bool = True
     """Keep a trainer that has imported torch ready for the next job, from the first job on: that one then
     starts in a fraction of a second instead of two. Costs 250 MB of memory per slot."""
@@ -128,7 +131,7 @@ class Settings(BaseSettings):
 
     @property
     def teacher_cache_dir(self) -> Path:
-        """What teachers said of whole datasets, shared by the studies of a comparison on one machine."""
+        """What teachers said of whole datasets, shared by the jobs of one machine."""
         return self.work_dir / "cache"
 
     def make_folders(self) -> None:

@@ -184,8 +184,9 @@ class Attempt:
         threads = settings.trainer_threads or max(1, len(os.sched_getaffinity(0)) // settings.worker_slots)
         arguments = [str(inputs.spec), str(inputs.data), "out", "--events-fd", EVENTS_FD]
         arguments += ["--device", settings.device, "--threads", str(threads), "--cache-dir", "cache"]
-        if self._job.kind == "study":  # whose teacher others share
+        if settings.teacher_cache_bytes:
             arguments += ["--teacher-cache-dir", str(settings.teacher_cache_dir)]
+            arguments += ["--teacher-cache-bytes", str(settings.teacher_cache_bytes)]
         return arguments if inputs.arms is None else [*arguments, "--arms", str(inputs.arms)]
 
     def _store(self) -> tuple[Verdict, Publication | None]:

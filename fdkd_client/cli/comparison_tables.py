@@ -16,6 +16,7 @@ from fdkd_client.figures import (
     SplitFigures,
     StudyFigures,
 )
+from fdkd_core.cost_words import cost_lines
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.tasks import facts_of_figures
 
@@ -71,6 +72,12 @@ def study_view(result: StudyFigures) -> Group:
         table,
         "",
         Text(f"{name}, tuned in {count(len(result.trials), 'trial')}{told}: {tuned}"),
+        *(
+            Text(f"{heading}: {printable(words)}")
+            for heading, words in cost_lines(
+                result.student.latency, result.teacher.latency if result.teacher else None, result.export
+            )
+        ),
         Text(columns_text(first, second), style="dim"),
     ]
     return Group(*lines)

@@ -31,6 +31,7 @@ from fdkd_client.figures import (
     UpliftFigures,
 )
 from fdkd_client.results import Artifact, Failure, Job, Progress
+from fdkd_core.cost_words import cost_lines
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.tasks import facts_of_figures
 
@@ -132,6 +133,9 @@ def run_view(result: RunFigures) -> Group:
     if result.auto is not None:
         chosen = printable(f"{result.auto.get('winner_label', '?')}: {result.auto.get('reason', '')}")
         lines.append(Text(f"chosen  {chosen}"))
+    teacher = None if result.teacher is None else result.teacher.latency
+    for heading, words in cost_lines(result.student.latency, teacher, result.export):
+        lines.append(Text(f"{heading:<7} {printable(words)}"))
     for gate in result.gates:
         lines.append(Text(f"gate    {printable(gate.sentence)}", style="green" if gate.passed else "yellow"))
     control = " The control is the same student without a teacher." if result.control else ""
@@ -316,8 +320,8 @@ def _row(role: str, model: ModelFigures, first: Measure, second: Measure) -> lis
         role,
         printable(model.modality),
         printable(network),
-        f"{model.parameters:,}",
-        size(model.size_bytes),
+        f"{model.parameters:,}" if model.parameters else "-",  # of recorded outputs nobody knows
+        size(model.size_bytes) if model.size_bytes else "-",
         figure_text(model.val, first),
         figure_text(model.test, first),
         figure_text(model.test, second),

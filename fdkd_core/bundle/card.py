@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
-from fdkd_core.bundle.config import BundleConfig, OnnxRecord
+from fdkd_core.bundle.card_costs import costs_section
+from fdkd_core.bundle.card_plot import draw
+from fdkd_core.bundle.config import PLOT, BundleConfig, OnnxRecord
+from fdkd_core.bundle.one_line import on_one_line
 from fdkd_core.bundle.task_words import TASK_WORDS, TaskWords
+from fdkd_core.spec.export_result import ExportReport
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows
@@ -56,6 +60,7 @@ def render_card(
     kind: str,
     classes: Sequence[str],
     onnx: OnnxRecord | None,
+    export: ExportReport | None = None,
 ) -> str:
     """The card as GitHub Markdown.
 
@@ -67,13 +72,15 @@ def render_card(
         kind: Kind of the modality, such as `audio`.
         classes: Class names by index.
         onnx: How model.onnx compares; None where there is none.
+        export: What the ONNX files cost to run; None where nothing was measured.
     """
     sections = [
         _title(card, role, config, kind, classes),
         _scores(card),
         _uplift_words(card),
+        costs_section([(escape(name), result) for name, result in _in_order(card)], export),
         f"## How it was chosen\n\n{escape_all(card.chosen)}" if card.chosen and role == "student" else "",
-        _loading(folder, config, kind, onnx),
+        _loading(folder, config, kind, onnx, has_int8=export is not None and export.kept is not None),
         _details(card, role, onnx),
         _limits(card, kind, TASK_WORDS[config.task.kind]),
         _provenance(card),
@@ -106,7 +113,10 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
     elif role != "student":
         origin = "Trained on labels to teach another modality's student."
     else:
-        taught_by = [escape(card.results[teacher].modality) for teacher in _teachers(card)]
+        # From the spec where it is known: a recorded teacher without logits has no result.
+        parts = [card.spec["teacher"], *card.spec.get("more_teachers", ())] if "teacher" in card.spec else []
+        taught_by = [_taught_by(part) for part in parts]
+        taught_by = taught_by or [escape(card.results[teacher].modality) for teacher in _teachers(card)]
         one_or_more = "a teacher of the modality" if len(taught_by) == 1 else "teachers of the modalities"
         origin = (
             f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}."
@@ -122,6 +132,14 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
         f"- Network: {_architecture(result.architecture)}\n"
         f"- Size: {result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per sample"
     )
+
+
+def _taught_by(teacher: Mapping[str, Any]) -> str:
+    """What a teacher saw, or where what it said was recorded."""
+    columns = teacher.get("outputs_from")
+    if not columns:
+        return escape(teacher.get("modality", "?"))
+    return f"recorded in {' and '.join(escape(name) for name in columns.values() if name)}"
 
 
 def _scores(card: ModelCard) -> str:
@@ -151,7 +169,13 @@ def _scores(card: ModelCard) -> str:
         text += (
             " The control is the same student, trained with the same budget and seed but without a teacher."
         )
-    return "## Results\n\n" + "\n".join(rows) + "\n\n" + text
+    plot = f"![What they score and what they cost]({PLOT})"
+    return "\n\n".join(["## Results", "\n".join(rows), plot, text])
+
+
+def render_plot(card: ModelCard, export: ExportReport | None) -> str:
+    """The plot that the card shows, as SVG."""
+    return draw(_in_order(card), export)
 
 
 def _in_order(card: ModelCard) -> list[tuple[str, ModelResult]]:
@@ -209,7 +233,7 @@ def _uplift_words(card: ModelCard) -> str:
     return text
 
 
-def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | None) -> str:
+def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | None, *, has_int8: bool) -> str:
     value = {"text": '"some text"', "image": '"picture.png"', "audio": '"recording.wav"'}.get(
         kind, '"values.npy"'
     )
@@ -220,6 +244,10 @@ def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | No
         f"student = fdkd_core.load_student({path})\nprediction = student.predict({value})\n"
         f"print({TASK_WORDS[config.task.kind].asked})\n```"
     )
+    if has_int8:
+        text += (
+            f'\n\n`fdkd_core.load_student({path}, "onnx-int8")` runs the eight-bit file: see Size and speed.'
+        )
     if onnx is not None:
         shape = ", ".join(str(size) for size in config.input_shape)
         note = TASK_WORDS[config.task.kind].graph
@@ -237,13 +265,13 @@ def _details(card: ModelCard, role: str, onnx: OnnxRecord | None) -> str:
     lines = ["## How it was made", ""]
     lines.append(f"- Dataset: {escape(card.spec.get('dataset', 'not named'))}{_counts(card)}")
     if "method" in card.spec:
-        lines += [f"- Method: {escape(_fields(method))}" for method in _methods(card)]
+        lines += [f"- Method: {escape(on_one_line(method))}" for method in _methods(card)]
         lines += [f"- {escape(rows.sentence)}" for rows in card.taught]
     training = card.spec.get("training")
     if role != "student":
         parts = [card.spec.get("teacher", {}), *card.spec.get("more_teachers", ())]
         training = parts[_teachers(card).index(role)].get("train")
-    lines.append(f"- Training: {escape(_fields(training or {}))}")
+    lines.append(f"- Training: {escape(on_one_line(training or {}))}")
     for name, result in _in_order(card):
         how = (
             f"{result.epochs} epochs, best {result.best_epoch}, {result.seconds:.0f} s"
@@ -286,7 +314,7 @@ def _provenance(card: ModelCard) -> str:
     lines = [f"- sha256 of the {escape(name)}: {escape(value)}" for name, value in hashes.items()]
     if seed is not None:
         lines.append(f"- Seed: {escape(seed)}")
-    lines.append(f"- Versions: {escape(_fields(card.versions))}")
+    lines.append(f"- Versions: {escape(on_one_line(card.versions))}")
     lines.append("- `manifest.json` lists the sha256 of every file here")
     return "## Provenance\n\n" + "\n".join(lines)
 
@@ -294,7 +322,7 @@ def _provenance(card: ModelCard) -> str:
 def _counts(card: ModelCard) -> str:
     splits: Mapping[str, Any] = card.data_report.get("splits", {})
     rows = {name: facts["rows"] for name, facts in splits.items()}
-    return f" ({escape(_fields(rows))} rows)" if rows else ""
+    return f" ({escape(on_one_line(rows))} rows)" if rows else ""
 
 
 def _method(card: ModelCard) -> str:
@@ -309,22 +337,4 @@ def _methods(card: ModelCard) -> Sequence[Mapping[str, Any]]:
 
 
 def _architecture(fields: Mapping[str, Any]) -> str:
-    return escape(_fields(fields))
-
-
-def _fields(fields: Any) -> str:
-    """Nested JSON on one line: `sgd (lr 0.05)`."""
-    if isinstance(fields, Mapping):
-        if "name" in fields:
-            others = _fields({name: value for name, value in fields.items() if name != "name"})
-            return f"{fields['name']} ({others})" if others else str(fields["name"])
-        return ", ".join(_join(str(name), value) for name, value in fields.items() if value is not None)
-    return str(fields)
-
-
-def _join(name: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{name} ({_fields(value)})"
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return f"{name} {list(value)}"
-    return f"{name} {value}"
+    return escape(on_one_line(fields))

@@ -21,6 +21,8 @@ MAX_RECIPE_BYTES = 8 << 20
 """Of preprocess.json and labels.json: mean and deviation of 65,536 features take 3.5 MB."""
 MAX_TOKENIZER_BYTES = 8 << 20
 MAX_PROBLEMS = 10
+PLOT = "figures.svg"
+"""Shown by the model card."""
 
 Model = TypeVar("Model", bound=StrictModel)
 

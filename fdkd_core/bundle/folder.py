@@ -12,6 +12,7 @@ from fdkd_core.atomic_files import sha256_file
 from fdkd_core.bundle.config import (
     MAX_RECIPE_BYTES,
     MAX_TOKENIZER_BYTES,
+    PLOT,
     BundleConfig,
     Manifest,
     read_json,
@@ -27,10 +28,10 @@ from fdkd_core.spec.architectures import ArchitectureSpec
 if TYPE_CHECKING:
     from fdkd_core.models.base import Backbone
 
-WEIGHTS, CONFIG, ONNX = "model.safetensors", "config.json", "model.onnx"
+WEIGHTS, CONFIG, ONNX, INT8 = "model.safetensors", "config.json", "model.onnx", "model.int8.onnx"
 PREPROCESS, LABELS, TOKENIZER = "preprocess.json", "labels.json", "tokenizer.json"
 CARD, MANIFEST = "README.md", "manifest.json"
-BUNDLE_FILES = frozenset({WEIGHTS, CONFIG, ONNX, PREPROCESS, LABELS, TOKENIZER, CARD})
+BUNDLE_FILES = frozenset({WEIGHTS, CONFIG, ONNX, INT8, PREPROCESS, LABELS, TOKENIZER, CARD, PLOT})
 """What a manifest may list. No path is ever made from any other name."""
 
 _REQUIRED = frozenset({WEIGHTS, CONFIG, PREPROCESS, LABELS})

@@ -17,14 +17,20 @@ _ERRORS_ONLY = 3
 class OnnxSession:
     """`session(inputs [B, ...]) -> logits [B, classes]` on the CPU.
 
+    Args:
+        onnx_file: The bytes.
+        threads: Of onnxruntime; None takes every core.
+
     Raises:
         ModelFileError: As for `check_onnx`, or `invalid_onnx`: onnxruntime refuses it.
     """
 
-    def __init__(self, onnx_file: bytes) -> None:
+    def __init__(self, onnx_file: bytes, *, threads: int | None = None) -> None:
         check_onnx(onnx_file)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
+        if threads is not None:
+            options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
                 onnx_file, options, providers=["CPUExecutionProvider"]

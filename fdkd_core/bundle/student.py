@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.bundle.folder import ONNX, Bundle, load_bundle
+from fdkd_core.bundle.folder import INT8, ONNX, Bundle, load_bundle
 from fdkd_core.bundle.onnx_session import OnnxSession
 from fdkd_core.bundle.predictions import Prediction as Prediction
 from fdkd_core.bundle.predictions import predictions
 from fdkd_core.bundle.regular_file import read_limited
 from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
 
-Backend = Literal["torch", "onnx"]
+Backend = Literal["torch", "onnx", "onnx-int8"]
 Forward = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Prepared inputs [B, ...] to logits [B, classes]."""
 
@@ -62,10 +63,12 @@ def load_student(path: str | os.PathLike[str], backend: Backend = "torch") -> St
 
     Args:
         path: The folder.
-        backend: `torch` reads model.safetensors; `onnx` reads model.onnx with onnxruntime and needs no torch.
+        backend: `torch` reads model.safetensors; `onnx` reads model.onnx with onnxruntime and needs no torch;
+            so does `onnx-int8` with model.int8.onnx, which a bundle has where it was found worth it.
 
     Raises:
-        ModelFileError: Something in the folder is refused; see `load_bundle`.
+        ModelFileError: Something in the folder is refused; see `load_bundle`. `not_found`: it has no file for
+            this backend.
     """
     bundle = load_bundle(path)
     return Student(bundle, _FORWARDS[backend](bundle))
@@ -84,8 +87,12 @@ def _torch_forward(bundle: Bundle) -> Forward:
     return forward
 
 
-def _onnx_forward(bundle: Bundle) -> Forward:
-    return OnnxSession(read_limited(bundle.path / ONNX, MAX_ONNX_BYTES))
+def _onnx_forward(bundle: Bundle, name: str = ONNX) -> Forward:
+    return OnnxSession(read_limited(bundle.path / name, MAX_ONNX_BYTES))
 
 
-_FORWARDS: dict[Backend, Callable[[Bundle], Forward]] = {"torch": _torch_forward, "onnx": _onnx_forward}
+_FORWARDS: dict[Backend, Callable[[Bundle], Forward]] = {
+    "torch": _torch_forward,
+    "onnx": _onnx_forward,
+    "onnx-int8": partial(_onnx_forward, name=INT8),
+}

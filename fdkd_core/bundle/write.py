@@ -13,14 +13,26 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from fdkd_core.atomic_files import fsync_folder, sha256_file, storage_errors, write_atomic, write_json_atomic
-from fdkd_core.bundle.card import ModelCard, render_card
-from fdkd_core.bundle.config import BundleConfig, FileEntry, Manifest, OnnxRecord
-from fdkd_core.bundle.folder import CARD, CONFIG, LABELS, MANIFEST, ONNX, PREPROCESS, TOKENIZER, WEIGHTS
+from fdkd_core.bundle.card import ModelCard, render_card, render_plot
+from fdkd_core.bundle.config import PLOT, BundleConfig, FileEntry, Manifest, OnnxRecord
+from fdkd_core.bundle.folder import (
+    CARD,
+    CONFIG,
+    INT8,
+    LABELS,
+    MANIFEST,
+    ONNX,
+    PREPROCESS,
+    TOKENIZER,
+    WEIGHTS,
+)
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.export_result import ExportReport
 from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 if TYPE_CHECKING:
+    from fdkd_core.bundle.export_trial import ExportTrial
     from fdkd_core.models.base import Backbone
 
 
@@ -35,6 +47,8 @@ class BundleSummary:
     files: Mapping[str, FileEntry]
     """Size and sha256 by name, without the manifest itself."""
     onnx: OnnxRecord | None
+    export: ExportReport | None = None
+    """What the ONNX files cost to run; None where nothing was measured."""
 
     @property
     def weights(self) -> FileEntry:
@@ -56,6 +70,7 @@ def write_bundle(
     classes: Sequence[str],
     card: ModelCard,
     parity_inputs: NDArray[Any] | None,
+    trial: ExportTrial | None = None,
     role: str = "student",
     task: TaskSpec = _CLASSIFICATION,
 ) -> BundleSummary:
@@ -70,6 +85,8 @@ def write_bundle(
         card: Facts for README.md.
         parity_inputs: The test split as the network eats it, shape [N, *input_shape], on which model.onnx is
             compared. None leaves model.onnx out, which saves its seconds for a teacher nobody serves.
+        trial: On what model.onnx is measured, and model.int8.onnx against it. None measures nothing and makes
+            no int8. Only with `parity_inputs`.
         role: Which model of the card this is.
         task: What the network answers.
 
@@ -82,7 +99,7 @@ def write_bundle(
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
         try:
             draft.chmod(0o755)
-            manifest = _fill(
+            manifest, export = _fill(
                 draft,
                 target.name,
                 model=model,
@@ -91,6 +108,7 @@ def write_bundle(
                 classes=classes,
                 card=card,
                 parity_inputs=parity_inputs,
+                trial=trial,
                 role=role,
                 task=task,
             )
@@ -99,7 +117,7 @@ def write_bundle(
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
-    return BundleSummary(target, manifest.files, manifest.onnx)
+    return BundleSummary(target, manifest.files, manifest.onnx, export)
 
 
 def _fill(
@@ -112,9 +130,10 @@ def _fill(
     classes: Sequence[str],
     card: ModelCard,
     parity_inputs: NDArray[Any] | None,
+    trial: ExportTrial | None,
     role: str,
     task: TaskSpec,
-) -> Manifest:
+) -> tuple[Manifest, ExportReport | None]:
     from fdkd_core.models.weights import save_weights
 
     config = BundleConfig(
@@ -126,13 +145,19 @@ def _fill(
         task=task,
     )
     save_weights(model, draft / WEIGHTS)
-    onnx = None
+    onnx, export = None, None
     if parity_inputs is not None:
+        from fdkd_core.bundle.export_trial import try_export
         from fdkd_core.bundle.onnx_export import export_onnx, measure_parity  # seconds, with the compiler
 
         onnx_file = export_onnx(model, config.input_shape)
         onnx = measure_parity(model, onnx_file, parity_inputs, task)
         write_atomic(draft / ONNX, onnx_file)
+        if trial is not None:
+            exported = try_export(onnx_file, trial)
+            export = exported.report
+            if exported.int8_file is not None:
+                write_atomic(draft / INT8, exported.int8_file)
     write_json_atomic(draft / CONFIG, config.document())
     # The tokenizer is a file of its own so that other programs can read it, and is not kept twice.
     write_json_atomic(draft / PREPROCESS, {key: recipe[key] for key in recipe if key != "tokenizer"})
@@ -140,9 +165,17 @@ def _fill(
         write_atomic(draft / TOKENIZER, recipe["tokenizer"].encode())
     write_json_atomic(draft / LABELS, list(classes))
     text = render_card(
-        card, role=role, folder=name, config=config, kind=recipe["kind"], classes=classes, onnx=onnx
+        card,
+        role=role,
+        folder=name,
+        config=config,
+        kind=recipe["kind"],
+        classes=classes,
+        onnx=onnx,
+        export=export,
     )
     write_atomic(draft / CARD, text.encode())
+    write_atomic(draft / PLOT, render_plot(card, export).encode())
     manifest = Manifest(
         files={
             path.name: FileEntry(sha256=sha256_file(path), bytes=path.stat().st_size)
@@ -151,7 +184,7 @@ def _fill(
         onnx=onnx,
     )
     write_json_atomic(draft / MANIFEST, manifest.model_dump(mode="json"))
-    return manifest
+    return manifest, export
 
 
 def _put_in_place(draft: Path, target: Path) -> None:

@@ -62,6 +62,7 @@ class OnnxNetwork:
         if problems:
             raise ModelFileError(problems)
         self.size_bytes = len(onnx_file)
+        self.threads = threads
         self.parameters = parameter_count(model)
         self.opset = opset_of(model)
         self.input = _signature(model.graph)

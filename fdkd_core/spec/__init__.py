@@ -53,6 +53,7 @@ from fdkd_core.spec.methods import (
     WeightScheduleSpec,
 )
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
+from fdkd_core.spec.output_columns import OutputColumnsSpec
 from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, TaskSpec
 from fdkd_core.spec.training import (
@@ -110,6 +111,7 @@ __all__ = [
     "NoneSpec",
     "OFAKDSpec",
     "OptimizerSpec",
+    "OutputColumnsSpec",
     "PKDSpec",
     "PolySpec",
     "RKDSpec",

@@ -176,20 +176,28 @@ def architecture_problems(
     return [Problem("incompatible", refusal[0], pointer + refusal[1])] if refusal else []
 
 
-def method_problems(method: MethodSpec, teacher_dim: int, pointer: str = "/method") -> list[Problem]:
+def method_problems(
+    method: MethodSpec, teacher_dim: int, pointer: str = "/method", *, gives_logits: bool = True
+) -> list[Problem]:
     """Why a method cannot work on features of this width; code `incompatible`.
 
     Args:
         method: As in the spec. Widths that differ are no problem: every method has its projector.
         teacher_dim: D of the teacher's feature; 0 for a teacher that gives none.
         pointer: Where `method` stands in the spec.
+        gives_logits: Whether there are logits of the teacher.
     """
     if isinstance(method, CombineSpec):
         return [
             problem
             for index, part in enumerate(method.parts)
-            for problem in method_problems(part.method, teacher_dim, f"{pointer}/parts/{index}/method")
+            for problem in method_problems(
+                part.method, teacher_dim, f"{pointer}/parts/{index}/method", gives_logits=gives_logits
+            )
         ]
+    if not gives_logits and isinstance(method, DistillingSpec) and not method.needs_features:
+        detail = f"{method.name} needs the teacher's logits, and `outputs_from` names no column of them"
+        return [Problem("incompatible", detail, pointer)]
     if teacher_dim == 0 and isinstance(method, DistillingSpec) and method.needs_features:
         detail = f"{method.name} needs the teacher's features, and this teacher gives logits alone"
         return [Problem("incompatible", detail, pointer)]

@@ -92,8 +92,8 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
 
 
 def teacher_job(spec: CompareSpec) -> TrainSpec | None:
-    """The job that trains the teacher of a comparison; None when it is given."""
-    if spec.teacher.model is not None:
+    """The job that trains the teacher of a comparison; None when it, or what it said, is given."""
+    if not spec.teacher.is_trained:
         return None
     return TrainSpec(
         kind="train",
@@ -102,6 +102,7 @@ def teacher_job(spec: CompareSpec) -> TrainSpec | None:
         task=spec.task,
         student=StudentSpec(modality=spec.teacher.modality, architecture=spec.teacher.architecture),
         training=teacher_training(spec),
+        export=spec.export.model_copy(update={"onnx": False}),  # it teaches the arms, nobody serves it
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -22,14 +22,12 @@ from fdkd_core.spec.catalogue import (
     method_problems,
     task_problems,
 )
-from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
-from fdkd_core.spec.diagnose import DiagnoseSpec
-from fdkd_core.spec.job import DistillSpec, TeacherSpec, TeachingSpec, teacher_pointer
+from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
+from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
-from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
-from fdkd_core.spec.study import StudySpec
+from fdkd_core.spec.output_columns import output_column_problems
 from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems
 from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
@@ -74,7 +72,7 @@ def check(
         reports = [teacher_report, *more_reports]
         reports += [None] * (len(spec.teachers) - len(reports))
         found, dims = _check_teachers(spec, columns, reports, dataset_report, memory)
-        problems += found + _frozen_problems(spec, reports, dims)
+        problems += found + frozen_problems(spec, reports, dims)
     if spec.student.modality in columns:
         column = columns[spec.student.modality]
         architecture = _architecture(spec.student.architecture, column)
@@ -89,8 +87,9 @@ def check(
                 unfit = class_problems(method, len(classes), pointer)
             problems += unfit
             problems += batch_problems(method, spec.training.batch_size)
-            for dim in dict.fromkeys(dim for dim in dims if dim is not None):
-                problems += method_problems(method, dim, pointer)
+            for dim, gives_logits in dict.fromkeys(zip(dims, map(_gives_logits, spec.teachers), strict=True)):
+                if dim is not None:
+                    problems += method_problems(method, dim, pointer, gives_logits=gives_logits)
     return problems
 
 
@@ -119,6 +118,13 @@ def _check_teachers(
     read = dict(columns)
     for index, (teacher, report) in enumerate(zip(spec.teachers, reports, strict=True)):
         pointer = teacher_pointer(index)
+        if teacher.outputs_from is not None:
+            found = output_column_problems(teacher.outputs_from, read, dataset["classes"], pointer)
+            if not found and all(name in read for name in teacher.columns):
+                features = teacher.outputs_from.features
+                dims[index] = 0 if features is None else read[features]["input_shape"][0]
+            problems += found
+            continue
         if teacher.model is None or teacher.modality not in read:
             continue
         if report is None:
@@ -130,7 +136,7 @@ def _check_teachers(
         if report["modality_kind"] is not None and not found:
             columns[teacher.modality] = report
     for index, teacher in enumerate(spec.teachers):
-        if teacher.model is None and teacher.modality in columns:
+        if teacher.is_trained and teacher.modality in columns:
             pointer, column = teacher_pointer(index), columns[teacher.modality]
             architecture = _architecture(teacher.architecture, column)
             dims[index] = feature_dim(architecture)
@@ -145,8 +151,8 @@ def missing_columns(spec: AnyJobSpec, columns: list[str]) -> list[Problem]:
     """A problem `missing_column` for each modality of the job that is not among `columns`."""
     wanted = {"/student/modality": spec.student.modality}
     if isinstance(spec, TeachingSpec):
-        taught = {f"{teacher_pointer(i)}/modality": found.modality for i, found in enumerate(spec.teachers)}
-        wanted = {**taught, **wanted}
+        for index, teacher in reversed(list(enumerate(spec.teachers))):
+            wanted = {**_columns_by_pointer(teacher, teacher_pointer(index)), **wanted}
     there = ", ".join(quote(name, 64) for name in columns[:20])
     return [
         Problem("missing_column", f"there is no column {quote(name)}; the data has {there}", pointer)
@@ -155,42 +161,16 @@ def missing_columns(spec: AnyJobSpec, columns: list[str]) -> list[Problem]:
     ]
 
 
-def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
-    """The methods of a job, each with its place in the spec."""
-    if isinstance(spec, CompareSpec):
-        return [(f"/methods/{index}", method) for index, method in enumerate(spec.methods)]
-    if isinstance(spec, DistillSpec) and isinstance(spec.method, AutoSpec):
-        return [(f"/method/methods/{index}", method) for index, method in enumerate(spec.method.methods)]
-    return [("/method", method) for method in spec.methods_used]
+def _columns_by_pointer(teacher: TeacherSpec, pointer: str) -> dict[str, str]:
+    """The columns that a teacher needs, each with the place that names it."""
+    if teacher.outputs_from is None:
+        return {f"{pointer}/modality": teacher.modality}
+    named = teacher.outputs_from.model_dump(exclude_none=True)
+    return {f"{pointer}/outputs_from/{role}": name for role, name in named.items()}
 
 
-def _frozen_problems(
-    spec: AnyJobSpec, reports: Iterable[Report | None], dims: Sequence[int | None]
-) -> list[Problem]:
-    """What an ONNX file cannot do: be trained further, be built anew without its weights, lack features."""
-    if not isinstance(spec, TeachingSpec) or not any(_is_onnx(report) for report in reports if report):
-        return []
-    problems = []
-    for pointer, method in method_pointers(spec):
-        if isinstance(method, DistillingSpec) and method.needs_teacher_inputs:
-            detail = f"{method.name} trains the teacher, which an ONNX file does not allow"
-            problems.append(Problem("incompatible", detail, pointer))
-    views: dict[str, tuple[str, ...]] = {}
-    if isinstance(spec, StudySpec):
-        views["/teacher_view"] = (spec.teacher_view,)
-    elif isinstance(spec, CompareSpec):
-        views["/fake_teachers"] = spec.fake_teachers
-    for pointer, names in views.items():
-        if "untrained_teacher" in names:
-            detail = "an ONNX file has no untrained twin; leave untrained_teacher out"
-            problems.append(Problem("incompatible", detail, pointer))
-        if "permuted_channels" in names and 0 in dims:
-            detail = "this teacher gives no features whose channels could be permuted"
-            problems.append(Problem("incompatible", detail, pointer))
-    if isinstance(spec, DiagnoseSpec) and 0 in dims:
-        detail = "a diagnosis looks at the teacher's features, and this teacher gives logits alone"
-        problems.append(Problem("incompatible", detail, "/teacher/model"))
-    return problems
+def _gives_logits(teacher: TeacherSpec) -> bool:
+    return teacher.outputs_from is None or teacher.outputs_from.logits is not None
 
 
 def input_mismatch(column: Report, model: Report) -> str | None:
@@ -229,11 +209,11 @@ def stated_architecture_problems(
         model: The report on its model.
         pointer: Where the teacher stands in the spec.
     """
-    if not _is_onnx(model) and spec.outputs is not None:
+    if not is_onnx(model) and spec.outputs is not None:
         detail = "only an ONNX file has outputs to choose from; leave them out"
         return [Problem("incompatible", detail, f"{pointer}/outputs")]
     pointer = f"{pointer}/architecture"
-    if _is_onnx(model):
+    if is_onnx(model):
         if spec.architecture is None:
             return []
         return [Problem("incompatible", "an ONNX file holds its network itself; leave this out", pointer)]
@@ -257,7 +237,7 @@ def _check_given(
     if problems:
         return problems, None
     classes = output_names(dataset)
-    if _is_onnx(model):
+    if is_onnx(model):
         return onnx_teacher_problems(spec.outputs, column, classes, model, pointer)
     architecture = spec.architecture or _parsed(model["architecture"])
     if model["modality_kind"] is None:
@@ -334,10 +314,6 @@ def _most_training_rows(dataset: Report, column: Report) -> int:
 
 def _architecture(stated: ArchitectureSpec | None, column: Report) -> ArchitectureSpec:
     return stated or default_architecture(column.get("kind") or column["modality_kind"])
-
-
-def _is_onnx(model: Report) -> bool:
-    return model.get("format") == "onnx"
 
 
 def _parsed(architecture: Any) -> ArchitectureSpec:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
@@ -15,6 +23,7 @@ from fdkd_core.spec.judging import judged_gate, judged_training
 from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpec, NoneSpec
 from fdkd_core.spec.methods.base import Weight
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
+from fdkd_core.spec.output_columns import OutputColumnsSpec
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
@@ -25,11 +34,19 @@ Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.
 """Names a model: a path for the command line, an id for the service. Resolved by whoever runs the job."""
 
 
+def _modality_may_be_left_out(schema: dict[str, Any]) -> None:
+    schema["required"] = [name for name in schema.get("required", ()) if name != "modality"]
+    if not schema["required"]:
+        del schema["required"]
+
+
 class TeacherSpec(StrictModel):
-    """The frozen model that teaches: trained by this job, or given as `model`."""
+    """The frozen model that teaches: trained by this job, given as `model`, or known by its outputs alone."""
+
+    model_config = ConfigDict(json_schema_extra=_modality_may_be_left_out)
 
     modality: Key
-    """Column of the dataset that the teacher sees."""
+    """Column of the dataset that the teacher sees. Left out with `outputs_from`, whose first column it is."""
     architecture: ArchitectureSpec | None = None
     """Null: the default for the modality's kind; for a `model` that is a bundle, the bundle's own."""
     train: TrainingSpec | None = None
@@ -39,6 +56,20 @@ class TeacherSpec(StrictModel):
     `architecture`, or an ONNX file, which gets the column as this dataset's own preprocessing makes it."""
     outputs: TeacherOutputsSpec | None = None
     """Which outputs of an ONNX file are logits and features; null finds them. Only with such a `model`."""
+    outputs_from: OutputColumnsSpec | None = None
+    """Columns with what the teacher said of each row, for one that cannot be shipped; instead of all else."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _modality_of_outputs(cls, fields: Any) -> Any:
+        """Where the outputs are given, they are what there is to look at."""
+        if not isinstance(fields, dict) or "modality" in fields or fields.get("outputs_from") is None:
+            return fields
+        try:
+            first = OutputColumnsSpec.model_validate(fields["outputs_from"]).columns[0]
+        except ValidationError:
+            first = "unknown"  # said once, of the columns
+        return {**fields, "modality": first}
 
     @model_validator(mode="after")
     def _given_or_trained(self) -> Self:
@@ -50,7 +81,25 @@ class TeacherSpec(StrictModel):
             raise PydanticCustomError(
                 "conflicting_fields", "has `outputs` without `model`; they are those of an ONNX file", {}
             )
+        if self.outputs_from is not None:
+            others = {"model": self.model, "train": self.train, "architecture": self.architecture}
+            found = [f"`{name}`" for name, value in others.items() if value is not None]
+            if self.modality != self.outputs_from.columns[0]:
+                found.append("`modality`")
+            if found:
+                message = "has `outputs_from` and {others}; what is recorded needs no model"
+                raise PydanticCustomError("conflicting_fields", message, {"others": ", ".join(found)})
         return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the job trains it."""
+        return self.model is None and self.outputs_from is None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the dataset, all that the teacher needs."""
+        return (self.modality,) if self.outputs_from is None else self.outputs_from.columns
 
 
 class FurtherTeacherSpec(TeacherSpec):
@@ -149,7 +198,7 @@ class MethodJobSpec(TeachingSpec):
     each, chosen by `training.seed`; all that have one by default. The others train the task loss alone with
     `instance`; with `class` they are taught the means too, which come from the paired rows only."""
     export: ExportSpec = ExportSpec()
-    """In which forms the student is handed over."""
+    """What is made of the student for serving, and measured."""
 
 
 class DistillSpec(MethodJobSpec):
@@ -233,7 +282,7 @@ class TrainSpec(StrictModel):
     training: TrainingSpec = Field(default=TrainingSpec(), validate_default=True)
     """How it is trained."""
     export: ExportSpec = ExportSpec()
-    """In which forms it is handed over."""
+    """What is made of it for serving, and measured."""
 
     @field_validator("training")
     @classmethod

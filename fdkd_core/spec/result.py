@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from fdkd_core.spec.auto_result import AutoReport
+from fdkd_core.spec.export_result import ExportReport, Latency
 from fdkd_core.spec.figures import ClassificationMetrics as ClassificationMetrics
 from fdkd_core.spec.figures import Estimate as Estimate
 from fdkd_core.spec.figures import FinalRun as FinalRun
@@ -24,7 +25,8 @@ class ModelResult(StrictModel):
 
     modality: str
     architecture: dict[str, str | int | float | bool | list[int] | None]
-    """As in the spec, with the defaults filled in; of an ONNX file `{"name": "onnx", "opset": N}`."""
+    """As in the spec, with the defaults filled in; of an ONNX file `{"name": "onnx", "opset": N}`; of
+    recorded outputs `{"name": "recorded"}` with their columns, and the sizes below are 0: unknown."""
     parameters: int
     """Learnt numbers; of an ONNX file, those in its initialisers."""
     multiply_adds: int
@@ -40,7 +42,10 @@ class ModelResult(StrictModel):
     best_epoch: int
     """Epoch whose weights were kept, from 1; 0 for a loaded model."""
     weights_sha256: str
-    """Of the safetensors file, or the ONNX file."""
+    """Of the safetensors file, or the ONNX file; "" for recorded outputs, which `data_sha256` covers."""
+    latency: Latency | None = None
+    """Null where it was not measured: `export.latency_s` is 0, or it is a control, which is as fast as the
+    student."""
 
 
 class GateResult(StrictModel):
@@ -96,8 +101,9 @@ class RunResult(StrictModel):
     classes: int
     """0 where labels are numbers."""
     teacher: ModelResult | None
+    """Null without one, and for recorded outputs without logits, which no figures are known of."""
     more_teachers: list[ModelResult] = Field(default_factory=list)
-    """Those beside the first, in the order of the spec."""
+    """Those beside the first, in the order of the spec; without those that no figures are known of."""
     student: ModelResult
     control: ModelResult | None
     uplift: AnyUplift | None
@@ -109,6 +115,8 @@ class RunResult(StrictModel):
     """What was tried, for a job that chose its method itself; its control is the tuned one."""
     bundle: str | None
     """Folder of the student bundle, relative to the output folder; null when a gate withheld the student."""
+    export: ExportReport | None = None
+    """The student's ONNX files; null where none was made."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
     more_teacher_bundles: list[str | None] = Field(default_factory=list)
@@ -159,6 +167,8 @@ class StudyResult(StrictModel):
     """Of the final run that was best on validation: the one handed over."""
     bundle: str
     """Folder of the student bundle, relative to the output folder."""
+    export: ExportReport | None = None
+    """The student's ONNX files; null where none was made."""
     teacher_bundle: str | None
     """Folder of the teacher this job trained, relative to the output folder."""
     versions: dict[str, str]
@@ -219,6 +229,8 @@ class CompareResult(StrictModel):
     bundle: str | None
     """Folder of the student of `best`, relative to the output folder; null where the arms were run elsewhere,
     as jobs with bundles of their own."""
+    export: ExportReport | None = None
+    """That student's ONNX files; null where none was made, or the arms were run elsewhere."""
     versions: dict[str, str]
     seconds: float
 

@@ -103,8 +103,9 @@ def resolved_spec(spec: CompareSpec, found: ArmResults) -> CompareSpec:
     if result is not None:
         document["student"]["architecture"] = result.student.architecture
     teacher = found.shared_teacher
-    if teacher is not None and teacher.architecture["name"] != "onnx":  # which no spec states
+    if teacher is not None and spec.teacher.outputs_from is None and teacher.architecture["name"] != "onnx":
+        # No spec states what an ONNX file or a column is.
         document["teacher"]["architecture"] = teacher.architecture
-    if spec.teacher.model is None:
+    if spec.teacher.is_trained:
         document["teacher"]["train"] = teacher_training(spec).model_dump(mode="json")
     return CompareSpec.model_validate_json(json.dumps(document))

@@ -23,7 +23,7 @@ from fdkd_core.spec import AnyJobSpec, CompareSpec, StudySpec, spec_sha256
 from fdkd_core.spec.compare import arms
 from fdkd_core.spec.result import CompareResult, ModelResult, StudyResult
 from fdkd_core.studies.conclusion import Outcome, conclude
-from fdkd_core.studies.handover import finalisation, measure_teacher, study_card
+from fdkd_core.studies.handover import finalisation, measure_teacher, study_card, with_latencies
 from fdkd_core.studies.outcomes import Outcomes
 from fdkd_core.studies.report import write_comparison
 from fdkd_core.studies.study import conduct, final_names, student_steps, teacher_plan, trial_names
@@ -38,6 +38,7 @@ def run_compare(job: JobRun) -> CompareResult:
     teacher, steps = job.teacher()
     measured = measure_teacher(job, teacher)
     if teacher.epochs > 0:
+        assert measured is not None
         _write_teacher(job, teacher, measured)
     studies = arms(spec, None)
     outcomes: dict[str, Outcome] = {}
@@ -55,7 +56,7 @@ def run_compare(job: JobRun) -> CompareResult:
         bundle="student",
     )
     if result.best is not None:
-        _write_best(job, studies[result.best], outcomes[result.best])
+        result = _write_best(job, studies[result.best], outcomes[result.best], teacher, result)
     write_comparison(job.workspace.report_path, result)
     job.workspace.finish(result)
     return result
@@ -89,14 +90,14 @@ def _run_arm(
     label: str,
     study: StudySpec,
     teacher: Trained,
-    measured: ModelResult,
+    measured: ModelResult | None,
     steps_before: int,
 ) -> Outcome:
     failed = Outcomes(job.workspace).read(f"{arm_prefix(index)}failed")
     if failed is not None:
         return str(failed["error"])
     workspace = Workspace(job.workspace.folder / "arms" / arm_folder(label))
-    identity = {**job.identity, "spec": spec_sha256(study), "teacher": measured.weights_sha256}
+    identity = {**job.identity, "spec": spec_sha256(study), "teacher": measured and measured.weights_sha256}
     with storage_errors():
         workspace.folder.parent.mkdir(exist_ok=True)
     # Within a folder that is locked already; a lock of its own would be carried into the next attempt's.
@@ -126,8 +127,10 @@ def _run_arm(
     return result
 
 
-def _write_best(job: JobRun, study: StudySpec, found: Outcome) -> None:
-    """Hands over the student of an arm, exported for serving."""
+def _write_best(
+    job: JobRun, study: StudySpec, found: Outcome, teacher: Trained, result: CompareResult
+) -> CompareResult:
+    """Hands over the student of an arm, exported for serving; adds to the result what that showed."""
     assert isinstance(found, StudyResult)
     phase = make_phase("student", study.student, study.training)
     model = make_model(phase, job.data)
@@ -136,8 +139,12 @@ def _write_best(job: JobRun, study: StudySpec, found: Outcome) -> None:
     student = Trained(
         phase.modality, phase.architecture, model, found.student.epochs, found.student.best_epoch, 0.0
     )
+    final = finalisation(job)
+    figures, measured = with_latencies(final, student, found.student, teacher, result.teacher)
+    found = found.model_copy(update={"student": figures, "teacher": found.teacher and measured})
     card = study_card(study, found, data_report=job.data.report, identity=job.identity)
-    finalisation(job).write_bundle("student", student, card)
+    export = final.write_bundle("student", student, card).export
+    return result.model_copy(update={"teacher": measured, "export": export})
 
 
 def _write_teacher(job: JobRun, teacher: Trained, measured: ModelResult) -> None:

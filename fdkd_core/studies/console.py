@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fdkd_core.cost_words import cost_lines
 from fdkd_core.spec.auto_result import AutoFinalist, AutoReport
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import figure
@@ -41,6 +42,9 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
     console.print(f"tuned in {len(result.trials)} trials{told}: {escape(values)}", highlight=False)
     expected = statistics.estimate([figure(run.test, first.name) for run in result.runs])
     console.print(f"test {first.words}: [bold]{with_interval(expected, first)}[/]", highlight=False)
+    teacher = None if result.teacher is None else result.teacher.latency
+    for heading, words in cost_lines(result.student.latency, teacher, result.export):
+        console.print(f"{heading}: {words}", highlight=False)
     _show_path(console, "student bundle", out_dir / result.bundle)
 
 

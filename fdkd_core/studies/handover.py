@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from fdkd_core.bundle import ModelCard
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MethodSpec, NoneSpec, StudySpec
 from fdkd_core.spec.figures import figure
@@ -30,8 +31,10 @@ def finalisation(job: JobRun) -> Finalisation:
     return Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
 
 
-def measure_teacher(job: JobRun, teacher: Trained) -> ModelResult:
-    """Figures of the teacher; its test split is read once here."""
+def measure_teacher(job: JobRun, teacher: Trained) -> ModelResult | None:
+    """Figures of the teacher, whose test split is read once here; None where nobody can know them."""
+    if isinstance(teacher.model, RecordedTeacher) and not teacher.model.num_logits:
+        return None
     val, test = evaluate(job, teacher, "val"), evaluate(job, teacher, "test")
     return finalisation(job).model_result(teacher, val=val, test=test)
 
@@ -64,6 +67,9 @@ def hand_over_study(
     # A comparison writes the teacher itself, and exports the student of its best arm alone.
     is_arm = bool(job.phase_prefix)
     teacher_is_ours = teacher is not None and teacher.epochs > 0 and not is_arm
+    figures = final.model_result(student, val=best.val, test=best.test)
+    if not is_arm:
+        figures, measured = with_latencies(final, student, figures, teacher, measured)
     found = StudyResult(
         kind="study",
         name=spec.name,
@@ -78,7 +84,7 @@ def hand_over_study(
         trials=trials,
         runs=runs,
         teacher=measured,
-        student=final.model_result(student, val=best.val, test=best.test),
+        student=figures,
         bundle="student",
         teacher_bundle="teacher" if teacher_is_ours else None,
         versions=library_versions(),
@@ -87,13 +93,28 @@ def hand_over_study(
         seconds=time.monotonic() - job.started,
     )
     card = study_card(spec, found, data_report=job.data.report, identity=job.identity)
-    final.write_bundle("student", student, card, with_onnx=not is_arm)
+    export = final.write_bundle("student", student, card, with_onnx=not is_arm).export
+    found = found.model_copy(update={"export": export})
     if teacher_is_ours:
         assert teacher is not None
         final.write_bundle("teacher", teacher, card)
     write_trials(job.workspace.report_path, found)
     job.workspace.finish(found)
     return found
+
+
+def with_latencies(
+    final: Finalisation,
+    student: Trained,
+    figures: ModelResult,
+    teacher: Trained | None,
+    measured: ModelResult | None,
+) -> tuple[ModelResult, ModelResult | None]:
+    """Figures of student and teacher with the times that both take, measured in turns."""
+    models = {"student": student} if teacher is None else {"student": student, "teacher": teacher}
+    found = final.latencies(models)
+    figures = figures.model_copy(update={"latency": found.get("student")})
+    return figures, measured and measured.model_copy(update={"latency": found.get("teacher")})
 
 
 def study_card(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import ModalityData
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 
 EVALUATION_BATCH = 256
 """Rows at a time; constant, because sums in another order round differently."""
@@ -20,8 +21,10 @@ def predict_rows(
 ) -> ModelOutput:
     """Features [N, D] and logits [N, C] of some rows, in eval mode and fp32, on the CPU.
 
-    The model is left in the mode it was in.
+    The model is left in the mode it was in. Of a teacher that was recorded, they are looked up.
     """
+    if isinstance(model, RecordedTeacher):
+        return model.outputs(rows)
     was_training = model.training
     model.eval()
     try:

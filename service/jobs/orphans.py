@@ -30,8 +30,9 @@ MIN_AGE_S = 3600
 """Younger files may belong to a row that is about to be written."""
 KEEP_CHECKPOINTS_S = 7 * 24 * 3600
 """How long the checkpoints of a failed or cancelled job are kept for a retry."""
-KEEP_CACHE_S = 24 * 3600
-"""How long outputs of teachers are kept: they can be computed again in a fraction of a training."""
+KEEP_CACHE_S = 7 * 24 * 3600
+"""How long outputs of teachers are kept after they were last used: who comes back later waits a fraction of a
+training for them. Until then `Settings.teacher_cache_bytes` bounds them."""
 _BATCH = 500
 _STORED: tuple[tuple[Prefix, type[Dataset] | type[Model]], ...] = (("ds", Dataset), ("mdl", Model))
 _ATTEMPT = re.compile(r"attempt-(\d{1,9})")

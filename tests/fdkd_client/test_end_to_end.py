@@ -21,6 +21,7 @@ from task_data import task_spec, write_task_data
 
 import fdkd_client
 from fdkd_client import Client, Job
+from fdkd_client.figures import RunFigures
 
 QUICK = {"epochs": 1, "batch_size": 32}
 ENDLESS = {"epochs": 5000, "batch_size": 16}
@@ -100,7 +101,7 @@ def test_0_a_job_from_data_to_student(tmp_path: Path) -> None:
             "architecture": {"name": "text_transformer", "width": 8, "depth": 1},
         },
         "training": QUICK,
-        "export": {"onnx": False},
+        "export": {"onnx": False, "latency_s": 0.0},
     }
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(document))
@@ -200,6 +201,39 @@ def test_0_numbers_are_learnt_too(real: Client, tmp_path: Path) -> None:
     refused = fdkd("jobs", "run", spec, "--validate-only")
     assert refused.status == 5
     assert "/task/kind" in refused.stderr
+
+
+def test_0_recorded_outputs_teach(tmp_path: Path, real: Client) -> None:
+    """By columns of the data, from the command line to the figures; the teacher never leaves its home."""
+    arrays = dict(np.load(write_small_data(tmp_path / "small.npz")))
+    scores = 4.0 * np.eye(3, dtype=np.float32)[arrays["label"]]
+    scores[::5] = np.roll(scores[::5], 1, axis=1)  # it errs on every fifth row
+    pooled = np.concatenate([scores, np.random.default_rng(0).normal(size=scores.shape)], axis=1)
+    np.savez(tmp_path / "recorded.npz", **arrays, scores=scores, pooled=pooled.astype(np.float32))
+    assert fdkd("datasets", "create", tmp_path / "recorded.npz", "--name", "recorded", "--wait").status == 0
+    document = yaml.safe_load(write_spec(tmp_path, QUICK, dataset="recorded").read_text())
+    spec = tmp_path / "spec.yaml"
+    for method, logits, status in (
+        ("c2kd", "scores", 5),
+        ("fd_cmkd", "nowhere", 5),
+        ("fd_cmkd", "scores", 0),
+    ):
+        document["method"] = {"name": method}
+        document["teacher"] = {"outputs_from": {"features": "pooled", "logits": logits}}
+        spec.write_text(yaml.safe_dump(document))
+        ran = fdkd("jobs", "run", spec, *(["--wait"] if status == 0 else ["--validate-only"]))
+        assert ran.status == status, ran.stderr
+        if status:
+            assert ("/method" if method == "c2kd" else "/teacher/outputs_from/logits") in ran.stderr
+    assert "recorded" in ran.stdout
+    job = next(iter(real.jobs.list()))
+    assert isinstance(job.result, RunFigures)
+    assert job.result.teacher is not None
+    rows = np.arange(len(scores))[arrays["split"] == "test"]
+    assert job.result.teacher.test.accuracy == pytest.approx(np.mean(rows % 5 != 0))
+    assert job.result.taught[0].paired_rows == 96
+    assert job.models is not None
+    assert job.models.teacher is None
 
 
 def test_1_a_job_that_fails(dataset: str, tmp_path: Path) -> None:

@@ -86,6 +86,41 @@ def test_gates_are_shown_with_the_result() -> None:
     assert "gate" not in shown(state="succeeded", result=RESULT)
 
 
+def latency(*times: float, threads: int = 1) -> dict[str, Any]:
+    batches = [
+        {"batch_size": size, "median_ms": time, "p95_ms": time, "repeats": 9}
+        for size, time in zip((1, 32), times, strict=False)
+    ]
+    return {"runtime": "torch", "threads": threads, "batches": batches}
+
+
+def test_what_the_student_costs_beside_the_teacher() -> None:
+    student, teacher = {**MODEL, "latency": latency(0.125, 2.0)}, {**MODEL, "latency": latency(1.5)}
+    fp32 = {"file": "model.onnx", "size_bytes": 9, "val_accuracy": 0.9}
+    int8 = {**fp32, "scheme": "static", "kept": True, "reason": "Kept: -70 % [bytes]."}
+    export = {"fp32": fp32, "int8": [int8]}
+    result = {**RESULT, "student": student, "teacher": teacher, "export": export}
+    text = shown(state="succeeded", result=result)
+    words = "0.125 ms for a sample (teacher 1.5 ms, 12 times that), 2 ms for 32; one CPU thread"
+    assert f"speed   {words}" in text
+    assert "int8    static: Kept: -70 % [bytes]." in text
+    teacher["latency"] = latency(1.5, 3.0, threads=4)
+    text = " ".join(shown(state="succeeded", result=result).split())
+    assert "one CPU thread, 4 of the teacher" in text
+    plain = shown(state="succeeded", result=RESULT)
+    assert "speed" not in plain
+    assert "int8" not in plain
+
+
+def test_what_the_student_of_a_study_costs() -> None:
+    study = {
+        **RESULT, "kind": "study", "method": {"name": "fd_cmkd"}, "lr": 0.1,
+        "student": {**MODEL, "latency": latency(0.125)},
+    }  # fmt: skip
+    text = shown(state="succeeded", kind="study", result=study)
+    assert "speed: 0.125 ms for a sample; one CPU thread" in text
+
+
 def test_a_failed_gate_says_what_to_do() -> None:
     problem = {"code": "gate_failed", "detail": "Test accuracy is -3.0 points", "pointer": "/gates/0"}
     error = {

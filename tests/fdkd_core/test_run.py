@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from small_job import STEPS_PER_PHASE, WITH_ONNX, small_spec, write_small_data
+from small_job import NOTHING_MADE, STEPS_PER_PHASE, small_spec, write_small_data
 
 import fdkd_core
 from fdkd_core.errors import IncompatibleError, InputError, ModelFileError, SpecError, TrainingInterrupted
@@ -19,6 +19,8 @@ from fdkd_core.spec import load_spec, spec_sha256
 from fdkd_core.spec.result import RunResult
 
 OPTIONS = RunOptions(device="cpu", threads=1)
+MEASURED = {"latency_s": 0.1}
+"""All that is made of a student by default, in less time."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def finished(
 ) -> tuple[Path, RunResult, list[dict[str, Any]]]:
     out = tmp_path_factory.mktemp("run") / "out"
     events: list[dict[str, Any]] = []
-    result = run(small_spec(**WITH_ONNX), data, out, options=OPTIONS, on_event=events.append)
+    result = run(small_spec(export=MEASURED), data, out, options=OPTIONS, on_event=events.append)
     return out, result, events
 
 
@@ -53,6 +55,27 @@ def test_the_result_has_three_models_and_the_uplift(finished: Any) -> None:
         assert model.epochs == 3
         assert 1 <= model.best_epoch <= 3
         assert model.seconds > 0
+
+
+def test_the_result_says_what_the_student_costs(finished: Any) -> None:
+    out, result, _ = finished
+    assert result.control.latency is None
+    for model in (result.teacher, result.student):
+        assert (model.latency.runtime, model.latency.threads) == ("torch", 1)
+        assert [batch.batch_size for batch in model.latency.batches] == [1, 32]
+    fp32, kept = result.export.fp32, result.export.kept
+    assert fp32.val_accuracy == result.student.val.accuracy
+    assert fp32.size_bytes == (out / "student" / "model.onnx").stat().st_size
+    assert [batch.batch_size for batch in fp32.latency.batches] == [1, 32]
+    assert [file.scheme for file in result.export.int8] == ["dynamic", "static"]
+    assert result.export.int8_failures == []
+    # Whether one is worth keeping may depend on the machine; what is said of it must be so.
+    assert (out / "student" / "model.int8.onnx").exists() == (kept is not None)
+    for role in ("student", "teacher"):
+        card = (out / role / "README.md").read_text()
+        assert "## Size and speed" in card
+    card = (out / "student" / "README.md").read_text()
+    assert all(file.reason in card for file in result.export.int8)
 
 
 def test_the_output_folder_holds_what_it_should(finished: Any) -> None:
@@ -109,7 +132,7 @@ def test_events_tell_the_whole_story(finished: Any) -> None:
 def test_a_finished_run_is_not_done_again(finished: Any, data: Path) -> None:
     out, result, _ = finished
     before = (out / "result.json").stat().st_mtime_ns
-    assert run(small_spec(**WITH_ONNX), data, out, options=OPTIONS) == result
+    assert run(small_spec(export=MEASURED), data, out, options=OPTIONS) == result
     assert (out / "result.json").stat().st_mtime_ns == before
 
 
@@ -132,6 +155,7 @@ def test_the_control_is_what_training_without_a_teacher_gives(
             "task": {"kind": "classification"},
             "student": spec.student.model_dump(mode="json"),
             "training": spec.training.model_dump(mode="json"),
+            "export": NOTHING_MADE,
         }
     )
     result = run(alone, data, tmp_path / "out", options=OPTIONS)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from planted import Planted, make_planted
-from small_job import STEPS_PER_PHASE, small_spec, write_small_data
+from small_job import NOTHING_MADE, STEPS_PER_PHASE, small_spec, write_small_data
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.errors import InputError, SpecError, TrainingInterrupted
@@ -245,8 +245,10 @@ def test_a_further_teacher_may_be_given(
 def test_two_given_teachers_read_a_column_alike(
     data: Path, whole: tuple[Path, RunResult, list[Any]], tmp_path: Path
 ) -> None:
-    document = {"name": "other", "student": {"modality": "wave"}, "training": {"epochs": 1, "batch_size": 16}}
-    other = load_spec({**document, "kind": "train", "dataset": "x", "task": {"kind": "classification"}})
+    document: dict[str, Any] = {"name": "other", "student": {"modality": "wave"}}
+    document |= {"training": {"epochs": 1, "batch_size": 16}}
+    document |= {"kind": "train", "dataset": "x", "task": {"kind": "classification"}, "export": NOTHING_MADE}
+    other = load_spec(document)
     run(other, write_small_data(tmp_path / "other.npz", rows=112), tmp_path / "train", options=OPTIONS)
     models = {"a": whole[0] / "teacher2", "b": tmp_path / "train" / "student"}
     options = RunOptions(device="cpu", threads=1, models=models)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,44 @@ def test_a_damaged_file_is_computed_again_and_replaced(
     assert len(warnings) == 1
     read(tmp_path, teacher())
     assert len(computed) == 2
+
+
+def test_a_damaged_file_is_dropped_even_where_none_can_take_its_place(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    read(tmp_path, teacher())
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    warnings: list[str] = []
+    read(tmp_path, teacher(), warnings, max_bytes=10)
+    assert len(warnings) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert len(computed) == 2
+
+
+def test_the_least_recently_used_outputs_make_room(tmp_path: Path, computed: list[str]) -> None:
+    read(tmp_path, teacher(0))
+    (first,) = tmp_path.iterdir()
+    bound = int(2.5 * first.stat().st_size)
+    read(tmp_path, teacher(1), max_bytes=bound)
+    for path in tmp_path.iterdir():
+        os.utime(path, (1e9, 1e9 + (path != first)))
+    read(tmp_path, teacher(0), max_bytes=bound)  # used, and so younger than the other
+    read(tmp_path, teacher(2), max_bytes=bound)
+    assert len(computed) == 3
+    assert len(list(tmp_path.iterdir())) == 2
+    read(tmp_path, teacher(0), max_bytes=bound)
+    assert len(computed) == 3
+    read(tmp_path, teacher(1), max_bytes=bound)
+    assert len(computed) == 4
+
+
+def test_no_room_at_all_is_no_cache(tmp_path: Path, computed: list[str]) -> None:
+    for _ in range(2):
+        read(tmp_path / "cache", teacher(), max_bytes=0)
+        read(tmp_path / "cache", teacher(), max_bytes=100)
+    assert len(computed) == 4
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_file_sealed_with_another_secret_is_not_trusted(tmp_path: Path, computed: list[str]) -> None:

@@ -23,6 +23,7 @@ def compare_spec(**changes: Any) -> CompareSpec:
         "student": {"modality": "wave", "architecture": {"name": "conv1d", "width": 6, "depth": 2}},
         "methods": [{"name": "logit_kd"}, {"name": "fd_cmkd"}],
         "fake_teachers": ["shuffled_pairs"],
+        "export": {"onnx": False, "latency_s": 0.0},
     }
     spec = load_spec({**document, **changes})
     assert isinstance(spec, CompareSpec)

@@ -43,7 +43,7 @@ def teacher_spec() -> Any:
         {
             "kind": "train", "dataset": "taught", "task": {"kind": "classification"},
             "student": {"modality": "clean", "architecture": {"name": "mlp", "width": 16}},
-            "training": TRAINING, "export": {"onnx": False},
+            "training": TRAINING, "export": {"onnx": False, "latency_s": 0.0},
         }
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ def auto_spec(**changes: Any) -> DistillSpec:
             "kind": "distill", "name": "taught", "dataset": "taught", "task": {"kind": "classification"},
             "teacher": {"modality": "clean", "model": "teacher"},
             "student": {"modality": "noisy", "architecture": {"name": "mlp", "width": 32}},
-            "training": TRAINING, "export": {"onnx": False},
+            "training": TRAINING, "export": {"onnx": False, "latency_s": 0.0},
             "method": {
                 "name": "auto", "methods": [{"name": "logit_kd"}], "trials": 6, "finalists": 1, "seeds": 3,
                 **changes,

@@ -25,7 +25,7 @@ class ForgetfulStorage(LocalStorage):
 
     def put(self, key: str, source: Path) -> Stored:
         stored = super().put(key, source)
-        if key.endswith("model.onnx"):
+        if key.endswith("preprocess.json"):
             return Stored(key, stored.size_bytes, hashlib.sha256(b"something else").hexdigest())
         return stored
 
@@ -61,7 +61,7 @@ def test_an_archive_depends_on_its_content_alone(out: Path, tmp_path: Path) -> N
 
 def test_what_was_stored_wrongly_is_not_published(rig: Rig, out: Path, small_data: Path) -> None:
     storage = ForgetfulStorage(rig.context.settings.storage_dir)
-    with pytest.raises(StorageError, match=r"student/model\.onnx"):
+    with pytest.raises(StorageError, match=r"student/preprocess\.json"):
         store_artifacts(storage, claimed(rig, small_data), out)
 
 

@@ -46,7 +46,7 @@ def test_a_job_becomes_a_student(both_rig: Rig, small_data: Path, undisturbed: P
         assert hashlib.sha256(content).hexdigest() == artifact.sha256
         assert len(content) == artifact.size_bytes
     bundle = {"README.md", "config.json", "labels.json", "manifest.json", "model.onnx", "model.safetensors"}
-    student = {f"student/{name}" for name in bundle | {"preprocess.json"}}
+    student = {f"student/{name}" for name in bundle | {"preprocess.json", "figures.svg"}}
     teacher = {name.replace("student", "teacher") for name in student} - {"teacher/model.onnx"}
     files = {"result.json", "data_report.json", "events.jsonl", "student.zip", "teacher.zip"}
     assert set(artifacts) == files | student | teacher
@@ -110,6 +110,9 @@ def test_a_given_teacher_teaches(rig: Rig, small_data: Path, undisturbed: Path) 
     assert job.result["teacher"]["epochs"] == 0
     assert job.result["teacher"]["weights_sha256"] == trained["weights_sha256"]
     assert set(rig.models(job_id)) == {"student"}
+    # What it said is there for the next job with this teacher and these data.
+    cached = list(rig.context.settings.teacher_cache_dir.iterdir())
+    assert [path.suffix for path in cached] == [".safetensors"]
 
 
 def test_bare_weights_are_given_the_architecture_of_their_row(

@@ -50,6 +50,7 @@ def test_the_folder_holds_what_inference_needs(plain: Path) -> None:
     assert names == {
         "README.md",
         "config.json",
+        "figures.svg",
         "labels.json",
         "manifest.json",
         "model.safetensors",

@@ -8,6 +8,7 @@ from bundle_samples import SPECS, make_card, result
 from fdkd_core.bundle.card import ModelCard, escape, render_card
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
 from fdkd_core.spec import FD_CMKD_WITH_LOGITS
+from fdkd_core.spec.export_result import BatchLatency, ExportReport, Int8File, Latency, OnnxFile
 from fdkd_core.spec.result import Uplift
 
 CONFIG = BundleConfig(
@@ -98,6 +99,39 @@ def test_jobs_without_control_or_teacher() -> None:
     assert "without a teacher" in render(train)
     assert "Did the teacher help" not in render(train, onnx=None)
     assert "onnx" not in render(train, onnx=None)
+
+
+def latency(*times: float) -> Latency:
+    batches = [
+        BatchLatency(batch_size=size, median_ms=time, p95_ms=2 * time, repeats=9)
+        for size, time in zip((1, 32), times, strict=False)
+    ]
+    return Latency(runtime="torch", threads=1, batches=batches)
+
+
+def test_what_the_models_cost() -> None:
+    card = make_card()
+    assert "Size and speed" not in render(card)
+    results = {
+        role: found.model_copy(update={"latency": latency(0.25)}) for role, found in card.results.items()
+    }
+    results["student"] = results["student"].model_copy(update={"latency": latency(0.125, 1.5)})
+    fp32 = OnnxFile(file="model.onnx", size_bytes=3 << 20, val_accuracy=0.9, latency=latency(0.1, 1.0))
+    fields = fp32.model_dump() | {"file": "model.int8.onnx", "size_bytes": 1 << 19, "scheme": "static"}
+    int8 = Int8File.model_validate({**fields, "kept": False, "reason": "Dropped as slower: so much."})
+    report = ExportReport(fp32=fp32, int8=[int8], int8_failures=[])
+    text = render(make_card(results=results), export=report)
+    assert "| student | 48.8 KiB | 67,890 | 0.125 ms (0.25) | 1.5 ms (3) | torch, 1 thread |" in text
+    assert "| teacher | 48.8 KiB | 67,890 | 0.25 ms (0.5) | too slow | torch, 1 thread |" in text
+    assert "| `model.onnx` | 3.0 MiB |  | 0.1 ms (0.2) | 1 ms (2) | torch, 1 thread |" in text
+    assert "- static: Dropped as slower: so much." in text
+    assert "model.int8.onnx" not in text
+    assert "onnx-int8" not in text
+    kept = render(
+        make_card(), export=report.model_copy(update={"int8": [int8.model_copy(update={"kept": True})]})
+    )
+    assert "| `model.int8.onnx` | 512.0 KiB |" in kept
+    assert '"onnx-int8"' in kept
 
 
 def test_disagreement_is_not_hidden() -> None:

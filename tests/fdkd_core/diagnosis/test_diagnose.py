@@ -162,7 +162,7 @@ def test_a_given_teacher_is_taken_as_it_is(data: Path, tmp_path: Path) -> None:
     training = small_diagnosis().training.model_dump(mode="json")
     train = {
         "kind": "train", "dataset": "small", "task": {"kind": "classification"}, "training": training,
-        "export": {"onnx": False},
+        "export": {"onnx": False, "latency_s": 0.0},
         "student": {"modality": "clean", "architecture": {"name": "mlp", "width": 8}},
     }  # fmt: skip
     trained = run(load_spec(train), data, tmp_path / "teacher", options=OPTIONS)

@@ -137,6 +137,7 @@ def test_a_job_hands_over_the_teacher_as_it_was(tmp_path: Path) -> None:
         task=spec.task,
         student=StudentSpec(modality="clean", architecture=spec.teacher.architecture),
         training=spec.teacher.train,
+        export=spec.export,
     )
     files = {}
     for job in (spec, alone):

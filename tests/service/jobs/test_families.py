@@ -76,6 +76,7 @@ def test_stages_are_run_in_order(api: ServiceUnderTest, post: Any) -> None:
         assert arm.teacher_model_id == model_id
         assert arm.spec["teacher"] == {
             "modality": "image", "architecture": None, "train": None, "model": model_id, "outputs": None,
+            "outputs_from": None,
         }  # fmt: skip
         load_spec(arm.spec)
         assert read(database, parent_id).attempt == 0

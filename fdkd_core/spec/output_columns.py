@@ -1,0 +1,66 @@
+"""A teacher that is not here: what it said of each row lies in columns of the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from fdkd_core.errors import Problem, quote
+from fdkd_core.spec.strict import Key, StrictModel
+
+Report = Mapping[str, Any]
+
+
+class OutputColumnsSpec(StrictModel):
+    """Which columns hold a teacher's outputs: vectors of numbers, one for each row."""
+
+    features: Key | None = None
+    """Column of the pooled vector that its classifier reads. Null: only methods on logits can be used."""
+    logits: Key | None = None
+    """Column of its class scores before any softmax, in the order of the dataset's classes. Null: only
+    methods on features can be used, and how good the teacher is stays unknown."""
+
+    @model_validator(mode="after")
+    def _has_one_of_each(self) -> Self:
+        if self.features is None and self.logits is None:
+            raise PydanticCustomError("invalid_value", "names neither `features` nor `logits`", {})
+        if self.features == self.logits:
+            raise PydanticCustomError("conflicting_fields", "features and logits are two columns", {})
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that are named, the features first."""
+        return tuple(name for name in (self.features, self.logits) if name is not None)
+
+
+def output_column_problems(
+    spec: OutputColumnsSpec, columns: Mapping[str, Report], classes: Sequence[str], pointer: str
+) -> list[Problem]:
+    """Why columns that are there cannot be a teacher's outputs.
+
+    Args:
+        spec: Which.
+        columns: Of the dataset's report.
+        classes: Of the dataset.
+        pointer: Where the teacher stands in the spec.
+    """
+    problems = []
+    for role, name in (("features", spec.features), ("logits", spec.logits)):
+        column = columns.get(name or "")
+        if column is None:
+            continue
+        where = f"{pointer}/outputs_from/{role}"
+        if column["kind"] != "vector":
+            detail = f"the column {quote(name)} is {column['kind']}; outputs are vectors, one for each row"
+            problems.append(Problem("incompatible", detail, where))
+        elif role == "logits" and column["input_shape"][0] != len(classes):
+            detail = (
+                f"the column {quote(name)} has {column['input_shape'][0]} numbers a row; the dataset has "
+            )
+            detail += f"{len(classes)} classes"
+            problems.append(Problem("incompatible", detail, where))
+    return problems
