@@ -29,7 +29,7 @@ run-example: setup ## Distil an image teacher into an audio student on data the 
 	$(BIN)/python -m fdkd_core examples/digits.yaml runs/digits runs/image-teaches-audio
 
 test: setup ## The tests: all but those of test-storm
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not storm and not long'
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not storm and not long'
 
 test-storm: setup ## What takes long: deployments killed at every bad moment; FDKD_FAULT_RUNS=20 for more of each
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'storm or long'

@@ -24,7 +24,7 @@ seeds: 2
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_shows_what_helps(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
     arguments = ["--out", tmp_path / "demo", "--pairs", "150", "--spec", tmp_path / "spec.yaml"]

@@ -83,7 +83,12 @@ def freeze(rig: Rig, small_data: Path, *, with_trainer: bool) -> None:
         if with_trainer:
             os.kill(pid, signal.SIGCONT)
         frozen.send(signal.SIGCONT)
-        rig.wait(lambda: f"fenced: job {job_id}" in frozen.log, 10, "the fence")
+        # By the lease that it cannot renew, or by the first thing that it would have written.
+        rig.wait(
+            lambda: any("fenced: " in line and job_id in line for line in frozen.log.splitlines()),
+            10,
+            "the fence",
+        )
         rig.wait(lambda: not is_alive(pid), 5, "the trainer's end")
         rig.wait_for_end(job_id, "succeeded")
     assert frozen.stop() == 0

@@ -31,7 +31,7 @@ def expected(undisturbed: Path) -> dict[str, Any]:
     return {"files": files, "control": result["control"]["weights_sha256"], "test": result["student"]["test"]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_killed_at_seven_points_gives_the_same_bits(
     make_rig: Callable[..., Rig], small_data: Path, expected: dict[str, Any]
 ) -> None:

@@ -45,7 +45,7 @@ def images(count: int) -> list[bytes]:
     return [png(rng.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(count)]
 
 
-IMAGE = {"kind": "image", "input_shape": [1, 8, 8]}
+IMAGE = {"kind": "image", "input_shape": [1, 8, 8], "resize": "bilinear"}
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
