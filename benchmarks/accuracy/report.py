@@ -53,7 +53,7 @@ def main() -> None:
         parts = [f"# {title}", _explanation(), _table(runs, rows + tables["auto"])]
         if name == "methods":
             parts += [_ranks(runs), _targets(runs, _teachers(rows))]
-        parts.append(_origin(name, rows, given.note))
+        parts.append(_origin(name, rows, tables["auto"] if name == "methods" else [], given.note))
         (given.results / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
         print((given.results / f"{name}.md").read_text())
 
@@ -208,14 +208,12 @@ def _targets(runs: Runs, teachers: Mapping[str, float]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _origin(name: str, rows: list[dict[str, str]], notes: list[str]) -> str:
+def _origin(name: str, rows: list[dict[str, str]], auto: list[dict[str, str]], notes: list[str]) -> str:
     trials = sorted({int(row["trials"]) for row in rows if row["method"] != TEACHER})
     seeds = sorted({int(row["seed"]) for row in rows if row["method"] != TEACHER})
     seconds = sum(float(row["seconds"]) for row in rows)
     chosen = [
-        f"{row['direction']}: {json.loads(row['weights'])['chosen']}"
-        for row in rows
-        if row["method"] == "auto" and row["seed"] == "1"
+        f"{row['direction']}: {json.loads(row['weights'])['chosen']}" for row in auto if row["seed"] == "1"
     ]
     versions = ", ".join(f"{library} {version}" for library, version in library_versions().items())
     lines = [

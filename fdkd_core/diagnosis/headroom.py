@@ -15,7 +15,7 @@ from fdkd_core.tasks.classification import macro_f1
 
 EXPECTED_SHARE = 0.1
 """Of the gap between teacher and student, what a good method closes: the best method of each direction of the
-accuracy benchmark closed 3 to 15 % against a tuned control (benchmarks/accuracy/results/table.md)."""
+accuracy benchmark closed 3 to 15 % against a tuned control (benchmarks/accuracy/results/earlier/table.md)."""
 DETECTABLE_ERRORS = 2.8
 """Standard errors that a gain must be worth to be seen in four of five cases by a two-sided test at 5 %."""
 _BOOTSTRAPS = 300
