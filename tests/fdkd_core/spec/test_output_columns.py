@@ -17,6 +17,7 @@ from fdkd_core.spec import (
 )
 from fdkd_core.spec.compare import arms, teacher_job
 from fdkd_core.spec.compatibility import check
+from fdkd_core.spec.frozen_teachers import frozen_problems
 from fdkd_core.spec.loading import canonical_json, parse_spec
 
 BOTH = {"features": "pooled", "logits": "scores"}
@@ -127,3 +128,11 @@ def test_a_comparison_trains_no_teacher_and_all_arms_look_into_the_same_columns(
     found = spec(BOTH, kind="compare")
     assert teacher_job(found) is None
     assert {arm.teacher for arm in arms(found, None).values()} == {found.teacher}
+
+
+def test_recorded_outputs_are_scores_of_classes() -> None:
+    job = spec(BOTH, task={"kind": "multilabel"}, method={"name": "logit_kd"})
+    (problem,) = frozen_problems(job, [None], [None])
+    assert (problem.code, problem.pointer) == (INCOMPATIBLE, "/teacher/outputs_from")
+    assert "multilabel" in problem.detail
+    assert frozen_problems(spec(BOTH), [None], [None]) == []
