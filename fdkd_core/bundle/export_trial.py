@@ -61,13 +61,16 @@ def try_export(fp32_file: bytes, trial: ExportTrial) -> Exported:
         "static": lambda: quantise_static(fp32_file, trial.calibration),
     }
     files: dict[str, bytes] = {"fp32": fp32_file}
+    sessions = {"fp32": OnnxSession(fp32_file, threads=1)}
     failures = []
     for scheme, make in makers.items() if trial.spec.int8 else ():
         try:
-            files[scheme] = make()
+            made = make()
+            session = OnnxSession(made, threads=1)
+            session(np.ascontiguousarray(trial.inputs[:1]))  # what loads may still not run
+            files[scheme], sessions[scheme] = made, session
         except Exception as error:  # of any class; a student must not be lost for a file that nobody needs
             failures.append(f"{scheme}: {type(error).__name__}: {error}"[:300])
-    sessions = {name: OnnxSession(file, threads=1) for name, file in files.items()}
     candidates = {name: Timed(session, trial.inputs[:_BATCH]) for name, session in sessions.items()}
     batches = measure(candidates, budget_s=trial.spec.latency_s)
     found = {

@@ -69,6 +69,14 @@ def test_what_cannot_be_rounded_costs_no_student(monkeypatch: pytest.MonkeyPatch
     assert report.int8_failures == ["static: RuntimeError: no such shape"]
 
 
+def test_a_rounded_file_that_does_not_load_costs_no_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_trial, "quantise_static", lambda *_: b"no network")
+    exported = try_export(plain_network(), trial(max_accuracy_loss=0.1))
+    assert [file.scheme for file in exported.report.int8] == ["dynamic"]
+    (failure,) = exported.report.int8_failures
+    assert failure.startswith("static: ModelFileError: ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(SPECS))
 def test_students_of_every_kind_can_be_rounded_both_ways(bundles: Bundles, kind: Any) -> None:
