@@ -22,6 +22,11 @@ def on_standby(worker: WorkerUnderTest) -> int | None:
     return None
 
 
+def children() -> set[psutil.Process]:
+    """Of this process, which other tests may have left some."""
+    return set(psutil.Process().children())
+
+
 def test_the_next_job_is_trained_by_the_one_on_standby(rig: Rig, small_data: Path, undisturbed: Path) -> None:
     dataset_id = rig.add_dataset(small_data)
     worker = rig.start_worker(REAL, trainer_standby=True)
@@ -50,17 +55,18 @@ def test_the_next_job_is_trained_by_the_one_on_standby(rig: Rig, small_data: Pat
 
 def test_it_dies_with_its_worker_and_never_outlives_its_use(tmp_path: Path) -> None:
     lines: list[bytes] = []
+    before = children()
     trainers = Trainers(Settings(data_dir=tmp_path))
     trainers.prepare()
-    (child,) = psutil.Process().children()
+    (child,) = children() - before
     trainers.prepare()
-    assert psutil.Process().children() == [child], "one is enough"
+    assert children() - before == {child}, "one is enough"
     trainers.close()
     assert not is_alive(child.pid)
 
     # A broken assignment is a job that could not start, said on standard error.
     trainers.prepare()
-    (child,) = psutil.Process().children()
+    (child,) = children() - before
     nowhere = tmp_path / "nowhere"
     started = trainers.start(
         [], folder=nowhere, temporary=tmp_path, on_line=lines.append, on_event=lambda event: None
@@ -72,10 +78,11 @@ def test_it_dies_with_its_worker_and_never_outlives_its_use(tmp_path: Path) -> N
 
 
 def test_what_is_put_in_a_trainers_place_does_not_wait(tmp_path: Path) -> None:
+    before = children()
     for settings in (
         Settings(data_dir=tmp_path, trainer_command=[sys.executable, "-c", "pass"]),
         Settings(data_dir=tmp_path, trainer_standby=False),
     ):
         trainers = Trainers(settings)
         trainers.prepare()
-        assert psutil.Process().children() == []
+        assert children() == before
