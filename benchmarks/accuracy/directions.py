@@ -6,8 +6,10 @@ import csv
 import io
 import zipfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,15 +106,15 @@ def load(direction: Direction, data_dir: Path) -> PairedDataset:
     return replace(data, splits={**data.splits, "train": rows[kept]})
 
 
-def _share(labels: list[int] | list[str], fraction: float) -> list[int]:
+def _share(labels: Sequence[Any], fraction: float) -> list[int]:
     """Places of the rows that are kept: the same share of every class, seeded."""
     rng = np.random.default_rng(0)
-    places: dict[int | str, list[int]] = defaultdict(list)
+    places: dict[Any, list[int]] = defaultdict(list)
     for place, label in enumerate(labels):
         places[label].append(place)
     kept = [
         rng.permutation(places[label])[: round(fraction * len(places[label]))] for label in sorted(places)
-    ]  # type: ignore[type-var]
+    ]
     return sorted(int(place) for chosen in kept for place in chosen)
 
 

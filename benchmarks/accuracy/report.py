@@ -186,7 +186,7 @@ def _targets(runs: Runs, teachers: Mapping[str, float]) -> str:
         lines += [
             f"- `auto` below the tuned control beyond its interval on {len(worse)} of {len(runs)} directions"
             + (f" ({', '.join(worse)})" if worse else "") + " (asked: 0)",
-            f"- `auto` best, or within the interval of its difference to the best, on {len(near)} of {len(runs)} (asked: 7)",
+            f"- `auto` best, or within the interval of its difference to the best, on {len(near)} of {len(runs)} (asked: 7 of 8)",
             f"- mean uplift of `auto` where the teacher is the stronger modality: {uplift:+.1f} points over "
             f"{len(stronger)} directions (asked: +3.1)",
         ]  # fmt: skip
@@ -204,7 +204,7 @@ def _targets(runs: Runs, teachers: Mapping[str, float]) -> str:
         )
         for other in ("feature_mse", "pkd"):
             wins = sum(_mean(arms["fd_cmkd"]) > _mean(arms[other]) for arms in runs.values() if other in arms)
-            lines.append(f"- FD-CMKD is above {other} on {wins} of {len(runs)} (asked: 6)")
+            lines.append(f"- FD-CMKD is above {other} on {wins} of {len(runs)} (asked: 6 of 8)")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
