@@ -10,10 +10,11 @@ import contextlib
 import logging
 import queue
 import threading
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from celery import Celery
-from kombu.connection import Connection
+if TYPE_CHECKING:  # imported where a broker is named: it is a fifth of what starting the API takes
+    from celery import Celery
+    from kombu.connection import Connection
 
 RUN_JOB = "fdkd.run_job"
 VALIDATE = "fdkd.validate"
@@ -36,6 +37,8 @@ def make_celery(broker_url: str) -> Celery:
     Acknowledged early: the sweep sends again what was lost, while a message that is acknowledged only after
     an hour of training would be delivered a second time meanwhile.
     """
+    from celery import Celery
+
     app = Celery("fdkd", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_serializer="json",

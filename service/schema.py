@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from alembic import command
@@ -30,6 +31,7 @@ def take_back(database_url: str, revision: str) -> None:
     command.downgrade(_config(database_url), revision)
 
 
+@functools.cache
 def head_revision() -> str:
     """The newest revision this version knows."""
     head = ScriptDirectory(str(MIGRATIONS)).get_current_head()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from ready_databases import ReadyPostgreSQL, create_database, drop_database, sqlite_with_tables
 
 # Before torch is imported, here and in every process that a test starts: the runner already uses every core,
 # and threads that wait for each other spin.
@@ -26,28 +27,60 @@ def _missing(what: str, url: str, error: Exception) -> None:
     pytest.skip(message)
 
 
-@pytest.fixture
-def postgresql_url() -> Iterator[str]:
-    """A database of the test's own on a real PostgreSQL server."""
-    import psycopg
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what their module makes run in one process, which makes it once; slow ones begin."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+        if any(definitions[-1].scope == "module" for definitions in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
-    name = f"fdkd_test_{uuid.uuid4().hex}"
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[psycopg.Connection]:
+    """A connection to a real PostgreSQL server."""
     try:
         server = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=5)
     except psycopg.OperationalError as error:
         _missing("PostgreSQL", POSTGRES, error)
         raise AssertionError from error  # not reached
     with server:
-        server.execute(f'CREATE DATABASE "{name}"')
-        try:
-            yield f"{POSTGRES.rpartition('/')[0]}/{name}"
-        finally:
-            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: psycopg.Connection) -> Iterator[str]:
+    """An empty database of the test's own on a real PostgreSQL server."""
+    name = create_database(postgresql_server)
+    try:
+        yield f"{POSTGRES.rpartition('/')[0]}/{name}"
+    finally:
+        drop_database(postgresql_server, name)
+
+
+@pytest.fixture(scope="session")
+def ready_postgresql(postgresql_server: psycopg.Connection) -> Iterator[ReadyPostgreSQL]:
+    """What `database_url` lends."""
+    ready = ReadyPostgreSQL(postgresql_server, POSTGRES)
+    yield ready
+    ready.drop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database: the test runs once on SQLite and once on PostgreSQL."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database with tables and no rows: the test runs once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield sqlite_with_tables(tmp_path / "test.db")
+        return
+    ready: ReadyPostgreSQL = request.getfixturevalue("ready_postgresql")
+    with ready.lent() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'test.db'}"
     url: str = request.getfixturevalue("postgresql_url")

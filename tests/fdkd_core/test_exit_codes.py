@@ -19,7 +19,9 @@ import pytest
 import torch
 import yaml
 from small_job import small_spec, write_small_data
+from warm_process import run_warm
 
+from fdkd_core.__main__ import main
 from fdkd_core.errors import OutOfMemoryError, TrainingInterrupted
 from fdkd_core.memory_limit import memory_errors
 from fdkd_core.options import RunOptions
@@ -39,17 +41,24 @@ class Job:
         self.data = write_small_data(folder / "small.npz")
         (folder / "spec.yaml").write_text(yaml.safe_dump(self.spec.model_dump(mode="json")))
 
-    def command(self, *more: object) -> list[str]:
+    def arguments(self, *more: object) -> list[object]:
         files = [self.folder / "spec.yaml", self.data, self.out]
         fixed = ["--threads", "1", "--device", "cpu", "--quiet", "--events-fd", "1"]
-        return [sys.executable, "-m", "fdkd_core", *map(str, [*files, *fixed, *more])]
+        return [*files, *fixed, *more]
+
+    def command(self, *more: object) -> list[str]:
+        return [sys.executable, "-m", "fdkd_core", *map(str, self.arguments(*more))]
 
     def call(
         self, *more: object, limit: Callable[[], None] | None = None
     ) -> tuple[int, list[dict[str, Any]], str]:
         """Exit code, events, and what was written to stderr."""
-        done = subprocess.run(
-            self.command(*more), capture_output=True, text=True, timeout=120, preexec_fn=limit
+        done = (
+            run_warm(main, *self.arguments(*more))
+            if limit is None
+            else subprocess.run(
+                self.command(*more), capture_output=True, text=True, timeout=120, preexec_fn=limit
+            )
         )
         return done.returncode, events_in(done.stdout), done.stderr
 

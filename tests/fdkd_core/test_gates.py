@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,9 @@ import yaml
 from bundle_samples import result as model_result
 from rich.console import Console
 from small_job import small_spec, write_small_data
+from warm_process import run_warm
 
+from fdkd_core.__main__ import main
 from fdkd_core.console import show_result
 from fdkd_core.errors import GateFailedError, SpecError
 from fdkd_core.options import RunOptions
@@ -163,9 +163,8 @@ def test_a_student_that_fails_its_gate_is_not_handed_over(data: Path, tmp_path: 
 def test_the_command_says_so(data: Path, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(small_spec(gates=[IMPOSSIBLE]).model_dump(mode="json")))
-    command = [sys.executable, "-m", "fdkd_core", str(spec), str(data), str(tmp_path / "out")]
     options = ["--threads", "1", "--device", "cpu", "--quiet", "--events-fd", "1"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    done = run_warm(main, spec, data, tmp_path / "out", *options)
     assert done.returncode == 6, done.stderr
     assert "gate_failed: Test accuracy of the student minus its control's is" in done.stderr
     assert "Traceback" not in done.stderr

@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 import yaml
 from small_job import small_spec, write_small_data
+from warm_process import run_warm
+
+from fdkd_core.__main__ import main
+
+FIXED = ["--threads", "1", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -23,13 +28,11 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "fdkd_core", *map(str, arguments), "--threads", "1", "--device", "cpu"]
+    return [sys.executable, "-m", "fdkd_core", *map(str, arguments), *FIXED]
 
 
 def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "120"}
-    )
+    return run_warm(main, *arguments, *FIXED, COLUMNS="120")
 
 
 def test_a_run_prints_its_table(files: tuple[Path, Path, Path]) -> None:
@@ -151,4 +154,4 @@ def test_a_bad_spec_does_not_wait_for_torch() -> None:
 
 
 def test_help_names_the_exit_codes() -> None:
-    assert "75 stopped" in call("--help").stdout
+    assert "75 stopped" in subprocess.check_output(command("--help"), text=True)

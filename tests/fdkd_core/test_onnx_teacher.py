@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,9 @@ import yaml
 from onnx import TensorProto, helper
 from onnx_samples import NUM_HIDDEN, array, changed, model_of, teacher
 from small_job import small_spec, write_small_data
+from warm_process import run_warm
 
+from fdkd_core.__main__ import main
 from fdkd_core.bundle import load_bundle
 from fdkd_core.bundle.onnx_export import export_onnx
 from fdkd_core.data.dataset import load_dataset
@@ -324,11 +323,7 @@ def test_by_the_command_line(data: Path, original: tuple[Path, RunResult], tmp_p
     spec = small_spec(teacher=GIVEN, training=BRIEF)
     path = original[0].with_name("spec.yaml")  # the model lies beside it
     path.write_text(yaml.safe_dump(spec.model_dump(mode="json", exclude_unset=True)))
-    command = [sys.executable, "-m", "fdkd_core", path, data, tmp_path / "out", "--threads", "1"]
-    done = subprocess.run(
-        [*map(str, command), "--device", "cpu"],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "120"},
-    )  # fmt: skip
+    done = run_warm(main, path, data, tmp_path / "out", "--threads", "1", "--device", "cpu", COLUMNS="120")
     assert done.returncode == 0, done.stderr
     assert "onnx" in done.stdout
     result = json.loads((tmp_path / "out" / "result.json").read_text())

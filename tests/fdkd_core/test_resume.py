@@ -6,28 +6,23 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import run_and_die
 from small_job import CHECKPOINT_EVERY, STEPS_PER_PHASE, small_spec, write_small_data
+from warm_process import run_warm
 
 from fdkd_core.errors import CheckpointError
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 
-DRIVER = Path(__file__).parents[1] / "support" / "run_and_die.py"
 LAST = STEPS_PER_PHASE - 1
 
 
 def attempt(data: Path, out: Path, moment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(DRIVER), str(data), str(out), moment],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run_warm(run_and_die.main, data, out, moment)
 
 
 def resume(data: Path, out: Path) -> list[dict[str, Any]]:
@@ -114,6 +109,14 @@ def damage_step(path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps({**manifest, "step": 3}))
 
 
+@pytest.fixture(scope="module")
+def killed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that died soon after its second checkpoint of the student."""
+    out = tmp_path_factory.mktemp("killed") / "out"
+    assert attempt(data, out, f"student:{2 * CHECKPOINT_EVERY + 1}").returncode == -signal.SIGKILL
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "how_many"),
@@ -127,11 +130,9 @@ def damage_step(path: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    damage: Any, how_many: int, data: Path, undisturbed: dict[str, Any], tmp_path: Path
+    damage: Any, how_many: int, data: Path, killed: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    killed = attempt(data, out, f"student:{2 * CHECKPOINT_EVERY + 1}")
-    assert killed.returncode == -signal.SIGKILL
+    out = shutil.copytree(killed, tmp_path / "out")
     checkpoints = sorted((out / "work" / "student").glob("step-*"))
     assert [path.name[-2:] for path in checkpoints] == ["07", "14"]
     for path in checkpoints[-how_many:]:

@@ -31,8 +31,8 @@ TABLES = set(Table.metadata.tables)
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
-    return Settings(database_url=database_url).resolved_database_url
+def url(empty_database_url: str) -> str:
+    return Settings(database_url=empty_database_url).resolved_database_url
 
 
 @pytest.fixture

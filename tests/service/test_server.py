@@ -140,8 +140,8 @@ def test_it_takes_a_socket_that_is_bound_already(settings: Settings) -> None:
         process.communicate(timeout=10)
 
 
-def test_an_unmigrated_database_is_refused(database_url: str, tmp_path: Path) -> None:
-    settings = Settings(database_url=database_url, data_dir=tmp_path / "data")
+def test_an_unmigrated_database_is_refused(empty_database_url: str, tmp_path: Path) -> None:
+    settings = Settings(database_url=empty_database_url, data_dir=tmp_path / "data")
     assert "python -m service migrate" in refusal(settings, "--port", "0")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx2
 import psutil
+from service_fixtures import make_key, prepare_database
 from small_job import small_spec, write_small_data
 from sqlalchemy import text
 
@@ -58,13 +59,13 @@ class Deployment:
         }
         self.processes: list[subprocess.Popen[bytes]] = []
         self.log = (folder.parent / f"{folder.name}.log").open("wb")
-        self._run("service", "migrate")
-        made = self._run("service", "keys", "create", "--name", "test", "--scope", "read", "--scope", "write")
-        self.key = next(word for word in made.split() if word.startswith("fdkd_"))
+        settings = Settings(data_dir=folder, database_url=database_url)
+        prepare_database(settings)
+        self.database = Database(settings.resolved_database_url)
+        self.key = make_key(self.database)
         self.http = httpx2.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30, trust_env=False
         )
-        self.database = Database(Settings(data_dir=folder, database_url=database_url).resolved_database_url)
 
     def __enter__(self) -> Self:
         return self
@@ -74,17 +75,6 @@ class Deployment:
         self.http.close()
         self.database.close()
         self.log.close()
-
-    def _run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         """A process of the deployment."""

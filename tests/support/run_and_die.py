@@ -29,8 +29,8 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main() -> None:
-    data, out, moment, *rest = sys.argv[1:]
+def main(arguments: list[str]) -> None:
+    data, out, moment, *rest = arguments
     spec = parse_spec(Path(rest[0]).read_bytes()) if rest else small_spec()
     phase, step = "", 0
     checkpoint.MIN_COST_RATIO = 0.0  # checkpoints exactly where the spec puts them
@@ -61,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

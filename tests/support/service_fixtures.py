@@ -62,9 +62,15 @@ def make_settings(database_url: str, data_dir: Path, **settings: Any) -> Setting
 
 
 def prepare_database(settings: Settings) -> None:
-    """Creates folders and tables, as an installation does."""
+    """Creates folders, and tables where there are none."""
     settings.make_folders()
-    schema.migrate(settings.resolved_database_url)
+    database = Database(settings.resolved_database_url)
+    try:
+        has_tables = schema.current_revision(database) is not None
+    finally:
+        database.close()
+    if not has_tables:
+        schema.migrate(settings.resolved_database_url)
 
 
 def make_key(database: Database, owner_id: str = LOCAL_OWNER, *scopes: str) -> str:

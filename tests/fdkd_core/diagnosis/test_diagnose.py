@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,9 @@ import yaml
 from diagnosed import good_findings, small_diagnosis
 from rich.console import Console
 from small_job import write_small_data
+from warm_process import run_warm
 
+from fdkd_core.__main__ import main
 from fdkd_core.console import show_result
 from fdkd_core.diagnosis.plots import render_plots
 from fdkd_core.diagnosis.report import findings_csv, write_report
@@ -225,25 +224,7 @@ def test_the_console_shows_verdict_and_figures_in_80_columns(finished: Any) -> N
 def test_the_command_line_diagnoses(data: Path, tmp_path: Path) -> None:
     spec, out = tmp_path / "spec.yaml", tmp_path / "out"
     spec.write_text(yaml.safe_dump(small_diagnosis().model_dump(mode="json")))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "fdkd_core",
-            str(spec),
-            str(data),
-            str(out),
-            "--threads",
-            "1",
-            "--device",
-            "cpu",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "80"},
-        check=False,
-    )
+    done = run_warm(main, spec, data, out, "--threads", "1", "--device", "cpu", COLUMNS="80")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("small diagnosis: uncertain\n")
     assert "checking the pairs" in done.stderr

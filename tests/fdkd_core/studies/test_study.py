@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import run_and_die
 from small_job import STEPS_PER_PHASE, small_study, write_small_data
+from warm_process import run_warm
 
 import fdkd_core
 from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
@@ -23,7 +23,6 @@ from fdkd_core.spec.result import StudyResult
 from fdkd_core.training import checkpoint
 
 OPTIONS = RunOptions(device="cpu", threads=1)
-DRIVER = Path(__file__).parents[2] / "support" / "run_and_die.py"
 PHASES = ["teacher", "trial-0", "trial-1", "trial-2", "seed-1", "seed-2", "finalise"]
 EXPLODING = {"name": "feature_mse", "normalize": False, "weight": 1e6}
 
@@ -187,10 +186,7 @@ def test_a_killed_study_resumes_to_the_same_numbers(
 ) -> None:
     out, spec = tmp_path / "out", tmp_path / "spec.json"
     spec.write_text(small_study().model_dump_json())
-    killed = subprocess.run(
-        [sys.executable, str(DRIVER), str(data), str(out), moment, str(spec)],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    killed = run_warm(run_and_die.main, data, out, moment, spec)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     run(small_study(), data, out, options=OPTIONS)
     assert fingerprint(out) == fingerprint(finished[0])
