@@ -180,10 +180,13 @@ class Ran:
 
 @pytest.fixture
 def run(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    empty_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Callable[..., Ran]]:
     """`python -m service` in this process, which is the same but for a second of imports each time."""
-    monkeypatch.setenv("FDKD_DATABASE_URL", database_url)
+    monkeypatch.setenv("FDKD_DATABASE_URL", empty_database_url)
     monkeypatch.setenv("FDKD_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr("service.__main__.configure_logging", lambda: None)
     mask = os.umask(0o077)

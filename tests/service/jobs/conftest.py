@@ -16,6 +16,13 @@ def api(database_url: str, tmp_path: Path) -> Iterator[ServiceUnderTest]:
 
 
 @pytest.fixture
+def new_api(empty_database_url: str, tmp_path: Path) -> Iterator[ServiceUnderTest]:
+    """The API over tables that never held anything: what PostgreSQL plans depends on what they have held."""
+    with make_app(empty_database_url, tmp_path) as service:
+        yield service
+
+
+@pytest.fixture
 def dataset_id(api: ServiceUnderTest) -> str:
     """A dataset called `pairs`, ready."""
     return add_dataset(api.database)

@@ -218,8 +218,9 @@ def test_how_many_statements_a_request_takes(api: ServiceUnderTest, dataset_id: 
     event.remove(engine, "before_cursor_execute", note)
 
 
-def test_lists_of_many_jobs_are_read_from_an_index(api: ServiceUnderTest, dataset_id: str) -> None:
+def test_lists_of_many_jobs_are_read_from_an_index(new_api: ServiceUnderTest) -> None:
     """Whatever the filter: as many rows are read as are shown."""
+    api, dataset_id = new_api, add_dataset(new_api.database)
     rng = random.Random(1)
     rows = [
         {
