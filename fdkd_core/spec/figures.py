@@ -51,7 +51,30 @@ class RegressionMetrics(StrictModel):
     num_samples: int
 
 
-SplitMetrics = ClassificationMetrics | MultilabelMetrics | RegressionMetrics
+class RetrievalMetrics(StrictModel):
+    """Figures of one model of embeddings on one split, whose rows are asked for and answer.
+
+    A row that is as near as the nearest right one, but for rounding, counts as nearer: a network that
+    gives all rows one embedding finds none.
+    """
+
+    recall_at_1: float
+    """Share of the queries whose nearest row is of their label, 0..1."""
+    recall_at_5: float
+    """Share with such a row among the five nearest."""
+    recall_at_10: float
+    """Share with such a row among the ten nearest."""
+    mean_reciprocal_rank: float
+    """Mean over the queries of 1 / rank of the nearest row of their label, 0..1."""
+    loss: float
+    """Supervised contrastive loss against the whole split, mean over the queries, in nats. It grows with the
+    logarithm of the split's rows, and so is above what training shows of its batches."""
+    num_queries: int
+    """Rows that have another of their label in the split."""
+    num_samples: int
+
+
+SplitMetrics = ClassificationMetrics | MultilabelMetrics | RegressionMetrics | RetrievalMetrics
 """Figures of one model on one split, by the task; `fdkd_core.spec.tasks.TASK_FACTS` lists their names."""
 
 

@@ -13,13 +13,15 @@ from pydantic import BeforeValidator, Field
 from fdkd_core.spec.measures import MEASURES, Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
 
-LabelForm = Literal["class", "classes", "numbers"]
-"""What the label of a row is: one class, a set of classes, or one or several numbers."""
+LabelForm = Literal["class", "classes", "numbers", "identity"]
+"""What the label of a row is: one class, a set of classes, one or several numbers, or an identity, which is a
+class that validation and test may have and training lack."""
 
 LABEL_WORDS: dict[LabelForm, str] = {
     "class": "one class a row",
     "classes": "sets of classes",
     "numbers": "numbers",
+    "identity": "identities, which training may lack",
 }
 
 
@@ -61,7 +63,33 @@ class RegressionSpec(StrictModel):
     """In standard deviations of the training labels: 1, the default of most libraries. Only of `huber`."""
 
 
-TaskKind = Literal["classification", "multilabel", "regression"]
+class RetrievalSpec(StrictModel):
+    """An embedding per sample, by which samples of the same label find each other (docs/decisions/0025).
+
+    Learnt by the supervised contrastive loss of Khosla et al. (NeurIPS 2020, eq. 2) and measured within a
+    split: each row asks, all others answer, and those of its label are right. Similarity is the cosine.
+    """
+
+    kind: Literal["retrieval"] = "retrieval"
+    embedding_dim: Annotated[int, Field(ge=2, le=4096)] = 128
+    """Numbers that a network answers with. 128, the width of the paper's projection head: 512 bytes a row in
+    an index of float32."""
+    temperature: Annotated[float, Field(ge=0.01, le=10.0)] = 0.2
+    """Of the cosines: the smaller, the more the nearest wrong rows count, and the steeper the loss. The paper
+    has 0.1, for which the default learning rate is too high; 0.2 did best at it (docs/decisions/0025)."""
+    rows_per_label: Annotated[int, Field(ge=1, le=1024)] = 4
+    """How many training rows of a label come together in a batch, where it has as many; each row still comes
+    once an epoch. With rows drawn at random, batches of many labels hold hardly two of one, and nothing is
+    learnt from a row without another of its label. 4, as in Musgrave et al. (ECCV 2020), section 4. 1 draws
+    at random."""
+
+    @property
+    def output_names(self) -> list[str]:
+        """Of the numbers, which mean nothing one by one."""
+        return [f"e{index}" for index in range(1, self.embedding_dim + 1)]
+
+
+TaskKind = Literal["classification", "multilabel", "regression", "retrieval"]
 
 
 def _tagged(value: object) -> object:
@@ -72,7 +100,7 @@ def _tagged(value: object) -> object:
 
 
 TaskSpec = Annotated[
-    ClassificationSpec | MultilabelSpec | RegressionSpec,
+    ClassificationSpec | MultilabelSpec | RegressionSpec | RetrievalSpec,
     Field(discriminator="kind"),
     BeforeValidator(_tagged),
 ]
@@ -86,6 +114,13 @@ class TaskFacts(NamedTuple):
     metrics: tuple[MetricName, ...]
     """What it measures beside its loss, in the order in which it is shown. The first is what most people ask
     for: it picks the weights and is what a gate compares, unless the spec names another."""
+    also_reads: tuple[LabelForm, ...] = ()
+    """Other forms of labels that it can be learnt from."""
+
+    @property
+    def label_forms(self) -> tuple[LabelForm, ...]:
+        """All forms of labels that it can be learnt from."""
+        return (self.label_form, *self.also_reads)
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -102,6 +137,9 @@ TASK_FACTS: dict[TaskKind, TaskFacts] = {
     "classification": TaskFacts("class", ("accuracy", "macro_f1")),
     "multilabel": TaskFacts("classes", ("mean_ap", "macro_f1", "micro_f1", "exact_match")),
     "regression": TaskFacts("numbers", ("r2", "mae", "rmse")),
+    "retrieval": TaskFacts(
+        "identity", ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"), ("class",)
+    ),
 }
 
 
