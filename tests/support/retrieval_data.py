@@ -58,7 +58,9 @@ def retrieval_spec(task: dict[str, Any] | None = None, **changes: Any) -> Distil
     """A job whose teacher sees `clean` and whose student sees `wave`."""
     training = {**TRAINING, "batch_size": 32}
     fields: dict[str, Any] = {
-        "task": {"kind": "retrieval", "embedding_dim": DIM, **(task or {})},
+        "task": task
+        if task and "kind" in task
+        else {"kind": "retrieval", "embedding_dim": DIM, **(task or {})},
         "teacher": {"modality": "clean", "architecture": {"name": "mlp", "width": 32}, "train": training},
         "student": {"modality": "wave", "architecture": {"name": "mlp", "width": 64}},
         "training": training,
