@@ -14,6 +14,7 @@ from fdkd_client.cli.terminal import new_table, plain
 from fdkd_client.cli.wording import age, count, size, styled_state
 from fdkd_client.results import Catalog, Dataset, Model
 
+_FORMS = {"classes": " (sets of them)", "identity": " (identities)"}
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
@@ -44,8 +45,7 @@ def dataset_view(dataset: Dataset) -> Group:
     if report.get("targets"):
         facts.add_row("numbers", "\n".join(map(_target, report["targets"])))
     elif isinstance(report.get("classes"), list):
-        sets = " (sets of them)" if report.get("label_form") == "classes" else ""
-        facts.add_row("classes", _listed(report["classes"]) + sets)
+        facts.add_row("classes", _listed(report["classes"]) + _FORMS.get(str(report.get("label_form")), ""))
     if isinstance(report.get("splits"), dict):
         splits = sorted(report["splits"].items(), key=lambda item: _SPLITS.get(item[0], len(_SPLITS)))
         rows = (f"{plain(name)} {split['rows']:,}" for name, split in splits if "rows" in split)

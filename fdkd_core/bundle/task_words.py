@@ -47,8 +47,8 @@ TASK_WORDS: dict[TaskKind, TaskWords] = {
     "retrieval": TaskWords(
         "Numbers of an embedding",
         "prediction.embedding",
-        "It gives an embedding of whatever it is given, and the nearest neighbour may still be far: find out, on "
-        "data of your own, from which cosine on two samples belong together.",
+        "It embeds whatever it is given, and the nearest neighbour may still be far: find out, on data of "
+        "your own, from which cosine on two samples belong together.",
         "Embeddings of two models, or of two trainings of one, cannot be compared with each other.",
         "  # `logits` are the embedding before it is divided by its norm",
         are_named=False,

@@ -168,8 +168,10 @@ def test_what_needs_scores_of_classes_is_refused(
 
 
 @pytest.mark.parametrize(
-    "method", [{"name": "crd"}, {"name": "rkd"}, {"name": "pkd"}, {"name": "fd_cmkd", "basis": "class"}], ids=repr
-)  # fmt: skip
+    "method",
+    [{"name": "crd"}, {"name": "rkd"}, {"name": "pkd"}, {"name": "fd_cmkd", "basis": "class"}],
+    ids=repr,
+)
 def test_what_asks_for_the_label_alone_fits(report: dict[str, Any], method: dict[str, Any]) -> None:
     assert check(retrieval_spec(method=method), report) == []
 
