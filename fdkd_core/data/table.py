@@ -110,7 +110,7 @@ class PairedDataset:
     @property
     def outputs(self) -> list[str]:
         """Names of the numbers that a network answers with: classes, targets, or those of an embedding."""
-        if isinstance(self.task, RetrievalSpec):
+        if isinstance(self.task, RetrievalSpec) and self.task.output_names is not None:
             return self.task.output_names
         return self.classes if self.targets is None else list(self.targets.names)
 

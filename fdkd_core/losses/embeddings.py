@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from fdkd_core.losses.features import l2_normalize, squared_error
 from fdkd_core.losses.precision import full_precision
@@ -54,6 +55,38 @@ def supervised_contrast(
     count_B = right_BB.sum(dim=1)
     nearness_B = (scores_BB * right_BB).sum(dim=1) / count_B.clamp_min(1)
     return (others_BB.logsumexp(dim=1) - nearness_B) * (count_B > 0)
+
+
+@full_precision
+def pair_contrast(
+    embeddings_BE: Float[Tensor, "b e"], vectors_BE: Float[Tensor, "b e"], *, temperature: float
+) -> Float[Tensor, " b"]:
+    """Cross-entropy of which of the batch's vectors is a sample's own, which is InfoNCE.
+
+    L_i = -log( exp(z_i v_i / tau) / sum over the different vectors v of exp(z_i v / tau) ), all of norm 1.
+
+    Only samples ask: the vectors are what they are, and nobody will ask by them.
+
+    Args:
+        embeddings_BE: Of any norm.
+        vectors_BE: What belongs to each; constants. Samples may have the same, which then counts once.
+        temperature: tau > 0, in units of cosines.
+
+    Returns:
+        Shape [B], in nats; 0 where all samples have one vector.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    References:
+        van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018, eq. 4, with
+        the cosine over tau for the logarithm of f, as in Radford et al. (CLIP, ICML 2021), who ask both ways.
+    """
+    check_same_shape(embeddings_BE, vectors_BE, "embeddings")
+    different_KE, own_B = torch.unique(vectors_BE, dim=0, return_inverse=True)
+    different_KE = l2_normalize(different_KE.to(embeddings_BE.dtype))
+    scores_BK = l2_normalize(embeddings_BE) @ different_KE.T / temperature
+    return functional.cross_entropy(scores_BK, own_B, reduction="none")
 
 
 @full_precision

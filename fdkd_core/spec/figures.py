@@ -52,25 +52,25 @@ class RegressionMetrics(StrictModel):
 
 
 class RetrievalMetrics(StrictModel):
-    """Figures of one model of embeddings on one split, whose rows are asked for and answer.
+    """Figures of one model of embeddings on one split, whose rows ask.
 
-    A row that is as near as the nearest right one, but for rounding, counts as nearer: a network that
-    gives all rows one embedding finds none.
+    What is wrong and as near as the nearest right answer, but for rounding, counts as nearer: a network that
+    gives all rows one embedding finds none of its label.
     """
 
     recall_at_1: float
-    """Share of the queries whose nearest row is of their label, 0..1."""
+    """Share of the queries whose nearest answer is right, 0..1: a row of their label, or their vector."""
     recall_at_5: float
-    """Share with such a row among the five nearest."""
+    """Share with a right one among the five nearest."""
     recall_at_10: float
-    """Share with such a row among the ten nearest."""
+    """Share with a right one among the ten nearest."""
     mean_reciprocal_rank: float
-    """Mean over the queries of 1 / rank of the nearest row of their label, 0..1."""
+    """Mean over the queries of 1 / rank of the nearest right answer, 0..1."""
     loss: float
-    """Supervised contrastive loss against the whole split, mean over the queries, in nats. It grows with the
-    logarithm of the split's rows, and so is above what training shows of its batches."""
+    """Contrastive loss against the whole split, mean over the queries, in nats. It grows with the logarithm
+    of the split's rows, and so is above what training shows of its batches."""
     num_queries: int
-    """Rows that have another of their label in the split."""
+    """Rows that have a right answer: with labels, those of which the split has another of the label."""
     num_samples: int
 
 

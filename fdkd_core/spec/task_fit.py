@@ -12,10 +12,10 @@ from fdkd_core.spec.methods import DistillingSpec
 from fdkd_core.spec.tasks import (
     LABEL_WORDS,
     TASK_FACTS,
-    ClassificationSpec,
     RetrievalSpec,
     TaskSpec,
     facts_of,
+    has_one_label,
 )
 
 Report = Mapping[str, Any]
@@ -23,7 +23,7 @@ Report = Mapping[str, Any]
 
 def output_names(task: TaskSpec, dataset: Report) -> list[str]:
     """Names of the numbers that a network answers with: classes, targets, or those of an embedding."""
-    if isinstance(task, RetrievalSpec):
+    if isinstance(task, RetrievalSpec) and task.output_names is not None:
         return task.output_names
     return [*dataset["classes"], *(target["name"] for target in dataset.get("targets", ()))]
 
@@ -42,7 +42,8 @@ def label_problems(task: TaskSpec, dataset: Report) -> list[Problem]:
     if found != "numbers" and len(dataset["classes"]) < 2:
         detail = f"training has {len(dataset['classes'])} classes; at least 2 are needed"
         return [Problem("dataset_too_small", detail, "/dataset")]
-    return _lonely_problems(dataset) if isinstance(task, RetrievalSpec) else []
+    is_by_label = isinstance(task, RetrievalSpec) and has_one_label(task)
+    return _lonely_problems(dataset) if is_by_label else []
 
 
 def _lonely_problems(dataset: Report) -> list[Problem]:
@@ -73,7 +74,7 @@ def pairing_problems(spec: AnyJobSpec) -> list[Problem]:
     """Where there are no means by class; and methods that train the teacher cannot be taught with them."""
     if not isinstance(spec, MethodJobSpec) or spec.pairing != "class":
         return []
-    if not isinstance(spec.task, ClassificationSpec | RetrievalSpec):
+    if not has_one_label(spec.task):
         detail = f"means of a class need one class a sample, which {spec.task.kind} does not have"
         return [Problem("incompatible", detail, "/pairing")]
     return [

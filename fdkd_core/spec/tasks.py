@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.measures import MEASURES, Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
@@ -63,30 +64,50 @@ class RegressionSpec(StrictModel):
     """In standard deviations of the training labels: 1, the default of most libraries. Only of `huber`."""
 
 
-class RetrievalSpec(StrictModel):
-    """An embedding per sample, by which samples of the same label find each other (docs/decisions/0025).
+EMBEDDING_DIM = 128
+"""Of a retrieval that states none."""
 
-    Learnt by the supervised contrastive loss of Khosla et al. (NeurIPS 2020, eq. 2) and measured within a
-    split: each row asks, all others answer, and those of its label are right. Similarity is the cosine.
+
+class RetrievalSpec(StrictModel):
+    """An embedding per sample, by which it finds samples of its label, or a vector that belongs to it.
+
+    Learnt by a contrastive loss and measured within a split (docs/decisions/0025): each row asks, and what is
+    there answers, the most similar first. Similarity is the cosine.
     """
 
     kind: Literal["retrieval"] = "retrieval"
-    embedding_dim: Annotated[int, Field(ge=2, le=4096)] = 128
-    """Numbers that a network answers with. 128, the width of the paper's projection head: 512 bytes a row in
-    an index of float32."""
+    relevant: Literal["label", "pair"] = "label"
+    """What is right to find. `label`: the other rows of the same label, which is a class or an identity; the
+    loss is that of Khosla et al. (NeurIPS 2020, eq. 2). `pair`: labels are vectors, such as another model's
+    embeddings of what each row is paired with; a row finds its own among those of all rows, and the loss is
+    InfoNCE (van den Oord et al. 2018, eq. 4). By label, which needs nothing but labels."""
+    embedding_dim: Annotated[int, Field(ge=2, le=4096)] | None = None
+    """Numbers that a network answers with. Null: 128, the width of the projection head of Khosla et al., 512
+    bytes a row in an index of float32. With `pair` it is that of the vectors, and null."""
     temperature: Annotated[float, Field(ge=0.01, le=10.0)] = 0.2
-    """Of the cosines: the smaller, the more the nearest wrong rows count, and the steeper the loss. The paper
-    has 0.1, for which the default learning rate is too high; 0.2 did best at it (docs/decisions/0025)."""
+    """Of the cosines: the smaller, the more the nearest wrong rows count, and the steeper the loss. Khosla et
+    al. have 0.1, with which narrow embeddings collapsed at the default learning rate; with 0.2 they did not,
+    and those of 128 numbers were as good (docs/decisions/0025)."""
     rows_per_label: Annotated[int, Field(ge=1, le=1024)] = 4
     """How many training rows of a label come together in a batch, where it has as many; each row still comes
     once an epoch. With rows drawn at random, batches of many labels hold hardly two of one, and nothing is
-    learnt from a row without another of its label. 4, as in Musgrave et al. (ECCV 2020), section 4. 1 draws
-    at random."""
+    learnt from a row without another of its label. 4, as in Musgrave et al. (ECCV 2020). 1 draws at random.
+    Only of `label`."""
+
+    @field_validator("embedding_dim")
+    @classmethod
+    def _is_not_that_of_vectors(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("relevant") == "pair":
+            message = "is that of the vectors that are to be found; leave it out"
+            raise PydanticCustomError("conflicting_fields", message, {})
+        return value
 
     @property
-    def output_names(self) -> list[str]:
-        """Of the numbers, which mean nothing one by one."""
-        return [f"e{index}" for index in range(1, self.embedding_dim + 1)]
+    def output_names(self) -> list[str] | None:
+        """Of the numbers, which mean nothing one by one; None where they are those of the labels."""
+        if self.relevant == "pair":
+            return None
+        return [f"e{index}" for index in range(1, (self.embedding_dim or EMBEDDING_DIM) + 1)]
 
 
 TaskKind = Literal["classification", "multilabel", "regression", "retrieval"]
@@ -145,7 +166,17 @@ TASK_FACTS: dict[TaskKind, TaskFacts] = {
 
 def facts_of(task: TaskSpec) -> TaskFacts:
     """The facts on the task of a spec."""
-    return TASK_FACTS[task.kind]
+    facts = TASK_FACTS[task.kind]
+    if isinstance(task, RetrievalSpec) and task.relevant == "pair":
+        return facts._replace(label_form="numbers", also_reads=())
+    return facts
+
+
+def has_one_label(task: TaskSpec) -> bool:
+    """Whether a row has one label, by which it belongs with other rows."""
+    return isinstance(task, ClassificationSpec) or (
+        isinstance(task, RetrievalSpec) and task.relevant == "label"
+    )
 
 
 def facts_of_figures(figures: Any) -> TaskFacts:

@@ -28,7 +28,7 @@ def _regression(spec: RegressionSpec, data: PairedDataset) -> Task:
 
 
 def _retrieval(spec: RetrievalSpec, data: PairedDataset) -> Task:
-    return Retrieval(spec)
+    return Retrieval(spec, data.targets)
 
 
 TASKS: dict[type, Callable[[Any, PairedDataset], Task]] = {

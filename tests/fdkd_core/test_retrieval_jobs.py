@@ -11,7 +11,14 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from retrieval_data import DIM, ROWS_EACH, retrieval_arrays, retrieval_spec, write_retrieval_data
+from retrieval_data import (
+    DIM,
+    ROWS_EACH,
+    retrieval_arrays,
+    retrieval_spec,
+    write_paired_vectors,
+    write_retrieval_data,
+)
 
 import fdkd_core
 from fdkd_core.bundle.predictions import RetrievalPrediction
@@ -197,6 +204,58 @@ def test_a_split_in_which_nobody_can_be_found_is_refused(tmp_path: Path) -> None
     (problem,) = check(retrieval_spec(), validate_dataset(tmp_path / "lonely.npz"))
     assert (problem.code, problem.pointer) == ("dataset_too_small", "/dataset")
     assert "no two rows of val share a label" in problem.detail
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_paired_vectors(tmp_path_factory.mktemp("vectors") / "vectors.npz")
+
+
+def test_rows_find_the_vectors_that_they_are_paired_with(vectors: Path, tmp_path: Path) -> None:
+    """The search of one modality by another: the vectors are another model's, of whom training lacks too."""
+    spec = retrieval_spec(task={"embedding_dim": None, "relevant": "pair"})
+    assert spec.training.select_by == "recall_at_1"
+    result = run(spec, vectors, tmp_path / "out", options=OPTIONS)
+    assert isinstance(result, RunResult)
+    assert result.student.test.num_queries == 80
+    # Of 20 vectors one is right.
+    assert result.teacher.test.recall_at_1 > 0.5
+    assert min(result.student.test.recall_at_1, result.control.test.recall_at_1) > 0.25
+    arrays = np.load(vectors)
+    is_test = arrays["split"] == "test"
+    gallery, own = np.unique(arrays["label"][is_test], axis=0, return_inverse=True)
+    gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+    answers = fdkd_core.load_student(tmp_path / "out" / "student").predict_many(list(arrays["wave"][is_test]))
+    cosines = np.array([prediction.embedding for prediction in answers]) @ gallery.T
+    assert (cosines.argmax(axis=1) == own.reshape(-1)).mean() == result.student.test.recall_at_1
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"method": {"name": "dkd"}}, "/method"),
+        ({"method": {"name": "crd"}}, "/method/exclude_same_class"),
+        ({"method": {"name": "fd_cmkd", "basis": "class"}}, "/method/basis"),
+        ({"pairing": "class"}, "/pairing"),
+        ({"task": {"kind": "retrieval"}}, "/task/kind"),
+    ],
+    ids=repr,
+)
+def test_vectors_are_no_labels(vectors: Path, changes: dict[str, Any], pointer: str) -> None:
+    report = validate_dataset(vectors)
+    assert report["label_form"] == "numbers"
+    by_vectors = {"kind": "retrieval", "relevant": "pair"}
+    assert check(retrieval_spec(task=by_vectors), report) == []
+    (problem,) = check(retrieval_spec(**{"task": by_vectors, **changes}), report)
+    assert (problem.code, problem.pointer) == ("incompatible", pointer)
+
+
+def test_the_width_is_that_of_the_vectors() -> None:
+    with pytest.raises(SpecError) as caught:
+        retrieval_spec(task={"relevant": "pair"})
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.pointer) == ("conflicting_fields", "/task/embedding_dim")
+    assert len(RetrievalSpec().output_names or ()) == 128
 
 
 def test_figures_of_another_task_are_refused() -> None:

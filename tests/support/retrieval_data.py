@@ -48,6 +48,17 @@ def retrieval_arrays(
     }
 
 
+def write_paired_vectors(path: Path) -> Path:
+    """The same rows, whose label is what another model might say of their identity: a vector of 12."""
+    arrays = retrieval_arrays()
+    rng = np.random.default_rng(1)
+    # A mixture of the traits, as `clean` shows them, on an offset that all share.
+    first = np.unique(arrays["label"], return_index=True)[1]
+    vectors = arrays["clean"][first] @ rng.normal(size=(10, 12)) + 3.0
+    np.savez(path, **{**arrays, "label": vectors[arrays["label"]].astype(np.float32)})
+    return path
+
+
 def write_retrieval_data(path: Path, **changes: Any) -> Path:
     """Writes `retrieval_arrays` as an .npz."""
     np.savez(path, **retrieval_arrays(**changes))

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from fdkd_core.losses.embeddings import embedding_distance, supervised_contrast
+from fdkd_core.losses.embeddings import embedding_distance, pair_contrast, supervised_contrast
 
 
 def sample(batch: int, dim: int = 5, labels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,6 +84,53 @@ def test_values_and_gradients_are_finite_at_the_edges(batch: int, scale: float, 
             assert found.abs().max() == 0.0
 
 
+def vectors_of(labels: torch.Tensor, dim: int = 5) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(30, dim, generator=generator, dtype=torch.float64)[labels]
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+@pytest.mark.parametrize(("batch", "labels"), [(1, 1), (7, 3), (9, 20)])
+def test_pairs_equal_a_loop(batch: int, labels: int, temperature: float) -> None:
+    embeddings, item = sample(batch, labels=labels)
+    vectors = vectors_of(item)
+
+    def score(i: int, j: int) -> float:
+        norms = math.sqrt(float((embeddings[i] ** 2).sum()) * float((vectors[j] ** 2).sum()))
+        product = sum(x * y for x, y in zip(embeddings[i].tolist(), vectors[j].tolist(), strict=True))
+        return math.exp(product / norms / temperature)
+
+    found = pair_contrast(embeddings, vectors, temperature=temperature)
+    first = [item.tolist().index(index) for index in sorted(set(item.tolist()))]
+    for i in range(batch):
+        expected = -math.log(score(i, i) / sum(score(i, j) for j in first))
+        assert found[i].item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_pairs_by_hand() -> None:
+    # Cosines of 1 to the own vector, which two rows share, and 0 to the other: -log(e / (e + 1)).
+    embeddings = torch.tensor([[2.0, 0.0], [5.0, 0.0], [0.0, 1.0]])
+    vectors = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 0.5]])
+    expected = -math.log(math.e / (math.e + 1.0))
+    torch.testing.assert_close(
+        pair_contrast(embeddings, vectors, temperature=1.0), torch.full((3,), expected)
+    )
+
+
+def test_pairs_have_finite_gradients_at_the_edges() -> None:
+    for scale in (0.0, 1e-12, 1e4):
+        embeddings = (scale * sample(4)[0].float()).requires_grad_()
+        for vectors in (vectors_of(torch.arange(4)).float(), torch.zeros(4, 5)):
+            found = pair_contrast(embeddings, vectors, temperature=0.01)
+            (gradient,) = torch.autograd.grad(found.sum(), embeddings)
+            assert torch.isfinite(found).all()
+            assert torch.isfinite(gradient).all()
+    embeddings, item = sample(6)
+    assert torch.autograd.gradcheck(
+        lambda z: pair_contrast(z, vectors_of(item), temperature=0.5), (embeddings.requires_grad_(),)
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_inputs_are_computed_in_fp32(dtype: torch.dtype) -> None:
     embeddings, labels = sample(6)
@@ -107,3 +154,5 @@ def test_shapes_must_agree(shapes: tuple[tuple[int, ...], ...]) -> None:
         inspect.unwrap(supervised_contrast)(first, second, temperature=1.0)
     with pytest.raises(ValueError, match=r"\[2, 3\] and \[2, 4\]"):
         inspect.unwrap(embedding_distance)(torch.zeros(2, 3), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match=r"\[2, 3\] and \[2, 4\]"):
+        inspect.unwrap(pair_contrast)(torch.zeros(2, 3), torch.zeros(2, 4), temperature=1.0)

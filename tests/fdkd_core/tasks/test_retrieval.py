@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
+from fdkd_core.data.table import TargetScale
 from fdkd_core.spec.tasks import RetrievalSpec
 from fdkd_core.tasks import retrieval
 from fdkd_core.tasks.retrieval import Retrieval
@@ -126,6 +127,44 @@ def test_the_loss_of_a_split_is_that_of_a_batch_of_all_its_rows() -> None:
     trained = TASK.loss(torch.from_numpy(embeddings), torch.from_numpy(labels))
     found = TASK.metrics(embeddings, labels)
     assert float(trained.sum()) / found.num_queries == pytest.approx(found.loss, rel=1e-5)
+
+
+SCALE = TargetScale(("a", "b", "c"), np.array([3.0, -1.0, 0.0]), np.array([0.5, 2.0, 1.0]))
+PAIRS = Retrieval(RetrievalSpec(relevant="pair", temperature=0.5), SCALE)
+
+
+def paired(rows: int = 50) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Embeddings, labels on the scale of the training rows, and the vectors that they stand for."""
+    rng = np.random.default_rng(5)
+    labels = rng.normal(size=(rows, 3)).astype(np.float32)
+    labels[1::5] = labels[::5]  # some rows are paired with the same
+    vectors = labels * SCALE.std + SCALE.mean
+    return (vectors + 1.5 * rng.normal(size=vectors.shape)).astype(np.float32), labels, vectors
+
+
+def test_a_row_finds_its_vector_among_the_different_ones() -> None:
+    embeddings, labels, vectors = paired()
+    found = PAIRS.metrics(embeddings, labels)
+    different, own = np.unique(vectors, axis=0, return_inverse=True)
+    assert len(different) == 40
+    cosines = cosine_similarity(embeddings, different)
+    rank = 1 + (cosines > cosines[np.arange(50), own.reshape(-1)][:, None]).sum(axis=1)
+    assert found.recall_at_1 == pytest.approx((rank == 1).mean())
+    assert found.recall_at_10 == pytest.approx((rank <= 10).mean())
+    assert found.mean_reciprocal_rank == pytest.approx((1.0 / rank).mean())
+    assert (found.num_queries, found.num_samples) == (50, 50)
+    assert 0.05 < found.recall_at_1 < found.recall_at_10 < 1.0
+    trained = PAIRS.loss(torch.from_numpy(embeddings), torch.from_numpy(labels))
+    assert float(trained.mean()) == pytest.approx(found.loss, rel=1e-5)
+    shares = PAIRS.shares("recall_at_5", embeddings, labels)
+    assert shares.std() == pytest.approx((rank <= 5).std())
+
+
+def test_who_answers_all_queries_alike_finds_one_vector() -> None:
+    _, labels, _ = paired()
+    one = PAIRS.metrics(np.ones((50, 3), np.float32), labels)
+    assert one.recall_at_1 <= 2 / 50
+    assert PAIRS.metrics(np.zeros((50, 3), np.float32), labels).recall_at_10 == 0.0
 
 
 def test_embeddings_must_be_finite() -> None:
