@@ -61,16 +61,23 @@ class TrainingBatches:
         self._seed = seed
         self._augment = augment
         self._rows_together = rows_together
+        self._last: tuple[int, NDArray[np.int64]] | None = None
         self.steps_per_epoch = steps_per_epoch(len(rows), batch_size)
 
     def positions(self, step: int) -> NDArray[np.int64]:
         """Places within the training rows that step number `step` trains on."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        generator = _generator(self._seed, _ORDER, epoch)
-        order = generator.permutation(len(self._rows))
-        if self._rows_together > 1:
-            order = in_bunches(order, self._labels[self._rows], self._rows_together, generator)
-        return np.array_split(order, self.steps_per_epoch)[index]
+        return np.array_split(self._order(epoch), self.steps_per_epoch)[index]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Of the training rows in an epoch. The last is kept: to sort by label takes longer than to draw."""
+        if self._last is None or self._last[0] != epoch:
+            generator = _generator(self._seed, _ORDER, epoch)
+            order = generator.permutation(len(self._rows))
+            if self._rows_together > 1:
+                order = in_bunches(order, self._labels[self._rows], self._rows_together, generator)
+            self._last = epoch, order
+        return self._last[1]
 
     def batch(self, step: int) -> Batch:
         """The batch of step number `step`, normalised and augmented."""

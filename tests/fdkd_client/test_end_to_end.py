@@ -16,7 +16,7 @@ from cutting_proxy import CuttingProxy
 from fdkd_command import Terminal, fdkd
 from local_server import LocalServer
 from onnx_samples import BAD_STRUCTURES, changed, teacher
-from retrieval_data import retrieval_spec, write_retrieval_data
+from retrieval_data import retrieval_arrays, retrieval_spec, write_retrieval_data
 from small_job import small_spec, write_small_data
 from task_data import task_spec, write_task_data
 
@@ -207,7 +207,8 @@ def test_0_numbers_are_learnt_too(real: Client, tmp_path: Path) -> None:
 
 def test_0_embeddings_find_each_other(real: Client, tmp_path: Path) -> None:
     """From an upload whose test split shows nobody of training, over HTTP, to a search with the student."""
-    path = write_retrieval_data(tmp_path / "faces.npz", train=20, val=5, test=8)
+    few = {"train": 20, "val": 5, "test": 8}
+    path = write_retrieval_data(tmp_path / "faces.npz", **few)
     made = fdkd("datasets", "create", path, "--name", "faces", "--wait")
     assert made.status == 0, made.stderr
     assert "(identities)" in made.stdout
@@ -217,7 +218,7 @@ def test_0_embeddings_find_each_other(real: Client, tmp_path: Path) -> None:
     shown = fdkd("jobs", "show", job.id)
     assert "R@1" in shown.stdout or "recall@1" in shown.stdout
     folder = real.students.download(job, tmp_path / "student")
-    arrays = np.load(path)
+    arrays = retrieval_arrays(**few)
     is_test = arrays["split"] == "test"
     found = fdkd_core.load_student(folder).predict_many(list(arrays["wave"][is_test]))
     gallery = np.array([prediction.embedding for prediction in found])

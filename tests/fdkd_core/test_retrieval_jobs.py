@@ -54,9 +54,9 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, result
 
 
-def split_of_test(data: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def split_of_test() -> tuple[NDArray[Any], NDArray[Any]]:
     """Waves and labels of the test split, of whom training shows nobody."""
-    arrays = np.load(data)
+    arrays = retrieval_arrays()
     is_test = arrays["split"] == "test"
     assert set(arrays["label"][is_test]).isdisjoint(arrays["label"][arrays["split"] == "train"])
     return arrays["wave"][is_test], arrays["label"][is_test]
@@ -75,7 +75,7 @@ def test_an_upload_says_that_its_labels_are_identities(report: dict[str, Any]) -
 
 def test_both_models_learn_to_find_whom_training_lacks(finished: Any, data: Path) -> None:
     _, result = finished
-    waves, labels = split_of_test(data)
+    waves, labels = split_of_test()
     as_it_is = Retrieval(RetrievalSpec()).metrics(waves.reshape(len(waves), -1), labels)
     chance = (ROWS_EACH - 1) / (len(labels) - 1)
     assert result.teacher.test.recall_at_1 > 0.9
@@ -109,7 +109,7 @@ def test_a_search_with_the_student_finds_what_the_result_says(
 ) -> None:
     """The search that the documentation shows."""
     out, result = finished
-    waves, labels = split_of_test(data)
+    waves, labels = split_of_test()
     found = fdkd_core.load_student(out / "student", backend=backend).predict_many(list(waves))
     assert isinstance(found[0], RetrievalPrediction)
     gallery = np.array([prediction.embedding for prediction in found])
@@ -123,7 +123,7 @@ def test_a_search_with_the_student_finds_what_the_result_says(
 
 def test_the_bare_graph_and_the_example_without_us_agree(finished: Any, data: Path, tmp_path: Path) -> None:
     out, _ = finished
-    wave = split_of_test(data)[0][0]
+    wave = split_of_test()[0][0]
     expected = fdkd_core.load_student(out / "student").predict(wave).embedding
     np.save(tmp_path / "value.npy", wave)
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "predict_onnx.py"))
@@ -221,7 +221,8 @@ def test_rows_find_the_vectors_that_they_are_paired_with(vectors: Path, tmp_path
     # Of 20 vectors one is right.
     assert result.teacher.test.recall_at_1 > 0.5
     assert min(result.student.test.recall_at_1, result.control.test.recall_at_1) > 0.25
-    arrays = np.load(vectors)
+    with np.load(vectors) as opened:
+        arrays = dict(opened)
     is_test = arrays["split"] == "test"
     gallery, own = np.unique(arrays["label"][is_test], axis=0, return_inverse=True)
     gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
