@@ -73,7 +73,7 @@ def test_an_upload_says_that_its_labels_are_identities(report: dict[str, Any]) -
     assert "for retrieval; classification reads one class a row" in problem.detail
 
 
-def test_both_models_learn_to_find_whom_training_lacks(finished: Any, data: Path) -> None:
+def test_both_models_learn_to_find_whom_training_lacks(finished: Any) -> None:
     _, result = finished
     waves, labels = split_of_test()
     as_it_is = Retrieval(RetrievalSpec()).metrics(waves.reshape(len(waves), -1), labels)
@@ -104,9 +104,7 @@ def test_result_events_and_card_tell_the_figures(finished: Any) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
-def test_a_search_with_the_student_finds_what_the_result_says(
-    finished: Any, data: Path, backend: Any
-) -> None:
+def test_a_search_with_the_student_finds_what_the_result_says(finished: Any, backend: Any) -> None:
     """The search that the documentation shows."""
     out, result = finished
     waves, labels = split_of_test()
@@ -121,7 +119,7 @@ def test_a_search_with_the_student_finds_what_the_result_says(
     assert hits == pytest.approx(result.student.test.recall_at_1)
 
 
-def test_the_bare_graph_and_the_example_without_us_agree(finished: Any, data: Path, tmp_path: Path) -> None:
+def test_the_bare_graph_and_the_example_without_us_agree(finished: Any, tmp_path: Path) -> None:
     out, _ = finished
     wave = split_of_test()[0][0]
     expected = fdkd_core.load_student(out / "student").predict(wave).embedding
