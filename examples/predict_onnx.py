@@ -178,6 +178,8 @@ def answer(task: dict[str, Any], labels: list[str], logits: Array) -> dict[str, 
     """What the outputs of the network mean, by the task that it was trained for."""
     if task["kind"] == "regression":  # the numbers themselves, in the unit of the training data
         return {"values": dict(zip(labels, logits.tolist(), strict=True))}
+    if task["kind"] == "retrieval":  # of norm 1: the scalar product of two embeddings is their cosine
+        return {"embedding": (logits / (np.linalg.norm(logits) or 1.0)).tolist()}
     if task["kind"] == "multilabel":  # each class for itself
         probabilities = np.exp(-np.logaddexp(0.0, -logits))
         applies = probabilities >= task["threshold"]

@@ -119,7 +119,7 @@ def make_model(phase: Phase, data: PairedDataset) -> Backbone:
         pointer=phase.pointer,
     )
     if phase.start is not None:
-        phase.start.load_into(model, data.classes)
+        phase.start.load_into(model, data.outputs if data.targets is None else [])
     return model
 
 
@@ -197,6 +197,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
             batch_size=training.batch_size,
             seed=training.seed,
             augment=training.augment,
+            rows_together=task.rows_together,
         ),
         validate=lambda: evaluate_model(model, data, phase.modality, "val", device)[0],
         teacher_outputs=phase.teacher_outputs,

@@ -14,6 +14,9 @@ from fdkd_client.cli.terminal import new_table, plain
 from fdkd_client.cli.wording import age, count, size, styled_state
 from fdkd_client.results import Catalog, Dataset, Model
 
+_MAX_TARGETS = 20
+"""Of those that are shown: vectors to be found have hundreds."""
+_FORMS = {"classes": " (sets of them)", "identity": " (identities)"}
 _SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
@@ -42,10 +45,11 @@ def dataset_view(dataset: Dataset) -> Group:
         facts.add_row("sha256", dataset.sha256)
     report = dataset.report or {}
     if report.get("targets"):
-        facts.add_row("numbers", "\n".join(map(_target, report["targets"])))
+        targets = report["targets"]
+        more = [f"and {len(targets) - _MAX_TARGETS} more"] if len(targets) > _MAX_TARGETS else []
+        facts.add_row("numbers", "\n".join([*map(_target, targets[:_MAX_TARGETS]), *more]))
     elif isinstance(report.get("classes"), list):
-        sets = " (sets of them)" if report.get("label_form") == "classes" else ""
-        facts.add_row("classes", _listed(report["classes"]) + sets)
+        facts.add_row("classes", _listed(report["classes"]) + _FORMS.get(str(report.get("label_form")), ""))
     if isinstance(report.get("splits"), dict):
         splits = sorted(report["splits"].items(), key=lambda item: _SPLITS.get(item[0], len(_SPLITS)))
         rows = (f"{plain(name)} {split['rows']:,}" for name, split in splits if "rows" in split)

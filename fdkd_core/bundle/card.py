@@ -106,8 +106,12 @@ def escape_all(shown: str) -> str:
 def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes: Sequence[str]) -> str:
     result = card.results[role]
     task = card.spec.get("task", {}).get("kind", "classification")
-    named = ", ".join(escape(label) for label in classes[:_MAX_CLASSES])
-    more = f" and {len(classes) - _MAX_CLASSES} more" if len(classes) > _MAX_CLASSES else ""
+    words = TASK_WORDS[config.task.kind]
+    answers = f"{words.answers}: {len(classes)}"
+    if words.are_named:
+        named = ", ".join(escape(label) for label in classes[:_MAX_CLASSES])
+        more = f" and {len(classes) - _MAX_CLASSES} more" if len(classes) > _MAX_CLASSES else ""
+        answers = f"{words.answers} ({len(classes)}): {named}{more}"
     if card.spec.get("kind") == "train" or (role == "student" and _method(card) == "none"):
         origin = "Trained on labels alone, without a teacher."
     elif role != "student":
@@ -128,7 +132,7 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
         f"A {escape(task)} model for the modality {escape(result.modality)} (kind {escape(kind)}). "
         f"{origin}\n\n"
         f"- Input: {config.input_dtype} {list(config.input_shape)}, as `preprocess.json` describes\n"
-        f"- {TASK_WORDS[config.task.kind].answers} ({len(classes)}): {named}{more}\n"
+        f"- {answers}\n"
         f"- Network: {_architecture(result.architecture)}\n"
         f"- Size: {result.parameters:,} parameters, {result.multiply_adds:,} multiply-adds per sample"
     )

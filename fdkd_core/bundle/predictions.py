@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, TaskSpec
+from fdkd_core.spec.tasks import (
+    ClassificationSpec,
+    MultilabelSpec,
+    RegressionSpec,
+    RetrievalSpec,
+    TaskSpec,
+)
 
 _ROUNDING = 1e-4
 """Of the largest answer; float32 in another order of operations stays a hundred times below."""
@@ -49,7 +55,15 @@ class RegressionPrediction:
         return next(iter(self.values.values()))
 
 
-AnyPrediction = Prediction | MultilabelPrediction | RegressionPrediction
+@dataclass(frozen=True)
+class RetrievalPrediction:
+    """The answer of a model of embeddings."""
+
+    embedding: list[float]
+    """Of norm 1, so that the scalar product of two is their cosine: the larger, the more alike."""
+
+
+AnyPrediction = Prediction | MultilabelPrediction | RegressionPrediction | RetrievalPrediction
 
 
 def predictions(task: TaskSpec, names: Sequence[str], outputs_BC: NDArray[np.float32]) -> list[Any]:
@@ -66,12 +80,14 @@ def predictions(task: TaskSpec, names: Sequence[str], outputs_BC: NDArray[np.flo
 def same_answers(
     task: TaskSpec, first_BC: NDArray[np.float32], second_BC: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """For which samples of a batch two networks say the same: numbers, but for rounding."""
+    """For which samples of a batch two networks say the same: numbers and embeddings, but for rounding."""
     found_B: NDArray[np.bool_]
     if isinstance(task, MultilabelSpec):
         found_B = ((first_BC >= task.least_logit) == (second_BC >= task.least_logit)).all(axis=1)
     elif isinstance(task, RegressionSpec):
         found_B = np.abs(second_BC - first_BC).max(axis=1) <= _ROUNDING * np.abs(first_BC).max()
+    elif isinstance(task, RetrievalSpec):
+        found_B = np.abs(_of_norm_1(second_BC) - _of_norm_1(first_BC)).max(axis=1) <= _ROUNDING
     else:
         found_B = first_BC.argmax(axis=1) == second_BC.argmax(axis=1)
     return found_B
@@ -116,8 +132,23 @@ def _numbers(
     return [RegressionPrediction(dict(zip(names, row.tolist(), strict=True))) for row in outputs_BC]
 
 
+def _embeddings(
+    task: RetrievalSpec, names: Sequence[str], outputs_BC: NDArray[np.float32]
+) -> list[RetrievalPrediction]:
+    return [RetrievalPrediction(row.tolist()) for row in _of_norm_1(outputs_BC)]
+
+
+def _of_norm_1(outputs_BC: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Zero rows stay zero."""
+    exact_BC = outputs_BC.astype(np.float64)
+    norm_B1 = np.linalg.norm(exact_BC, axis=1, keepdims=True)
+    found_BC: NDArray[np.float64] = exact_BC / np.where(norm_B1 > 0.0, norm_B1, 1.0)
+    return found_BC
+
+
 _READINGS: dict[type, Callable[[Any, Sequence[str], NDArray[np.float32]], list[Any]]] = {
     ClassificationSpec: _one_class,
     MultilabelSpec: _sets,
     RegressionSpec: _numbers,
+    RetrievalSpec: _embeddings,
 }

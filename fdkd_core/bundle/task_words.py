@@ -20,6 +20,8 @@ class TaskWords(NamedTuple):
     """What its answers do not say."""
     graph: str = ""
     """A comment on the outputs of model.onnx."""
+    are_named: bool = True
+    """Whether the outputs have names that say something."""
 
 
 TASK_WORDS: dict[TaskKind, TaskWords] = {
@@ -41,5 +43,14 @@ TASK_WORDS: dict[TaskKind, TaskWords] = {
         "It always answers with numbers, whatever it is given, and says nothing about their error.",
         "Beyond the range of the training labels its answers were never tested.",
         "  # `logits` are the numbers themselves",
+    ),
+    "retrieval": TaskWords(
+        "Numbers of an embedding",
+        "prediction.embedding",
+        "It embeds whatever it is given, and the nearest neighbour may still be far: find out, on data of "
+        "your own, from which cosine on two samples belong together.",
+        "Embeddings of two models, or of two trainings of one, cannot be compared with each other.",
+        "  # `logits` are the embedding before it is divided by its norm",
+        are_named=False,
     ),
 }

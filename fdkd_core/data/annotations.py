@@ -59,8 +59,8 @@ def read_annotations(
     # Of a column that is not there, nothing more is said.
     label_log = log if "label" in cells else ProblemLog()
     values = cells.get("label", [""] * num_rows)
-    labels = read_label_column(values, label_form, description.labels, label_log, limits)
     splits, warnings = read_splits(cells.get("split"), num_rows, log)
+    labels = read_label_column(values, label_form, description.labels, label_log, limits, splits)
     ids = _read_ids(cells["id"], log, limits) if "id" in cells else [str(row + 1) for row in range(num_rows)]
     group_column = description.group
     if group_column is not None and group_column not in cells:

@@ -37,6 +37,10 @@ class TrainingBatches:
 
     An epoch is divided evenly into batches of at most `batch_size` rows, so that none is left with a single
     row, of which batch normalisation can make nothing.
+
+    Args:
+        rows_together: Rows of one label that come one after the other, where it has as many: so a batch holds
+            several of each of its labels, and still every row comes once an epoch.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         augment: AugmentStrength,
+        rows_together: int = 1,
     ) -> None:
         self._modality = modality
         self._kind = KINDS[modality.recipe["kind"]]
@@ -55,13 +60,24 @@ class TrainingBatches:
         self._rows = rows
         self._seed = seed
         self._augment = augment
+        self._rows_together = rows_together
+        self._last: tuple[int, NDArray[np.int64]] | None = None
         self.steps_per_epoch = steps_per_epoch(len(rows), batch_size)
 
     def positions(self, step: int) -> NDArray[np.int64]:
         """Places within the training rows that step number `step` trains on."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        order = _generator(self._seed, _ORDER, epoch).permutation(len(self._rows))
-        return np.array_split(order, self.steps_per_epoch)[index]
+        return np.array_split(self._order(epoch), self.steps_per_epoch)[index]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Of the training rows in an epoch. The last is kept: to sort by label takes longer than to draw."""
+        if self._last is None or self._last[0] != epoch:
+            generator = _generator(self._seed, _ORDER, epoch)
+            order = generator.permutation(len(self._rows))
+            if self._rows_together > 1:
+                order = in_bunches(order, self._labels[self._rows], self._rows_together, generator)
+            self._last = epoch, order
+        return self._last[1]
 
     def batch(self, step: int) -> Batch:
         """The batch of step number `step`, normalised and augmented."""
@@ -77,6 +93,27 @@ class TrainingBatches:
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:
     """Batches that an epoch is divided into, each of at least two rows where there are two."""
     return min(math.ceil(num_rows / batch_size), max(1, num_rows // 2))
+
+
+def in_bunches(
+    order: NDArray[np.int64], labels: NDArray[np.int64], size: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """The same rows so that those of a label come in bunches, and the bunches in a random order.
+
+    Args:
+        order: Places of all rows, in a random order, by which the rows of a label are put together.
+        labels: Of all rows, shape [rows].
+        size: Rows of a bunch; the last of each label may have fewer.
+        generator: Draws the order of the bunches.
+    """
+    by_label = order[np.argsort(labels[order], kind="stable")]
+    sorted_labels = labels[by_label]
+    is_first = np.concatenate([[True], sorted_labels[1:] != sorted_labels[:-1]])
+    within = np.arange(len(order)) - np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
+    bunch = np.cumsum(within % size == 0) - 1
+    place = generator.permutation(bunch[-1] + 1)
+    found: NDArray[np.int64] = by_label[np.argsort(place[bunch], kind="stable")]
+    return found
 
 
 def clean_inputs(modality: ModalityData, rows: NDArray[np.int64]) -> NDArray[Any]:

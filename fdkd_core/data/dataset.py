@@ -91,7 +91,7 @@ def load_dataset(
     modalities = list(table.columns) if modalities is None else modalities
     _check_columns(table, modalities)
     splits, cut_lines = cut_validation(
-        table.ids, table.splits, table.labels.names, table.groups, seed=seed, complete=complete
+        table.ids, table.splits, *table.labels.cut(table.groups), seed=seed, complete=complete
     )
     labels = table.labels.index(splits, table.class_names, limits)
     rows = {split: _rows_of(splits, split) for split in SPLITS}
@@ -117,7 +117,11 @@ def load_dataset(
             }
             for split in SPLITS
         },
-        "validation_cut_by": None if "val" in table.splits else "row" if table.groups is None else "group",
+        "validation_cut_by": None
+        if "val" in table.splits
+        else "row"
+        if table.labels.cut(table.groups)[1] is None
+        else "group",
         "modalities": {
             plan.column.name: {
                 **_describe(plan, decoded[plan.column.name]),

@@ -1,15 +1,16 @@
-"""Which of three things the labels are: one class a row, a set of classes, or numbers."""
+"""Which of four things the labels are: one class or identity a row, a set of classes, or numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.description import LabelsDescription
+from fdkd_core.data.label_identities import index_identities
 from fdkd_core.data.label_numbers import index_numbers, read_numbers
 from fdkd_core.data.label_sets import index_label_sets, read_label_sets
 from fdkd_core.data.labels import FLOAT, INTEGER, LabelIndex, index_labels, read_labels
@@ -21,6 +22,7 @@ from fdkd_core.spec.tasks import (
     LabelForm,
     MultilabelSpec,
     RegressionSpec,
+    RetrievalSpec,
     TaskSpec,
 )
 
@@ -28,8 +30,12 @@ TASK_OF_FORM: dict[LabelForm, TaskSpec] = {
     "class": ClassificationSpec(),
     "classes": MultilabelSpec(),
     "numbers": RegressionSpec(),
+    "identity": RetrievalSpec(),
 }
 """A task that reads labels of a form, for data that is read before its task is known."""
+
+_WIDER: dict[LabelForm, LabelForm] = {"class": "identity"}
+"""By what else a form may be taken: every class may be an identity."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,47 @@ class LabelColumn:
         """The labels as a task reads them; what they are made of is told from the training rows alone.
 
         Raises:
-            DatasetError: What training lacks; see `index_labels`, `index_label_sets` and `index_numbers`.
+            DatasetError: What training lacks; see `index_labels`, `index_identities`, `index_label_sets` and
+                `index_numbers`.
         """
         if self.numbers is not None:
             return index_numbers(self.numbers, self.number_names, splits)
         if self.form == "classes":
             sets = [name if isinstance(name, tuple) else (name,) for name in self.names]
             return index_label_sets(sets, splits, class_names, limits)
-        return index_labels([str(name) for name in self.names], splits, class_names, limits)
+        names = [str(name) for name in self.names]
+        if self.form == "identity":
+            return index_identities(names, splits, class_names, limits)
+        return index_labels(names, splits, class_names, limits)
+
+    def cut(
+        self, groups: Sequence[str] | None
+    ) -> tuple[Sequence[str | tuple[str, ...]], Sequence[str] | None]:
+        """What a validation split that is cut keeps in proportion, and which rows never part.
+
+        The class, and the groups there are. Identities move as a whole, where groups do not say otherwise:
+        of a tenth of each one's rows, hardly two would be left to find each other.
+
+        Args:
+            groups: One per row, where the data have such a column.
+        """
+        if self.form != "identity":
+            return self.names, groups
+        return [""] * len(self.names), [str(name) for name in self.names] if groups is None else groups
+
+    def told_by(self, splits: Sequence[str]) -> LabelColumn:
+        """The same, as identities where no test row has a class of training.
+
+        Nobody can learn to name the classes of such rows, but to find those that belong together.
+
+        Args:
+            splits: One per row.
+        """
+        of_split: dict[str, set[object]] = {"train": set(), "test": set()}
+        for name, split in zip(self.names, splits, strict=True):
+            of_split.setdefault(split, set()).add(name)
+        is_open = bool(of_split["test"]) and of_split["test"].isdisjoint(of_split["train"])
+        return replace(self, form="identity") if self.form == "class" and is_open else self
 
 
 def read_label_column(
@@ -67,28 +106,35 @@ def read_label_column(
     description: LabelsDescription,
     log: ProblemLog,
     limits: Limits = DEFAULT,
+    splits: Sequence[str] | None = None,
 ) -> LabelColumn:
     """Takes the labels in the form that a task wants.
 
     Args:
         values: One per row, as the file has them: str, int, float, bool, None, or a list of those.
-        wanted: By the task; None for what dataset.yaml says, or else for what the values look like.
+        wanted: By the task; None for what dataset.yaml says, or else for what the values look like. A task
+            that wants identities takes classes too.
         description: The part of dataset.yaml about labels.
         log: Receives `invalid_label` for each bad row, and `invalid_description` where dataset.yaml says that
             the labels are something else than the task wants.
         limits: Those of labels apply.
+        splits: One per row, by which identities are told from classes where nobody says; see `told_by`.
     """
-    if wanted is not None and description.form not in (None, wanted):
-        assert description.form is not None
+    if description.form is not None and wanted not in (None, description.form, _WIDER.get(description.form)):
+        assert wanted is not None
         detail = f"they are {LABEL_WORDS[description.form]}; the task reads {LABEL_WORDS[wanted]}"
         log.add("invalid_description", detail, pointer="/labels/form")
     form = wanted or description.form or inferred_form(values)
+    if form == "identity":
+        form = description.form if description.form in ("identity", "class") else "class"
     if form == "numbers":
         numbers, names = read_numbers(values, description, log, limits)
         return LabelColumn(form, [""] * len(values), numbers, names)
     if form == "classes":
         return LabelColumn(form, read_label_sets(values, description.separator, log, limits))
-    return LabelColumn(form, read_labels(values, log, limits))
+    labels = LabelColumn(form, read_labels(values, log, limits))
+    is_stated = description.form is not None or wanted == "class" or splits is None
+    return labels if is_stated else labels.told_by(splits or ())
 
 
 def inferred_form(values: Sequence[object]) -> LabelForm:

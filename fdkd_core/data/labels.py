@@ -238,7 +238,8 @@ def refuse_untrained(named: Sequence[tuple[int, str, str]], trained: set[str], l
         if label not in trained:
             log.add(
                 "invalid_label",
-                f"the label {quote(label)} of this {split} row does not occur in training",
+                f"the label {quote(label)} of this {split} row does not occur in training, as only "
+                "identities may (`labels.form` of dataset.yaml)",
                 row=row,
                 pointer="label",
             )

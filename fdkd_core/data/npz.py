@@ -27,6 +27,7 @@ from fdkd_core.spec.tasks import LabelForm
 
 _SUFFIX = ".npy"
 _CLASS_NAMES = "class_names"
+_ONE_A_ROW = ("class", "identity")
 
 
 def is_npz(source: ZipSource) -> bool:
@@ -150,12 +151,12 @@ def _num_rows(headers: dict[str, NpyHeader], limits: Limits, label_form: LabelFo
             Problem("missing_column", f"there is no array `label`; there are {found}", pointer="label")
         )
     wanted = "one class per row is wanted, not one-hot vectors"
-    if label_form != "class":
+    if label_form not in _ONE_A_ROW:
         wanted = "one label per row is wanted, or a row of them"
     is_matrix = (
         len(label.shape) == 2 and label.dtype.kind in "biuf" and 0 < label.shape[1] <= limits.max_classes
     )
-    if len(label.shape) != 1 and not (is_matrix and label_form != "class"):
+    if len(label.shape) != 1 and not (is_matrix and label_form not in _ONE_A_ROW):
         detail = f"`label` has the shape {label.shape}; {wanted}"
         raise DatasetError(Problem("invalid_label", detail, pointer="label"))
     if label.shape[0] > limits.max_rows:

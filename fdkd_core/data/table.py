@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.modalities.base import RawColumn, Recipe
-from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
+from fdkd_core.spec.tasks import ClassificationSpec, RetrievalSpec, TaskSpec
 
 if TYPE_CHECKING:
     from fdkd_core.data.label_forms import LabelColumn
@@ -92,8 +92,8 @@ class PairedDataset:
 
     ids: list[str]
     labels: NDArray[Any]
-    """What the task reads. One class a row: indexes, int64 [rows]. Sets of classes: zeros and ones, float32
-    [rows, classes]. Numbers: float32 [rows, targets], on the scale of `targets`."""
+    """What the task reads. One class or identity a row: indexes, int64 [rows]. Sets of classes: zeros
+    and ones, float32 [rows, classes]. Numbers: float32 [rows, targets], on the scale of `targets`."""
     classes: list[str]
     """Names by index; empty for numbers."""
     splits: dict[Split, NDArray[np.int64]]
@@ -109,7 +109,9 @@ class PairedDataset:
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the numbers that a network answers with: the classes, or the targets."""
+        """Names of the numbers that a network answers with: classes, targets, or those of an embedding."""
+        if isinstance(self.task, RetrievalSpec) and self.task.output_names is not None:
+            return self.task.output_names
         return self.classes if self.targets is None else list(self.targets.names)
 
     @property

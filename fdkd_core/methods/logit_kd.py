@@ -1,4 +1,4 @@
-"""Distillation of answers: class scores, or numbers."""
+"""Distillation of answers: class scores, numbers, or embeddings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fdkd_core.losses.binary import tempered_binary_kl
+from fdkd_core.losses.embeddings import embedding_distance
 from fdkd_core.losses.logits import tempered_kl
 from fdkd_core.losses.numbers import half_squared_error
 from fdkd_core.methods.base import Method, MethodContext, StepViews
@@ -21,6 +22,7 @@ _DISTANCES: dict[TaskKind, Callable[[float], Distance]] = {
     "classification": lambda temperature: partial(tempered_kl, temperature=temperature),
     "multilabel": lambda temperature: partial(tempered_binary_kl, temperature=temperature),
     "regression": lambda temperature: half_squared_error,
+    "retrieval": lambda temperature: embedding_distance,
 }
 """From the temperature to the distance of two answers, by task."""
 
@@ -30,7 +32,8 @@ class LogitKD(Method):
 
     One class a sample: T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015). Sets of classes: the same of each
     class against all others, added up (Yang et al. 2023). Numbers: half the mean squared difference (Ba and
-    Caruana 2014), which has no temperature.
+    Caruana 2014), which has no temperature. Embeddings: the squared distance of those of norm 1, without one
+    either.
     """
 
     def __init__(self, spec: LogitKDSpec, context: MethodContext) -> None:

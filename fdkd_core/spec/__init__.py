@@ -55,7 +55,13 @@ from fdkd_core.spec.methods import (
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.output_columns import OutputColumnsSpec
 from fdkd_core.spec.study import StudySpec
-from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, TaskSpec
+from fdkd_core.spec.tasks import (
+    ClassificationSpec,
+    MultilabelSpec,
+    RegressionSpec,
+    RetrievalSpec,
+    TaskSpec,
+)
 from fdkd_core.spec.training import (
     AdamWSpec,
     ConstantSpec,
@@ -117,6 +123,7 @@ __all__ = [
     "RKDSpec",
     "RegressionSpec",
     "ResNet18Spec",
+    "RetrievalSpec",
     "SGDSpec",
     "ScheduleSpec",
     "StudentSpec",

@@ -46,7 +46,7 @@ from fdkd_core.spec.methods import (
     PKDSpec,
     RKDSpec,
 )
-from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
+from fdkd_core.spec.tasks import ClassificationSpec, RetrievalSpec, TaskSpec, has_one_label
 
 KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
 
@@ -218,6 +218,11 @@ def task_problems(method: MethodSpec, task: TaskSpec, pointer: str = "/method") 
     if isinstance(task, ClassificationSpec):
         return []
     reason = _ONE_CLASS_ONLY.get(type(method))
+    if reason is not None and isinstance(task, RetrievalSpec):
+        detail = f"{method.name} needs scores of classes ({reason}); {task.kind} answers with an embedding"
+        return [Problem("incompatible", detail, pointer)]
+    if has_one_label(task):  # which is all that the others ask for
+        return []
     if isinstance(method, FDCMKDSpec) and method.split and method.basis == "class":
         reason, pointer = "it orders directions by the means of classes", f"{pointer}/basis"
     if isinstance(method, CRDSpec) and method.exclude_same_class:

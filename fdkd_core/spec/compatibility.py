@@ -28,7 +28,7 @@ from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.output_columns import output_column_problems
-from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems
+from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
 from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 
@@ -77,9 +77,9 @@ def check(
         column = columns[spec.student.modality]
         architecture = _architecture(spec.student.architecture, column)
         problems += _check_trained(
-            architecture, column, spec.training, dataset_report, "/student", "/training", memory
+            spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
-    problems += pairing_problems(spec)
+    problems += pairing_problems(spec) + weighting_problems(spec)
     if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
             unfit = task_problems(method, spec.task, pointer)
@@ -142,7 +142,7 @@ def _check_teachers(
             dims[index] = feature_dim(architecture)
             training = teacher.train or TrainingSpec()
             problems += _check_trained(
-                architecture, column, training, dataset, pointer, f"{pointer}/train", memory_bytes
+                spec.task, architecture, column, training, dataset, pointer, f"{pointer}/train", memory_bytes
             )
     return problems, dims
 
@@ -236,7 +236,7 @@ def _check_given(
     problems = stated_architecture_problems(spec, model, pointer)
     if problems:
         return problems, None
-    classes = output_names(dataset)
+    classes = output_names(task, dataset)
     if is_onnx(model):
         return onnx_teacher_problems(spec.outputs, column, classes, model, pointer)
     architecture = spec.architecture or _parsed(model["architecture"])
@@ -252,6 +252,10 @@ def _check_given(
     elif list(model["classes"]) != classes:
         what = "numbers" if task.kind == "regression" else "classes"
         detail = f"the teacher knows the {what} {quote(model['classes'])}; the dataset has {quote(classes)}"
+        if task.kind == "retrieval":
+            detail = (
+                f"the teacher's embeddings have {len(model['classes'])} numbers; the job's {len(classes)}"
+            )
         problems.append(Problem("incompatible", detail, f"{pointer}/model"))
     return problems, feature_dim(architecture)
 
@@ -277,6 +281,7 @@ def _check_weights(
 
 
 def _check_trained(
+    task: TaskSpec,
     architecture: ArchitectureSpec,
     column: Report,
     training: TrainingSpec,
@@ -293,7 +298,7 @@ def _check_trained(
         problems.append(Problem("dataset_too_small", detail, f"{training_pointer}/batch_size"))
     shape, vocab_size = tuple(column["input_shape"]), column.get("vocab_size")
     pointer = f"{pointer}/architecture"
-    size = (architecture, shape, len(output_names(dataset)), vocab_size)
+    size = (architecture, shape, len(output_names(task, dataset)), vocab_size)
     refused = architecture_problems(architecture, shape, vocab_size, pointer) or size_problems(*size, pointer)
     if refused:
         return problems + refused

@@ -51,7 +51,30 @@ class RegressionMetrics(StrictModel):
     num_samples: int
 
 
-SplitMetrics = ClassificationMetrics | MultilabelMetrics | RegressionMetrics
+class RetrievalMetrics(StrictModel):
+    """Figures of one model of embeddings on one split, whose rows ask.
+
+    What is wrong and as near as the nearest right answer, but for rounding, counts as nearer: a network that
+    gives all rows one embedding finds none of its label.
+    """
+
+    recall_at_1: float
+    """Share of the queries whose nearest answer is right, 0..1: a row of their label, or their vector."""
+    recall_at_5: float
+    """Share with a right one among the five nearest."""
+    recall_at_10: float
+    """Share with a right one among the ten nearest."""
+    mean_reciprocal_rank: float
+    """Mean over the queries of 1 / rank of the nearest right answer, 0..1."""
+    loss: float
+    """Contrastive loss against the whole split, mean over the queries, in nats. It grows with the logarithm
+    of the split's rows, and so is above what training shows of its batches."""
+    num_queries: int
+    """Rows that have a right answer: with labels, those of which the split has another of the label."""
+    num_samples: int
+
+
+SplitMetrics = ClassificationMetrics | MultilabelMetrics | RegressionMetrics | RetrievalMetrics
 """Figures of one model on one split, by the task; `fdkd_core.spec.tasks.TASK_FACTS` lists their names."""
 
 

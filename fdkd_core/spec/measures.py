@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-MetricName = Literal["accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2"]
+MetricName = Literal[
+    "accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2",
+    "recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank",
+]  # fmt: skip
 """A figure that a task measures; see `fdkd_core.spec.tasks`."""
-SelectBy = Literal["accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2", "loss"]
+SelectBy = Literal[
+    "accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2",
+    "recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank", "loss",
+]  # fmt: skip
 """What may pick between two trainings: a figure, or the task's own loss."""
 
 
@@ -70,6 +76,10 @@ MEASURES: dict[str, Measure] = {
         Measure("mae", "MAE", "MAE", "number", larger_is_better=False),
         Measure("rmse", "RMSE", "RMSE", "number", larger_is_better=False),
         Measure("r2", "R²", "R²", "decimal"),
+        Measure("recall_at_1", "recall@1", "R@1"),
+        Measure("recall_at_5", "recall@5", "R@5"),
+        Measure("recall_at_10", "recall@10", "R@10"),
+        Measure("mean_reciprocal_rank", "MRR", "MRR", "decimal"),
         LOSS,
     )
 }

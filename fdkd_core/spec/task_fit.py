@@ -6,24 +6,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from fdkd_core.errors import Problem
-from fdkd_core.spec.job import MethodJobSpec
+from fdkd_core.spec.job import DistillSpec, MethodJobSpec
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.methods import DistillingSpec
-from fdkd_core.spec.tasks import LABEL_WORDS, TASK_FACTS, ClassificationSpec, TaskSpec, facts_of
+from fdkd_core.spec.tasks import (
+    LABEL_WORDS,
+    TASK_FACTS,
+    RetrievalSpec,
+    TaskSpec,
+    facts_of,
+    has_one_label,
+)
 
 Report = Mapping[str, Any]
 
 
-def output_names(dataset: Report) -> list[str]:
-    """Names of the numbers that a network for this data answers with: its classes, or its targets."""
+def output_names(task: TaskSpec, dataset: Report) -> list[str]:
+    """Names of the numbers that a network answers with: classes, targets, or those of an embedding."""
+    if isinstance(task, RetrievalSpec) and task.output_names is not None:
+        return task.output_names
     return [*dataset["classes"], *(target["name"] for target in dataset.get("targets", ()))]
 
 
 def label_problems(task: TaskSpec, dataset: Report) -> list[Problem]:
     """Why a task cannot read the labels: `incompatible` by what they are, `dataset_too_small`."""
     found = dataset.get("label_form", "class")
-    if found != facts_of(task).label_form:
-        fitting = [kind for kind, facts in TASK_FACTS.items() if facts.label_form == found]
+    if found not in facts_of(task).label_forms:
+        fitting = [kind for kind, facts in TASK_FACTS.items() if found in facts.label_forms]
         wanted = LABEL_WORDS[facts_of(task).label_form]
         detail = (
             f"the labels of this dataset are {LABEL_WORDS[found]}, for {' or '.join(fitting)}; {task.kind} "
@@ -33,14 +42,39 @@ def label_problems(task: TaskSpec, dataset: Report) -> list[Problem]:
     if found != "numbers" and len(dataset["classes"]) < 2:
         detail = f"training has {len(dataset['classes'])} classes; at least 2 are needed"
         return [Problem("dataset_too_small", detail, "/dataset")]
-    return []
+    is_by_label = isinstance(task, RetrievalSpec) and has_one_label(task)
+    return _lonely_problems(dataset) if is_by_label else []
+
+
+def _lonely_problems(dataset: Report) -> list[Problem]:
+    """Where no row could be found by another of its label."""
+    lonely = [
+        split for split, facts in dataset["splits"].items() if max(facts["classes"].values(), default=0) < 2
+    ]
+    detail = (
+        f"no two rows of {' and '.join(lonely)} share a label, so that none could be found by another; where "
+        "validation is cut, labels of the form `identity` (dataset.yaml) move as a whole"
+    )
+    return [Problem("dataset_too_small", detail, "/dataset")] if lonely else []
+
+
+def weighting_problems(spec: AnyJobSpec) -> list[Problem]:
+    """How sure a teacher is of a row is not told where the loss of a row is about other rows."""
+    if not isinstance(spec, DistillSpec) or spec.teacher_weighting != "confidence":
+        return []
+    if not isinstance(spec.task, RetrievalSpec) or len(spec.teachers) < 2:
+        return []
+    detail = (
+        "confidence is told from the loss of a single row; that of retrieval is about all rows of a batch"
+    )
+    return [Problem("incompatible", detail, "/teacher_weighting")]
 
 
 def pairing_problems(spec: AnyJobSpec) -> list[Problem]:
     """Where there are no means by class; and methods that train the teacher cannot be taught with them."""
     if not isinstance(spec, MethodJobSpec) or spec.pairing != "class":
         return []
-    if not isinstance(spec.task, ClassificationSpec):
+    if not has_one_label(spec.task):
         detail = f"means of a class need one class a sample, which {spec.task.kind} does not have"
         return [Problem("incompatible", detail, "/pairing")]
     return [

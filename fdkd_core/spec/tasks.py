@@ -8,18 +8,21 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.measures import MEASURES, Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
 
-LabelForm = Literal["class", "classes", "numbers"]
-"""What the label of a row is: one class, a set of classes, or one or several numbers."""
+LabelForm = Literal["class", "classes", "numbers", "identity"]
+"""What the label of a row is: one class, a set of classes, one or several numbers, or an identity, which is a
+class that validation and test may have and training lack."""
 
 LABEL_WORDS: dict[LabelForm, str] = {
     "class": "one class a row",
     "classes": "sets of classes",
     "numbers": "numbers",
+    "identity": "identities, which training may lack",
 }
 
 
@@ -61,7 +64,53 @@ class RegressionSpec(StrictModel):
     """In standard deviations of the training labels: 1, the default of most libraries. Only of `huber`."""
 
 
-TaskKind = Literal["classification", "multilabel", "regression"]
+EMBEDDING_DIM = 128
+"""Of a retrieval that states none."""
+
+
+class RetrievalSpec(StrictModel):
+    """An embedding per sample, by which it finds samples of its label, or a vector that belongs to it.
+
+    Learnt by a contrastive loss and measured within a split (docs/decisions/0025): each row asks, and what is
+    there answers, the most similar first. Similarity is the cosine.
+    """
+
+    kind: Literal["retrieval"] = "retrieval"
+    relevant: Literal["label", "pair"] = "label"
+    """What is right to find. `label`: the other rows of the same label, which is a class or an identity; the
+    loss is that of Khosla et al. (NeurIPS 2020, eq. 2). `pair`: labels are vectors, such as another model's
+    embeddings of what each row is paired with; a row finds its own among those of all rows, and the loss is
+    InfoNCE (van den Oord et al. 2018, eq. 4). By label, which needs nothing but labels."""
+    embedding_dim: Annotated[int, Field(ge=2, le=4096)] | None = None
+    """Numbers that a network answers with. Null: 128, the width of the projection head of Khosla et al., 512
+    bytes a row in an index of float32. With `pair` it is that of the vectors, and null."""
+    temperature: Annotated[float, Field(ge=0.01, le=10.0)] = 0.2
+    """Of the cosines: the smaller, the more the nearest wrong rows count, and the steeper the loss. Khosla et
+    al. have 0.1, with which narrow embeddings collapsed at the default learning rate; with 0.2 they did not,
+    and those of 128 numbers were as good (docs/decisions/0025)."""
+    rows_per_label: Annotated[int, Field(ge=1, le=1024)] = 4
+    """How many training rows of a label come together in a batch, where it has as many; each row still comes
+    once an epoch. With rows drawn at random, batches of many labels hold hardly two of one, and nothing is
+    learnt from a row without another of its label. 4, as in Musgrave et al. (ECCV 2020). 1 draws at random.
+    Only of `label`."""
+
+    @field_validator("embedding_dim")
+    @classmethod
+    def _is_not_that_of_vectors(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("relevant") == "pair":
+            message = "is that of the vectors that are to be found; leave it out"
+            raise PydanticCustomError("conflicting_fields", message, {})
+        return value
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """Of the numbers, which mean nothing one by one; None where they are those of the labels."""
+        if self.relevant == "pair":
+            return None
+        return [f"e{index}" for index in range(1, (self.embedding_dim or EMBEDDING_DIM) + 1)]
+
+
+TaskKind = Literal["classification", "multilabel", "regression", "retrieval"]
 
 
 def _tagged(value: object) -> object:
@@ -72,7 +121,7 @@ def _tagged(value: object) -> object:
 
 
 TaskSpec = Annotated[
-    ClassificationSpec | MultilabelSpec | RegressionSpec,
+    ClassificationSpec | MultilabelSpec | RegressionSpec | RetrievalSpec,
     Field(discriminator="kind"),
     BeforeValidator(_tagged),
 ]
@@ -86,6 +135,13 @@ class TaskFacts(NamedTuple):
     metrics: tuple[MetricName, ...]
     """What it measures beside its loss, in the order in which it is shown. The first is what most people ask
     for: it picks the weights and is what a gate compares, unless the spec names another."""
+    also_reads: tuple[LabelForm, ...] = ()
+    """Other forms of labels that it can be learnt from."""
+
+    @property
+    def label_forms(self) -> tuple[LabelForm, ...]:
+        """All forms of labels that it can be learnt from."""
+        return (self.label_form, *self.also_reads)
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -102,12 +158,25 @@ TASK_FACTS: dict[TaskKind, TaskFacts] = {
     "classification": TaskFacts("class", ("accuracy", "macro_f1")),
     "multilabel": TaskFacts("classes", ("mean_ap", "macro_f1", "micro_f1", "exact_match")),
     "regression": TaskFacts("numbers", ("r2", "mae", "rmse")),
+    "retrieval": TaskFacts(
+        "identity", ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"), ("class",)
+    ),
 }
 
 
 def facts_of(task: TaskSpec) -> TaskFacts:
     """The facts on the task of a spec."""
-    return TASK_FACTS[task.kind]
+    facts = TASK_FACTS[task.kind]
+    if isinstance(task, RetrievalSpec) and task.relevant == "pair":
+        return facts._replace(label_form="numbers", also_reads=())
+    return facts
+
+
+def has_one_label(task: TaskSpec) -> bool:
+    """Whether a row has one label, by which it belongs with other rows."""
+    return isinstance(task, ClassificationSpec) or (
+        isinstance(task, RetrievalSpec) and task.relevant == "label"
+    )
 
 
 def facts_of_figures(figures: Any) -> TaskFacts:

@@ -21,6 +21,8 @@ class Task:
     """Base of every task. Labels are rows of `PairedDataset.labels`, whose form its facts state."""
 
     kind: ClassVar[TaskKind]
+    rows_together: int = 1
+    """Training rows of one label that come together in a batch, for losses on pairs of them; 1: at random."""
 
     @property
     def facts(self) -> TaskFacts:

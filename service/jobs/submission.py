@@ -66,9 +66,8 @@ def student_parameters(submission: Submission, inputs: Inputs) -> int:
     student, report = submission.spec.student, inputs.dataset.report
     column = report["modalities"][student.modality]
     architecture = student.architecture or default_architecture(column["kind"])
-    return parameters(
-        architecture, tuple(column["input_shape"]), len(output_names(report)), column.get("vocab_size")
-    )
+    outputs = len(output_names(submission.spec.task, report))
+    return parameters(architecture, tuple(column["input_shape"]), outputs, column.get("vocab_size"))
 
 
 def _unsupported(spec: AnyJobSpec) -> list[Problem]:

@@ -16,10 +16,12 @@ from cutting_proxy import CuttingProxy
 from fdkd_command import Terminal, fdkd
 from local_server import LocalServer
 from onnx_samples import BAD_STRUCTURES, changed, teacher
+from retrieval_data import retrieval_arrays, retrieval_spec, write_retrieval_data
 from small_job import small_spec, write_small_data
 from task_data import task_spec, write_task_data
 
 import fdkd_client
+import fdkd_core
 from fdkd_client import Client, Job
 from fdkd_client.figures import RunFigures
 
@@ -201,6 +203,33 @@ def test_0_numbers_are_learnt_too(real: Client, tmp_path: Path) -> None:
     refused = fdkd("jobs", "run", spec, "--validate-only")
     assert refused.status == 5
     assert "/task/kind" in refused.stderr
+
+
+def test_0_embeddings_find_each_other(real: Client, tmp_path: Path) -> None:
+    """From an upload whose test split shows nobody of training, over HTTP, to a search with the student."""
+    few = {"train": 20, "val": 5, "test": 8}
+    path = write_retrieval_data(tmp_path / "faces.npz", **few)
+    made = fdkd("datasets", "create", path, "--name", "faces", "--wait")
+    assert made.status == 0, made.stderr
+    assert "(identities)" in made.stdout
+    spec = retrieval_spec(name="faces", dataset="faces", training={**QUICK, "epochs": 3})
+    job = real.jobs.wait(real.jobs.create(spec.model_dump(mode="json")), timeout_s=120)
+    assert job.state == "succeeded", job.error
+    shown = fdkd("jobs", "show", job.id)
+    assert "R@1" in shown.stdout or "recall@1" in shown.stdout
+    folder = real.students.download(job, tmp_path / "student")
+    arrays = retrieval_arrays(**few)
+    is_test = arrays["split"] == "test"
+    found = fdkd_core.load_student(folder).predict_many(list(arrays["wave"][is_test]))
+    gallery = np.array([prediction.embedding for prediction in found])
+    cosines = gallery @ gallery.T
+    np.fill_diagonal(cosines, -2.0)
+    labels = arrays["label"][is_test]
+    assert isinstance(job.result, RunFigures)
+    assert (labels[cosines.argmax(axis=1)] == labels).mean() == job.result.student.test.value("recall_at_1")
+    refused = {**spec.model_dump(mode="json"), "method": {"name": "dkd"}}
+    with pytest.raises(fdkd_client.RejectedError, match="/spec/method"):
+        real.jobs.create(refused)
 
 
 def test_0_recorded_outputs_teach(tmp_path: Path, real: Client) -> None:

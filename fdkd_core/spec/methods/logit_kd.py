@@ -11,7 +11,8 @@ class LogitKDSpec(DistillingSpec):
     """Logit distillation (Hinton, Vinyals and Dean 2015): L_task + weight * T^2 * KL(teacher || student).
 
     Where classes do not exclude each other, the sum over classes of the binary KL (Yang et al. 2023); of
-    numbers, half the mean squared difference of the standardised answers (Ba and Caruana 2014).
+    numbers, half the mean squared difference of the standardised answers (Ba and Caruana 2014); of
+    embeddings, 2 - 2 cos.
     """
 
     needs_features: ClassVar[bool] = False
@@ -21,4 +22,5 @@ class LogitKDSpec(DistillingSpec):
     better on validation than 4, which raises the step too much (docs/decisions/0008)."""
     temperature: Temperature = 4.0
     """Softens both distributions; 4 is the common setting of the literature. T^2 multiplies the weight,
-    so that the two are tuned together. Numbers have no distribution, and this changes nothing for them."""
+    so that the two are tuned together. Numbers and embeddings have no distribution, and this changes nothing
+    for them."""

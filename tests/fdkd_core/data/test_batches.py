@@ -65,3 +65,32 @@ def test_augmentation_changes_inputs_and_nothing_else() -> None:
     np.testing.assert_array_equal(plain.positions, changed.positions)
     assert not np.array_equal(plain.inputs, changed.inputs)
     assert changed.inputs.dtype == plain.inputs.dtype
+
+
+def test_rows_of_a_label_come_in_bunches() -> None:
+    labels = np.repeat(np.arange(30), [4, 9, 1] * 10)
+    data = modality(len(labels))
+
+    def grouped(seed: int = 0, size: int = 4) -> TrainingBatches:
+        rows = np.arange(len(labels))
+        return TrainingBatches(
+            data, labels, rows, batch_size=14, seed=seed, augment="none", rows_together=size
+        )
+
+    found = grouped()
+    epochs = [
+        np.concatenate([found.positions(e * found.steps_per_epoch + s) for s in range(found.steps_per_epoch)])
+        for e in range(2)
+    ]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(len(labels)))
+        # 4 is one bunch of 4; 9 are two and one that is left; runs of a label may touch by chance.
+        starts = np.flatnonzero(np.diff(labels[epoch], prepend=-1))
+        assert 40 <= len(starts) <= 50
+        assert len(set(labels[epoch][starts].tolist())) == 30
+        assert not (np.diff(labels[epoch][starts]) > 0).all()
+    assert not np.array_equal(epochs[0], epochs[1])
+    np.testing.assert_array_equal(grouped().positions(3), found.positions(3))
+    assert not np.array_equal(grouped(seed=1).positions(0), found.positions(0))
+    shared = [np.bincount(labels[grouped(size=size).positions(0)]).max() for size in (1, 4)]
+    assert shared[0] < shared[1]

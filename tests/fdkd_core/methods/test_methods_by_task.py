@@ -9,6 +9,7 @@ from method_steps import NUM_ROWS, teacher_model, views
 
 from fdkd_core.data.table import TargetScale
 from fdkd_core.losses.binary import tempered_binary_kl
+from fdkd_core.losses.embeddings import embedding_distance
 from fdkd_core.losses.numbers import half_squared_error
 from fdkd_core.methods import METHODS, build_method
 from fdkd_core.methods.base import Method, MethodContext, StepViews
@@ -26,16 +27,18 @@ from fdkd_core.spec import (
     RKDSpec,
 )
 from fdkd_core.spec.catalogue import task_problems
-from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec
+from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, RetrievalSpec
 from fdkd_core.tasks.base import Task
 from fdkd_core.tasks.multilabel import Multilabel
 from fdkd_core.tasks.regression import Regression
+from fdkd_core.tasks.retrieval import Retrieval
 
 OUTPUTS = 3
 SCALE = TargetScale(("a", "b", "c"), np.zeros(OUTPUTS), np.ones(OUTPUTS))
 TASKS = {
     "multilabel": (MultilabelSpec(), Multilabel(MultilabelSpec())),
     "regression": (RegressionSpec(), Regression(RegressionSpec(), SCALE)),
+    "retrieval": (RetrievalSpec(), Retrieval(RetrievalSpec())),
 }
 FITTING: list[MethodSpec] = [
     NoneSpec(), LogitKDSpec(), FeatureMSESpec(), PKDSpec(), RKDSpec(), FDCMKDSpec(), FDCMKDSpec(basis="pca"),
@@ -44,6 +47,8 @@ FITTING: list[MethodSpec] = [
 
 
 def labels(kind: str, rows: int) -> torch.Tensor:
+    if kind == "retrieval":
+        return torch.arange(rows) % 2
     found = torch.randn(rows, OUTPUTS, generator=torch.Generator().manual_seed(7))
     return (found > 0).float() if kind == "multilabel" else found
 
@@ -81,7 +86,10 @@ def test_all_other_methods_are_refused_by_name(kind: str) -> None:
     fitting = {type(spec) for spec in FITTING}
     others = [spec() for spec in METHODS if spec not in fitting and spec is not CombineSpec]
     assert len(others) == 6
-    for spec in [*others, CRDSpec(), FDCMKDSpec(basis="class")]:
+    # A row of retrieval has a label, by which these two go; what it lacks is a score of it.
+    by_label = [CRDSpec(), FDCMKDSpec(basis="class")]
+    assert [bool(task_problems(spec, TASKS[kind][0])) for spec in by_label] == 2 * [kind != "retrieval"]
+    for spec in others if kind == "retrieval" else [*others, *by_label]:
         (problem,) = task_problems(spec, TASKS[kind][0])
         assert problem.code == "incompatible"
         assert spec.name in problem.detail
@@ -95,6 +103,8 @@ def test_answers_are_compared_by_the_task() -> None:
     torch.testing.assert_close(found, tempered_binary_kl(student, teacher, temperature=3.0))
     found = build(LogitKDSpec(temperature=3.0), "regression").terms(taught)["logit"]
     torch.testing.assert_close(found, half_squared_error(student, teacher))
+    found = build(LogitKDSpec(temperature=3.0), "retrieval").terms(taught)["logit"]
+    torch.testing.assert_close(found, embedding_distance(student, teacher))
 
 
 @pytest.mark.parametrize("kind", TASKS)
