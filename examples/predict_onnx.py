@@ -178,6 +178,10 @@ def answer(task: dict[str, Any], labels: list[str], logits: Array) -> dict[str, 
     """What the outputs of the network mean, by the task that it was trained for."""
     if task["kind"] == "regression":  # the numbers themselves, in the unit of the training data
         return {"values": dict(zip(labels, logits.tolist(), strict=True))}
+    if task["kind"] == "segmentation":  # a class of each pixel, at the size of the network's input
+        mask = logits.argmax(axis=0)
+        shares = np.bincount(mask.reshape(-1), minlength=len(labels)) / mask.size
+        return {"mask": mask.tolist(), "shares": dict(zip(labels, shares.tolist(), strict=True))}
     if task["kind"] == "multilabel":  # each class for itself
         probabilities = np.exp(-np.logaddexp(0.0, -logits))
         applies = probabilities >= task["threshold"]

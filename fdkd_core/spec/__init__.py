@@ -3,6 +3,7 @@
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
     Conv1dSpec,
+    Conv2dFPNSpec,
     Conv2dSpec,
     MLPSpec,
     ResNet18Spec,
@@ -32,6 +33,7 @@ from fdkd_core.spec.methods import (
     PAPER_ABLATION,
     AutoSpec,
     C2KDSpec,
+    CIRKDSpec,
     CombinedPart,
     CombineSpec,
     CRDSpec,
@@ -55,7 +57,13 @@ from fdkd_core.spec.methods import (
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.output_columns import OutputColumnsSpec
 from fdkd_core.spec.study import StudySpec
-from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, TaskSpec
+from fdkd_core.spec.tasks import (
+    ClassificationSpec,
+    MultilabelSpec,
+    RegressionSpec,
+    SegmentationSpec,
+    TaskSpec,
+)
 from fdkd_core.spec.training import (
     AdamWSpec,
     ConstantSpec,
@@ -77,6 +85,7 @@ __all__ = [
     "ArchitectureSpec",
     "AutoSpec",
     "C2KDSpec",
+    "CIRKDSpec",
     "CRDSpec",
     "ClassificationSpec",
     "CombineSpec",
@@ -85,6 +94,7 @@ __all__ = [
     "ConstantSpec",
     "ControlsSpec",
     "Conv1dSpec",
+    "Conv2dFPNSpec",
     "Conv2dSpec",
     "CosineSpec",
     "DISTSpec",
@@ -119,6 +129,7 @@ __all__ = [
     "ResNet18Spec",
     "SGDSpec",
     "ScheduleSpec",
+    "SegmentationSpec",
     "StudentSpec",
     "StudySpec",
     "TaskSpec",

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-MetricName = Literal["accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2"]
+MetricName = Literal[
+    "accuracy",
+    "macro_f1",
+    "mean_ap",
+    "micro_f1",
+    "exact_match",
+    "mae",
+    "rmse",
+    "r2",
+    "mean_iou",
+    "mean_pixel_accuracy",
+    "pixel_accuracy",
+]
 """A figure that a task measures; see `fdkd_core.spec.tasks`."""
-SelectBy = Literal["accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2", "loss"]
+SelectBy = Literal[
+    "accuracy",
+    "macro_f1",
+    "mean_ap",
+    "micro_f1",
+    "exact_match",
+    "mae",
+    "rmse",
+    "r2",
+    "mean_iou",
+    "mean_pixel_accuracy",
+    "pixel_accuracy",
+    "loss",
+]
 """What may pick between two trainings: a figure, or the task's own loss."""
 
 
@@ -70,6 +95,9 @@ MEASURES: dict[str, Measure] = {
         Measure("mae", "MAE", "MAE", "number", larger_is_better=False),
         Measure("rmse", "RMSE", "RMSE", "number", larger_is_better=False),
         Measure("r2", "R²", "R²", "decimal"),
+        Measure("mean_iou", "mIoU", "mIoU"),
+        Measure("mean_pixel_accuracy", "mean pixel accuracy", "class acc"),
+        Measure("pixel_accuracy", "pixel accuracy", "pixel acc"),
         LOSS,
     )
 }

@@ -13,13 +13,14 @@ from pydantic import BeforeValidator, Field
 from fdkd_core.spec.measures import MEASURES, Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
 
-LabelForm = Literal["class", "classes", "numbers"]
-"""What the label of a row is: one class, a set of classes, or one or several numbers."""
+LabelForm = Literal["class", "classes", "numbers", "mask"]
+"""What the label of a row is: one class, a set of classes, one or several numbers, a class for each pixel."""
 
 LABEL_WORDS: dict[LabelForm, str] = {
     "class": "one class a row",
     "classes": "sets of classes",
     "numbers": "numbers",
+    "mask": "masks",
 }
 
 
@@ -61,7 +62,22 @@ class RegressionSpec(StrictModel):
     """In standard deviations of the training labels: 1, the default of most libraries. Only of `huber`."""
 
 
-TaskKind = Literal["classification", "multilabel", "regression"]
+VOID = 255
+"""Value of a mask's pixels that have no label: not learnt, not counted. As in Pascal VOC and Cityscapes."""
+
+
+class SegmentationSpec(StrictModel):
+    """One of C classes per pixel; cross-entropy over the pixels of a sample that have a label.
+
+    Labels are masks: single-channel pictures of class indexes, 255 where there is none. Teacher and student
+    see images or depth maps of the same scene, each whole, whatever their sizes. Networks must answer by
+    pixel: `conv2d_fpn`, `segformer`, `mobilenet_v2_deeplab`.
+    """
+
+    kind: Literal["segmentation"] = "segmentation"
+
+
+TaskKind = Literal["classification", "multilabel", "regression", "segmentation"]
 
 
 def _tagged(value: object) -> object:
@@ -72,7 +88,7 @@ def _tagged(value: object) -> object:
 
 
 TaskSpec = Annotated[
-    ClassificationSpec | MultilabelSpec | RegressionSpec,
+    ClassificationSpec | MultilabelSpec | RegressionSpec | SegmentationSpec,
     Field(discriminator="kind"),
     BeforeValidator(_tagged),
 ]
@@ -102,6 +118,7 @@ TASK_FACTS: dict[TaskKind, TaskFacts] = {
     "classification": TaskFacts("class", ("accuracy", "macro_f1")),
     "multilabel": TaskFacts("classes", ("mean_ap", "macro_f1", "micro_f1", "exact_match")),
     "regression": TaskFacts("numbers", ("r2", "mae", "rmse")),
+    "segmentation": TaskFacts("mask", ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy")),
 }
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec
+from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, SegmentationSpec
 from fdkd_core.tasks.base import Task
 from fdkd_core.tasks.classification import Classification
 from fdkd_core.tasks.multilabel import Multilabel
 from fdkd_core.tasks.regression import Regression
+from fdkd_core.tasks.segmentation import Segmentation
 
 
 def _classification(spec: ClassificationSpec, data: PairedDataset) -> Task:
@@ -26,10 +27,15 @@ def _regression(spec: RegressionSpec, data: PairedDataset) -> Task:
     return Regression(spec, data.targets)
 
 
+def _segmentation(spec: SegmentationSpec, data: PairedDataset) -> Task:
+    return Segmentation()
+
+
 TASKS: dict[type, Callable[[Any, PairedDataset], Task]] = {
     ClassificationSpec: _classification,
     MultilabelSpec: _multilabel,
     RegressionSpec: _regression,
+    SegmentationSpec: _segmentation,
 }
 """Its keys are exactly the members of `TaskSpec`."""
 

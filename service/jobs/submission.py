@@ -63,9 +63,9 @@ def check_inputs(submission: Submission, inputs: Inputs) -> None:
 
 def student_parameters(submission: Submission, inputs: Inputs) -> int:
     """Numbers that the student will learn."""
-    student, report = submission.spec.student, inputs.dataset.report
+    spec, student, report = submission.spec, submission.spec.student, inputs.dataset.report
     column = report["modalities"][student.modality]
-    architecture = student.architecture or default_architecture(column["kind"])
+    architecture = student.architecture or default_architecture(column["kind"], spec.task)
     return parameters(
         architecture, tuple(column["input_shape"]), len(output_names(report)), column.get("vocab_size")
     )
