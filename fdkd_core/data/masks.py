@@ -29,7 +29,7 @@ from fdkd_core.spec.dense import PICTURE_KINDS
 from fdkd_core.spec.tasks import VOID
 
 _INDEX_MODES = ("L", "P", "1")
-"""Pillow's names of pictures whose values stay as they are stored: gray of 8 bits, palette, black and white."""
+"""Pillow's names of pictures whose values stay as stored: gray of 8 bits, palette, black and white."""
 
 
 def mask_size(raw: RawValue) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def pixel_relation_kl(
 
 
 def _log_relations(maps_BDhw: Tensor, temperature: float) -> Tensor:
-    """Shape [L, B, P], L = B P: log-softmax of every place's similarities over the P places of each sample."""
+    """Shape [L, B, P], L = B P: log-softmax of each place's similarities over the P places of a sample."""
     count, dim = maps_BDhw.shape[:2]
     rows_LD = l2_normalize(maps_BDhw.permute(0, 2, 3, 1).reshape(-1, dim))
     similar_LL = rows_LD @ rows_LD.T / temperature

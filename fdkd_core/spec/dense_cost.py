@@ -19,7 +19,7 @@ STORED_BYTES = 2
 _ANSWER_COPIES = 4
 """At the size of the masks: logits that were enlarged, their log-softmax, and the gradients of both."""
 _TAUGHT_COPIES = 8
-"""At the size of the teacher's map: features and logits of both, what split and norm make of them, gradients."""
+"""At the size of the teacher's map: features and logits of both, what is made of them, and gradients."""
 _TABLE_COPIES = 4
 """Of all places against all: similarities of both sides, and their gradients."""
 

@@ -59,7 +59,7 @@ class Segmentation(Task):
         return np.concatenate(parts)
 
     def metrics(self, outputs_NC: NDArray[Any], labels: NDArray[np.uint8]) -> SegmentationMetrics:
-        """mIoU, mean pixel accuracy, pixel accuracy, loss. Args: answers of a split as `answers` gives them."""
+        """mIoU, mean pixel accuracy, pixel accuracy, loss. Args: of a split, as `answers` gives them."""
         refuse_not_finite(outputs_NC)
         counts = _counts(outputs_NC)
         hits_C, predicted_C, actual_C = (part.sum(axis=0) for part in counts[:3])
