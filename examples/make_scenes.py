@@ -3,9 +3,9 @@
     python examples/make_scenes.py OUT_DIR [--scenes 400] [--side 48] [--seed 0]
 
 All of it is synthetic. A scene has one to three things before a sloping wall: balls, which bulge, and boxes,
-which are flat. In colour the two differ by hue under noise; in depth by their form alone, under noise and with
-pixels missing, as a depth camera has them. The border of a thing is one pixel without a label (255).
-OUT_DIR gets manifest.csv, dataset.yaml, and PNG files in `colour`, `depth` (16 bits, millimetres) and `masks`.
+which are flat. In colour the two differ by hue under noise; in depth by their form alone, under noise and
+with pixels missing, as a depth camera has them. The border of a thing is one pixel without a label (255).
+OUT_DIR gets manifest.csv, dataset.yaml, and PNG files in `colour`, `depth` (16 bits, millimetres), `masks`.
 """
 
 from __future__ import annotations

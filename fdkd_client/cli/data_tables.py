@@ -45,6 +45,8 @@ def dataset_view(dataset: Dataset) -> Group:
         facts.add_row("numbers", "\n".join(map(_target, report["targets"])))
     elif isinstance(report.get("classes"), list):
         sets = " (sets of them)" if report.get("label_form") == "classes" else ""
+        if report.get("mask_shape"):
+            sets = f" (masks of {' x '.join(map(str, report['mask_shape']))})"
         facts.add_row("classes", _listed(report["classes"]) + sets)
     if isinstance(report.get("splits"), dict):
         splits = sorted(report["splits"].items(), key=lambda item: _SPLITS.get(item[0], len(_SPLITS)))
