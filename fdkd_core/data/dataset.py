@@ -17,7 +17,7 @@ from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
 from fdkd_core.data.label_forms import TASK_OF_FORM
 from fdkd_core.data.label_numbers import describe_targets
 from fdkd_core.data.limits import DEFAULT, Limits
-from fdkd_core.data.masks import decode_masks, refuse_other_proportions
+from fdkd_core.data.masks import refuse_other_proportions, with_masks
 from fdkd_core.data.missing_values import complete_rows, leave_out, lines_of
 from fdkd_core.data.reading import read_table
 from fdkd_core.data.splits import cut_validation
@@ -94,7 +94,14 @@ def load_dataset(
     )
     rows = {split: _rows_of(splits, split) for split in SPLITS}
     with DecoderPool(workers) as pool:
-        table, mask_report = _with_masks(table, rows["train"], pool, cache_dir, progress, limits)
+        table, mask_report = with_masks(
+            table,
+            rows["train"],
+            pool=pool,
+            cache_dir=cache_dir,
+            progress=_named(progress, "label"),
+            limits=limits,
+        )
         labels = table.labels.index(splits, table.class_names, limits)
         rows["train"], left_out_lines = leave_out(rows["train"], table, required, labels)
         if len(rows["train"]) < min_train_rows:
@@ -143,26 +150,6 @@ def load_dataset(
         table.ids, labels.values, labels.classes, rows, decoded, sha256=table.sha256, report=report,
         task=TASK_OF_FORM[table.labels.form] if task is None else task, targets=labels.targets,
     )  # fmt: skip
-
-
-def _with_masks(
-    table: Table,
-    train_rows: NDArray[np.int64],
-    pool: DecoderPool,
-    cache_dir: Path | None,
-    progress: LoadProgress | None,
-    limits: Limits,
-) -> tuple[Table, dict[str, Any]]:
-    """The table with its masks decoded, where it has some, and what the report says of their size."""
-    files = table.labels.mask_files
-    if files is None:
-        return table, {}
-    masks, note = decode_masks(
-        files, train_rows.tolist(), table.labels.mask_size, pool=pool, cache_dir=cache_dir,
-        progress=_named(progress, "label"), limits=limits,
-    )  # fmt: skip
-    described = {"mask_shape": list(masks.shape[1:]), "mask_note": note}
-    return replace(table, labels=replace(table.labels, masks=masks)), described
 
 
 @dataclass(frozen=True)

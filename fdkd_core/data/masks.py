@@ -7,6 +7,7 @@ shows the same scene as the pictures of its row, so that it has their proportion
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fdkd_core.data.decoding import DecoderPool, DistinctValues, Progress, decod
 from fdkd_core.data.labels import LabelIndex
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.problems import ProblemLog
+from fdkd_core.data.table import Table
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities import KINDS
 from fdkd_core.modalities.arrays import NPY_MAGIC, read_array
@@ -93,6 +95,35 @@ def _plane(array: NDArray[Any]) -> NDArray[Any]:
         raise RowError("invalid_label", detail)
     check_pixels(array.shape[1], array.shape[0])
     return array
+
+
+def with_masks(
+    table: Table,
+    train_rows: NDArray[np.int64],
+    *,
+    pool: DecoderPool,
+    cache_dir: Path | None,
+    progress: Progress | None,
+    limits: Limits,
+) -> tuple[Table, dict[str, Any]]:
+    """The table with its masks decoded, where it has some, and what the report says of their size.
+
+    Args: as `decode_masks`, which says what is raised.
+    """
+    files = table.labels.mask_files
+    if files is None:
+        return table, {}
+    masks, note = decode_masks(
+        files,
+        train_rows.tolist(),
+        table.labels.mask_size,
+        pool=pool,
+        cache_dir=cache_dir,
+        progress=progress,
+        limits=limits,
+    )
+    described = {"mask_shape": list(masks.shape[1:]), "mask_note": note}
+    return replace(table, labels=replace(table.labels, masks=masks)), described
 
 
 def decode_masks(
