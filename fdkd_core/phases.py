@@ -160,7 +160,8 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
             teacher_dim=outputs.features.shape[1] if outputs else model.feature_dim,
             num_classes=len(data.outputs),
             teacher_outputs=outputs,
-            labels=torch.from_numpy(data.labels[rows]),
+            # No method looks at all masks at once, and their copy would be large.
+            labels=None if data.labels.ndim == 3 else torch.from_numpy(data.labels[rows]),
             num_rows=len(rows),
             teacher_model=teacher.model if teacher else None,
             seed=training.seed,

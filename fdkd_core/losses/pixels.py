@@ -16,6 +16,7 @@ from fdkd_core.losses.shapes import check_same_places
 from fdkd_core.spec.tasks import VOID
 
 
+@full_precision
 def resized(maps: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c hh ww"]:
     """Maps at another size [height, width], bilinearly; corners of pixels stay where they are."""
     if tuple(maps.shape[2:]) == tuple(size):
@@ -23,6 +24,7 @@ def resized(maps: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tens
     return functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+@full_precision
 def averaged_to(maps: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c hh ww"]:
     """As `resized`, but where maps shrink, all places that a new one covers count: none is passed over."""
     if tuple(maps.shape[2:]) == tuple(size):
