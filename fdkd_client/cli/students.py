@@ -31,6 +31,6 @@ def download(
     command = f"fdkd students download {plain(job)} -o {plain(folder)}"
     with connect() as client, detach_on_interrupt(command), BytesProgress("downloading") as progress:
         found = client.students.download(job, folder, on_progress=progress)
-    code = f"import fdkd_core; print(fdkd_core.load_student({str(found)!r}).predict('FILE').label)"
+    code = f"import fdkd_core; print(fdkd_core.load_student({str(found)!r}).predict('FILE'))"
     say(f'Use it: python -c "{plain(code)}"')
     show_line(str(found))

@@ -228,19 +228,11 @@ def test_0_masks_are_learnt_too(real: Client, tmp_path: Path) -> None:
     found = load_student(student).predict(scenes(1)[0]["depth"][0].astype(np.float32))
     assert found.mask.shape == (SIDE, SIDE)
     assert list(found.shares) == CLASSES
-    for field, value, pointer in (
-        ("student", {"modality": "depth", "architecture": {"name": "resnet18"}}, "/student/architecture"),
-        ("method", {"name": "crd"}, "/method"),
-        ("task", {"kind": "multilabel"}, "/task/kind"),
-    ):
-        other = json.loads(json.dumps(document)) | {field: value}
-        if field == "task":
-            other |= {"method": {"name": "none"}, "training": {**QUICK}, "teacher": {"modality": "colour"}}
-            other["student"] = {"modality": "depth"}
-        spec.write_text(yaml.safe_dump(other))
-        refused = fdkd("jobs", "run", spec, "--validate-only")
-        assert refused.status == 5, refused.stdout
-        assert pointer in refused.stderr
+    document["method"] = {"name": "crd"}
+    spec.write_text(yaml.safe_dump(document))
+    refused = fdkd("jobs", "run", spec, "--validate-only")
+    assert refused.status == 5, refused.stdout
+    assert "/method" in refused.stderr
     (folder / "masks" / "00003.png").write_bytes((folder / "colour" / "00003.png").read_bytes())
     bad = fdkd("datasets", "create", folder, "--name", "bad scenes", "--wait")
     assert bad.status == 5
