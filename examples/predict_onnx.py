@@ -180,6 +180,10 @@ def answer(task: dict[str, Any], labels: list[str], logits: Array) -> dict[str, 
         return {"values": dict(zip(labels, logits.tolist(), strict=True))}
     if task["kind"] == "retrieval":  # of norm 1: the scalar product of two embeddings is their cosine
         return {"embedding": (logits / (np.linalg.norm(logits) or 1.0)).tolist()}
+    if task["kind"] == "segmentation":  # a class of each pixel, at the size of the network's input
+        mask = logits.argmax(axis=0)
+        shares = np.bincount(mask.reshape(-1), minlength=len(labels)) / mask.size
+        return {"mask": mask.tolist(), "shares": dict(zip(labels, shares.tolist(), strict=True))}
     if task["kind"] == "multilabel":  # each class for itself
         probabilities = np.exp(-np.logaddexp(0.0, -logits))
         applies = probabilities >= task["threshold"]

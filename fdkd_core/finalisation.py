@@ -63,14 +63,13 @@ class Finalisation:
         """
         assert isinstance(self.spec, DistillSpec | TrainSpec)
         results: dict[str, ModelResult] = {}
-        answers: dict[str, NDArray[np.float32]] = {}
+        answers: dict[str, NDArray[Any]] = {}
         labels = self.data.labels[self.data.splits["test"]]
         for role, model in trained.items():
             if isinstance(model.model, RecordedTeacher) and not model.model.num_logits:
                 continue  # how good it is, nobody knows
             val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
-            test, outputs = evaluate_model(model.model, self.data, model.modality, "test", self.device)
-            answers[role] = outputs.logits.numpy()
+            test, answers[role] = evaluate_model(model.model, self.data, model.modality, "test", self.device)
             results[role] = self.model_result(model, val=val, test=test)
         uplift = None
         gates: list[GateResult] = []

@@ -19,6 +19,7 @@ from fdkd_core.models.weights import fit_problems, read_entries, read_weights
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
     Conv1dSpec,
+    Conv2dFPNSpec,
     Conv2dSpec,
     MLPSpec,
     ResNet18Spec,
@@ -26,6 +27,7 @@ from fdkd_core.spec.architectures import (
 )
 from fdkd_core.spec.catalogue import AUTO_LARGE_SIDE, MIN_SIDE, data_dimensions
 from fdkd_core.spec.cost import parameters
+from fdkd_core.spec.dense import DenseSpec, smallest_picture
 from fdkd_core.spec.hugging_face.architectures import (
     ASTSpec,
     BertSpec,
@@ -36,6 +38,7 @@ from fdkd_core.spec.hugging_face.architectures import (
     ViTSpec,
     Wav2Vec2Spec,
 )
+from fdkd_core.spec.hugging_face.dense import MobileNetV2DeepLabSpec, SegformerSpec
 from fdkd_core.spec.hugging_face.sizes import shortest_waveform, smallest_side
 
 __all__ = ["bundle_report", "check_weights", "weights_report"]
@@ -62,6 +65,9 @@ _SIZES: dict[type[ArchitectureSpec], dict[str, tuple[str, int]]] = {
     Wav2Vec2Spec: {},
     BertSpec: _TOKENS,
     DistilBertSpec: _TOKENS,
+    Conv2dFPNSpec: {"channels": ("blocks.0.0.weight", 1)},
+    SegformerSpec: {"channels": ("encoder.stages.0.patch_embeddings.proj.weight", 1)},
+    MobileNetV2DeepLabSpec: {"channels": ("encoder.conv_stem.first_conv.convolution.weight", 1)},
 }
 """Tensor and axis by which weights tell what data they were made for."""
 _LARGE_KERNEL = 7
@@ -137,6 +143,8 @@ def _size_of(
         return architecture, (sizes["channels"], architecture.patch_size, row), num_classes, None
     if isinstance(architecture, MobileNetV2Spec | ResNetSpec | ConvNextSpec):
         side = smallest_side(architecture)
+    elif isinstance(architecture, DenseSpec):
+        side = smallest_picture(architecture)
     elif isinstance(architecture, Conv2dSpec):
         side = 2**architecture.depth
     elif architecture.stem == "auto":

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fdkd_core.data.batches import TrainingBatches, clean_inputs
@@ -25,7 +27,7 @@ from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
 from fdkd_core.training.checkpoint import CheckpointStore
-from fdkd_core.training.evaluation import predict_rows
+from fdkd_core.training.evaluation import answer_rows
 from fdkd_core.training.loop import (
     Hooks,
     Lesson,
@@ -125,11 +127,11 @@ def make_model(phase: Phase, data: PairedDataset) -> Backbone:
 
 def evaluate_model(
     model: Backbone, data: PairedDataset, modality: str, split: str, device: torch.device
-) -> tuple[SplitMetrics, ModelOutput]:
-    """Metrics and outputs of a model on one split."""
-    rows = data.splits[split]  # type: ignore[index]
-    outputs = predict_rows(model, data.modalities[modality], rows, device)
-    return task_of(data).metrics(outputs.logits.numpy(), data.labels[rows]), outputs
+) -> tuple[SplitMetrics, NDArray[Any]]:
+    """Metrics of a model on one split, and its answers as the task keeps them."""
+    rows, task = data.splits[split], task_of(data)  # type: ignore[index]
+    answers = answer_rows(model, data.modalities[modality], rows, data.labels, task, device)
+    return task.metrics(answers, data.labels[rows]), answers
 
 
 def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Trainee:
@@ -158,7 +160,8 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
             teacher_dim=outputs.features.shape[1] if outputs else model.feature_dim,
             num_classes=len(data.outputs),
             teacher_outputs=outputs,
-            labels=torch.from_numpy(data.labels[rows]),
+            # No method looks at all masks at once, and their copy would be large.
+            labels=None if data.labels.ndim == 3 else torch.from_numpy(data.labels[rows]),
             num_rows=len(rows),
             teacher_model=teacher.model if teacher else None,
             seed=training.seed,

@@ -160,7 +160,7 @@ def resolve_spec(
     """The spec with the architectures that were left open filled in: equal runs give equal text."""
 
     def default_for(modality: str) -> ArchitectureSpec:
-        return default_architecture(data.modalities[modality].recipe["kind"])
+        return default_architecture(data.modalities[modality].recipe["kind"], spec.task)
 
     student = spec.student
     if start is not None:

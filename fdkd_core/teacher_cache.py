@@ -53,11 +53,16 @@ class TeacherCache:
         warn: Callable[[str], None],
     ) -> None:
         self._folder = None if folder is None or max_bytes == 0 else BoundedFolder(folder, max_bytes)
+        self._max_bytes = max_bytes
         self._secret = secret
         self._warn = warn
 
     def outputs(self, teacher: Trained, data: PairedDataset, device: torch.device) -> ModelOutput:
-        """What the teacher says of the training rows that it has a view of: [P, D] and [P, C], on the CPU."""
+        """What the teacher says of the training rows that it has a view of: [P, D] and [P, C], on the CPU.
+
+        Of maps, whose size nobody expects, no more than half the folder is taken: larger ones are computed by
+        every job.
+        """
         modality, rows = data.modalities[teacher.modality], data.training_rows(teacher.modality)
 
         def compute() -> ModelOutput:
@@ -69,7 +74,8 @@ class TeacherCache:
         found = self._read(self._folder, key)
         if found is None:
             found = compute()
-            self._write(self._folder, key, found)
+            if not teacher.model.is_dense or sum(part.nbytes for part in found) <= self._max_bytes // 2:
+                self._write(self._folder, key, found)
         return found
 
     def _read(self, folder: BoundedFolder, key: str) -> ModelOutput | None:

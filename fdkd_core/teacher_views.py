@@ -19,12 +19,16 @@ from fdkd_core.models.base import ModelOutput
 from fdkd_core.tasks.base import Task
 from fdkd_core.tasks.classification import Classification
 
+_ROWS_AT_ONCE = 64
+"""Whose losses are computed at a time: of maps, each takes as much memory as its mask has classes."""
+
 
 class TeacherRows(NamedTuple):
     """The teacher's side of every training row."""
 
     outputs: ModelOutput
-    """[N, D] and [N, C]; zeros where there is none, so that nothing leaks from rows that are not paired."""
+    """[N, D] and [N, C], or maps of them; zeros where there is none, so that nothing leaks from rows that are
+    not paired."""
     paired: Bool[Tensor, " n"] | None
     """Which rows have one; None when all have."""
     num_pairs: int
@@ -64,7 +68,7 @@ def view_rows(
         return TeacherRows(means, None if bool(taught.all()) else taught, int(everyone.sum()))
     if paired is None or bool(paired.all()):
         return TeacherRows(outputs, None, len(labels))
-    hidden = ModelOutput(*(part.masked_fill(~paired[:, None], 0.0) for part in outputs))
+    hidden = ModelOutput(*(part.masked_fill(_beside(~paired, part), 0.0) for part in outputs))
     return TeacherRows(hidden, paired, int(paired.sum()))
 
 
@@ -90,7 +94,8 @@ def confidence_weights(
     loss = (task or Classification()).loss
     scores = []
     for rows in teachers:
-        score = -loss(rows.outputs.logits.double(), labels)
+        parts = (torch.split(part, _ROWS_AT_ONCE) for part in (rows.outputs.logits, labels))
+        score = torch.cat([-loss(logits.double(), found) for logits, found in zip(*parts, strict=True)])
         scores.append(score if rows.paired is None else score.masked_fill(~rows.paired, -torch.inf))
     stacked = torch.stack(scores)
     # Of a row that no teacher speaks about, minus infinity minus itself is no number.
@@ -104,8 +109,13 @@ def scattered(outputs: ModelOutput, present: Bool[Tensor, " n"]) -> ModelOutput:
         return outputs
     places = present.nonzero().squeeze(1)
     return ModelOutput(
-        *(part.new_zeros(len(present), part.shape[1]).index_copy_(0, places, part) for part in outputs)
+        *(part.new_zeros(len(present), *part.shape[1:]).index_copy_(0, places, part) for part in outputs)
     )
+
+
+def _beside(chosen: Bool[Tensor, " n"], part: Tensor) -> Tensor:
+    """The choice of rows with as many axes as there are."""
+    return chosen.reshape(-1, *(1 for _ in part.shape[1:]))
 
 
 def class_means(

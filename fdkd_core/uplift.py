@@ -21,8 +21,8 @@ def measure_uplift(
     task: Task,
     results: Mapping[str, ModelResult],
     labels: NDArray[Any],
-    student_NC: NDArray[np.float32],
-    control_NC: NDArray[np.float32],
+    student_NC: NDArray[Any],
+    control_NC: NDArray[Any],
 ) -> AnyUplift:
     """Compares student and control on the same test samples.
 
@@ -30,7 +30,7 @@ def measure_uplift(
         task: What they answer.
         results: Of `student`, `control` and all teachers of which they are known, by role.
         labels: Of the test split.
-        student_NC: Answers of the student.
+        student_NC: Answers of the student, as `Task.answers` gives them.
         control_NC: Answers of the control.
     """
     student, control = results["student"], results["control"]

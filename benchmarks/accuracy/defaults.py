@@ -156,7 +156,9 @@ def main() -> None:
                     given = None if isinstance(method, NoneSpec) else outputs
                     kind = data.modalities[direction.student].recipe["kind"]
                     architecture = (
-                        default_architecture(kind) if group == "size" else direction.student_architecture
+                        default_architecture(kind, data.task)
+                        if group == "size"
+                        else direction.student_architecture
                     )
                     if group == "size" and name in SIZES:
                         architecture = architecture.model_copy(update=SIZES[name](architecture))

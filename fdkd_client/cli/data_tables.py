@@ -49,7 +49,10 @@ def dataset_view(dataset: Dataset) -> Group:
         more = [f"and {len(targets) - _MAX_TARGETS} more"] if len(targets) > _MAX_TARGETS else []
         facts.add_row("numbers", "\n".join([*map(_target, targets[:_MAX_TARGETS]), *more]))
     elif isinstance(report.get("classes"), list):
-        facts.add_row("classes", _listed(report["classes"]) + _FORMS.get(str(report.get("label_form")), ""))
+        form = _FORMS.get(str(report.get("label_form")), "")
+        if report.get("mask_shape"):
+            form = f" (masks of {' x '.join(map(str, report['mask_shape']))})"
+        facts.add_row("classes", _listed(report["classes"]) + form)
     if isinstance(report.get("splits"), dict):
         splits = sorted(report["splits"].items(), key=lambda item: _SPLITS.get(item[0], len(_SPLITS)))
         rows = (f"{plain(name)} {split['rows']:,}" for name, split in splits if "rows" in split)

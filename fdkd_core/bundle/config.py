@@ -66,7 +66,8 @@ class OnnxRecord(StrictModel):
     relative_difference: float
     """That, over the largest absolute logit."""
     equal_predictions: int
-    """Samples for which both give the same class, or set of classes; numbers but for rounding."""
+    """Samples for which both give the same class, or set of classes; numbers but for rounding, masks but for
+    a pixel in a thousand."""
     num_samples: int
 
 

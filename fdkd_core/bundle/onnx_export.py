@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fdkd_core.bundle.config import OnnxRecord
 from fdkd_core.bundle.onnx_session import OnnxSession
 from fdkd_core.bundle.predictions import same_answers
-from fdkd_core.models.base import Backbone
+from fdkd_core.models.base import Backbone, served_logits
 from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 OPSET = 20
@@ -35,7 +35,7 @@ class _Outputs(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         output = self.model(inputs)
-        return output.logits, output.features
+        return served_logits(self.model, inputs, output), output.features
 
 
 def export_onnx(model: Backbone, input_shape: tuple[int, ...]) -> bytes:
@@ -86,7 +86,8 @@ def measure_parity(
     for start in range(0, len(inputs), _PARITY_BATCH):
         batch = np.ascontiguousarray(inputs[start : start + _PARITY_BATCH])
         with torch.inference_mode():
-            expected = network(torch.from_numpy(batch)).logits.numpy()
+            tensor = torch.from_numpy(batch)
+            expected = served_logits(network, tensor, network(tensor)).numpy()
         found = session(batch)
         largest = max(largest, float(np.abs(expected).max()))
         difference = max(difference, float(np.abs(found - expected).max()))

@@ -14,11 +14,14 @@ from fdkd_core.spec.tasks import (
     MultilabelSpec,
     RegressionSpec,
     RetrievalSpec,
+    SegmentationSpec,
     TaskSpec,
 )
 
 _ROUNDING = 1e-4
 """Of the largest answer; float32 in another order of operations stays a hundred times below."""
+_EQUAL_PIXELS = 0.999
+"""Of a mask, for two to be the same: where two classes meet, rounding may decide."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,19 @@ class RetrievalPrediction:
     """Of norm 1, so that the scalar product of two is their cosine: the larger, the more alike."""
 
 
-AnyPrediction = Prediction | MultilabelPrediction | RegressionPrediction | RetrievalPrediction
+@dataclass(frozen=True)
+class SegmentationPrediction:
+    """The answer of a model of masks."""
+
+    mask: NDArray[np.uint8]
+    """Class index of each pixel, [H, W] of the network's input: the picture as a whole, scaled to that."""
+    shares: dict[str, float]
+    """By class, the share of pixels that have it; they sum to 1."""
+
+
+AnyPrediction = (
+    Prediction | MultilabelPrediction | RegressionPrediction | RetrievalPrediction | SegmentationPrediction
+)
 
 
 def predictions(task: TaskSpec, names: Sequence[str], outputs_BC: NDArray[np.float32]) -> list[Any]:
@@ -88,6 +103,9 @@ def same_answers(
         found_B = np.abs(second_BC - first_BC).max(axis=1) <= _ROUNDING * np.abs(first_BC).max()
     elif isinstance(task, RetrievalSpec):
         found_B = np.abs(_of_norm_1(second_BC) - _of_norm_1(first_BC)).max(axis=1) <= _ROUNDING
+    elif isinstance(task, SegmentationSpec):
+        equal = first_BC.argmax(axis=1) == second_BC.argmax(axis=1)
+        found_B = equal.mean(axis=(1, 2)) >= _EQUAL_PIXELS
     else:
         found_B = first_BC.argmax(axis=1) == second_BC.argmax(axis=1)
     return found_B
@@ -146,9 +164,20 @@ def _of_norm_1(outputs_BC: NDArray[np.float32]) -> NDArray[np.float64]:
     return found_BC
 
 
+def _masks(
+    task: SegmentationSpec, names: Sequence[str], outputs_BCHW: NDArray[np.float32]
+) -> list[SegmentationPrediction]:
+    found = []
+    for mask in outputs_BCHW.argmax(axis=1).astype(np.uint8):
+        shares = np.bincount(mask.reshape(-1), minlength=len(names)) / mask.size
+        found.append(SegmentationPrediction(mask, dict(zip(names, shares.tolist(), strict=True))))
+    return found
+
+
 _READINGS: dict[type, Callable[[Any, Sequence[str], NDArray[np.float32]], list[Any]]] = {
     ClassificationSpec: _one_class,
     MultilabelSpec: _sets,
     RegressionSpec: _numbers,
     RetrievalSpec: _embeddings,
+    SegmentationSpec: _masks,
 }

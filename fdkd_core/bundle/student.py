@@ -19,7 +19,7 @@ from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
 
 Backend = Literal["torch", "onnx", "onnx-int8"]
 Forward = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Prepared inputs [B, ...] to logits [B, classes]."""
+"""Prepared inputs [B, ...] to logits [B, classes], or [B, classes, H, W]."""
 
 _BATCH = 64
 
@@ -29,7 +29,7 @@ class Student:
 
     def __init__(self, bundle: Bundle, forward: Forward) -> None:
         self.task = bundle.config.task
-        """What it answers: one class, a set of classes, or numbers."""
+        """What it answers: one class, a set of classes, numbers, or a class of each pixel."""
         self.classes = list(bundle.classes)
         """Names of the classes; of the numbers, where it answers with those."""
         self.kind = bundle.preprocessor.kind.name
@@ -77,11 +77,14 @@ def load_student(path: str | os.PathLike[str], backend: Backend = "torch") -> St
 def _torch_forward(bundle: Bundle) -> Forward:
     import torch
 
+    from fdkd_core.models.base import served_logits
+
     model = bundle.model
 
     def forward(inputs: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits: NDArray[np.float32] = model(torch.from_numpy(np.ascontiguousarray(inputs))).logits.numpy()
+            tensor = torch.from_numpy(np.ascontiguousarray(inputs))
+            logits: NDArray[np.float32] = served_logits(model, tensor, model(tensor)).numpy()
         return logits
 
     return forward

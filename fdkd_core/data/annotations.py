@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fdkd_core.data.description import Description
-from fdkd_core.data.label_forms import LabelColumn, read_label_column
+from fdkd_core.data.label_forms import LabelColumn, MaskReader, read_label_column
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.splits import read_splits
@@ -38,6 +38,7 @@ def read_annotations(
     log: ProblemLog,
     limits: Limits,
     label_form: LabelForm | None = "class",
+    find_masks: MaskReader | None = None,
 ) -> Annotations:
     """Takes the columns `id`, `split`, `label` and the group.
 
@@ -49,6 +50,7 @@ def read_annotations(
         log: Receives `missing_column`, `duplicate_id`, `invalid_label` and `invalid_values`.
         limits: `max_id_chars` and those of labels apply.
         label_form: As the task reads labels; see `read_label_column`.
+        find_masks: Of a format that can hold masks.
 
     Returns:
         One entry per row. Without an id column the ids are row numbers from 1.
@@ -60,7 +62,7 @@ def read_annotations(
     label_log = log if "label" in cells else ProblemLog()
     values = cells.get("label", [""] * num_rows)
     splits, warnings = read_splits(cells.get("split"), num_rows, log)
-    labels = read_label_column(values, label_form, description.labels, label_log, limits, splits)
+    labels = read_label_column(values, label_form, description.labels, label_log, limits, splits, find_masks)
     ids = _read_ids(cells["id"], log, limits) if "id" in cells else [str(row + 1) for row in range(num_rows)]
     group_column = description.group
     if group_column is not None and group_column not in cells:

@@ -6,6 +6,7 @@ Because nothing is drawn from a running generator, the data position of a resume
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,18 @@ from numpy.typing import NDArray
 from fdkd_core.data.table import ModalityData
 from fdkd_core.modalities import KINDS
 from fdkd_core.modalities.base import AugmentStrength
+from fdkd_core.modalities.depth import vary_range
+from fdkd_core.modalities.image import vary_light
 
 # Streams of one seed that must not repeat each other.
 _ORDER, _AUGMENT = 0, 1
+
+_IN_PLACE: dict[str, Callable[[NDArray[Any], np.random.Generator, AugmentStrength], NDArray[Any]]] = {
+    "image": vary_light,
+    "depth": vary_range,
+}
+"""Augmentation by kind where labels are masks. Nothing is shifted there: the maps of the teacher, which sees
+clean inputs once (docs/decisions/0004), would lie beside the student's."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +36,8 @@ class Batch:
 
     inputs: NDArray[Any]
     """Shape [B, *input_shape]: what the network takes."""
-    labels: NDArray[np.int64]
-    """Shape [B]."""
+    labels: NDArray[Any]
+    """Shape [B, ...], as the task has them."""
     positions: NDArray[np.int64]
     """Shape [B]: places within the training rows, by which cached teacher outputs are looked up."""
 
@@ -46,7 +56,7 @@ class TrainingBatches:
     def __init__(
         self,
         modality: ModalityData,
-        labels: NDArray[np.int64],
+        labels: NDArray[Any],
         rows: NDArray[np.int64],
         *,
         batch_size: int,
@@ -84,7 +94,10 @@ class TrainingBatches:
         positions = self.positions(step)
         rows = self._rows[positions]
         inputs = self._kind.to_input(self._modality.inputs_of(rows), self._modality.recipe)
-        if self._augment != "none":
+        if self._augment != "none" and self._labels.ndim == 3:
+            vary = _IN_PLACE[self._modality.recipe["kind"]]
+            inputs = vary(inputs, _generator(self._seed, _AUGMENT, step), self._augment)
+        elif self._augment != "none":
             generator = _generator(self._seed, _AUGMENT, step)
             inputs = self._kind.augment(inputs, generator, self._augment, self._modality.recipe)
         return Batch(np.ascontiguousarray(inputs), self._labels[rows], positions)

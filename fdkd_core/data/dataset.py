@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
+from fdkd_core.data.described import describe_modality
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
 from fdkd_core.data.label_forms import TASK_OF_FORM
 from fdkd_core.data.label_numbers import describe_targets
 from fdkd_core.data.limits import DEFAULT, Limits
+from fdkd_core.data.masks import refuse_other_proportions, with_masks
 from fdkd_core.data.missing_values import complete_rows, leave_out, lines_of
 from fdkd_core.data.reading import read_table
 from fdkd_core.data.splits import cut_validation
@@ -33,9 +35,6 @@ from fdkd_core.spec.tasks import (
     TaskSpec,
     facts_of,
 )
-
-_DESCRIBED = ("rate_hz", "vocab_size", "layout", "scale", "source_channels")
-"""Fields of a recipe that the report repeats, where the kind has them."""
 
 _CLASSIFICATION = ClassificationSpec()
 
@@ -93,15 +92,27 @@ def load_dataset(
     splits, cut_lines = cut_validation(
         table.ids, table.splits, *table.labels.cut(table.groups), seed=seed, complete=complete
     )
-    labels = table.labels.index(splits, table.class_names, limits)
     rows = {split: _rows_of(splits, split) for split in SPLITS}
-    rows["train"], left_out_lines = leave_out(rows["train"], table, required, labels)
-    if len(rows["train"]) < min_train_rows:
-        detail = f"training has {len(rows['train'])} rows; at least {min_train_rows} are needed"
-        raise DatasetError(Problem("dataset_too_small", detail, "split"))
-    given = {name: Preprocessor(recipe) for name, recipe in (recipes or {}).items()}
-    plans = [_plan(table, name, rows["train"], given.get(name)) for name in modalities]
-    decoded = _decode_all(plans, cache_dir, workers, progress)
+    with DecoderPool(workers) as pool:
+        table, mask_report = with_masks(
+            table,
+            rows["train"],
+            pool=pool,
+            cache_dir=cache_dir,
+            progress=_named(progress, "label"),
+            limits=limits,
+        )
+        labels = table.labels.index(splits, table.class_names, limits)
+        rows["train"], left_out_lines = leave_out(rows["train"], table, required, labels)
+        if len(rows["train"]) < min_train_rows:
+            detail = f"training has {len(rows['train'])} rows; at least {min_train_rows} are needed"
+            raise DatasetError(Problem("dataset_too_small", detail, "split"))
+        given = {name: Preprocessor(recipe) for name, recipe in (recipes or {}).items()}
+        plans = [_plan(table, name, rows["train"], given.get(name)) for name in modalities]
+        if table.labels.mask_files is not None:
+            pictures = [(plan.column, plan.kind.kind) for plan in plans]
+            refuse_other_proportions(table.labels.mask_files, pictures, limits)
+        decoded = _decode_all(plans, cache_dir, pool, progress)
     columns = {name: table.columns[name] for name in modalities}
     duplicates = find_duplicates(columns, splits, table.missing)
     report = {
@@ -117,6 +128,7 @@ def load_dataset(
             }
             for split in SPLITS
         },
+        **mask_report,
         "validation_cut_by": None
         if "val" in table.splits
         else "row"
@@ -124,7 +136,13 @@ def load_dataset(
         else "group",
         "modalities": {
             plan.column.name: {
-                **_describe(plan, decoded[plan.column.name]),
+                **describe_modality(
+                    plan.kind,
+                    plan.options,
+                    decoded[plan.column.name].recipe,
+                    is_given=plan.is_given,
+                    distinct_values=len(plan.distinct),
+                ),
                 "training_rows_without": int((~decoded[plan.column.name].has(rows["train"])).sum()),
             }
             for plan in plans
@@ -256,40 +274,39 @@ def _in_options(problem: Problem, column: str) -> Problem:
 
 
 def _decode_all(
-    plans: Sequence[_Plan], cache_dir: Path | None, workers: int | None, progress: LoadProgress | None
+    plans: Sequence[_Plan], cache_dir: Path | None, pool: DecoderPool, progress: LoadProgress | None
 ) -> dict[str, ModalityData]:
     """Every column decoded and fitted, or one error with what is wrong in all of them."""
     decoded: dict[str, ModalityData] = {}
     problems: list[Problem] = []
-    with DecoderPool(workers) as pool:
-        for plan in plans:
-            name = plan.column.name
-            known = {(problem.row, problem.code) for problem in plan.problems}
-            problems += plan.problems
-            if plan.recipe is None:
-                continue
-            try:
-                data = decode_column(
-                    plan.column,
-                    plan.recipe,
-                    pool=pool,
-                    cache_dir=cache_dir,
-                    progress=_named(progress, name),
-                    distinct=plan.distinct,
+    for plan in plans:
+        name = plan.column.name
+        known = {(problem.row, problem.code) for problem in plan.problems}
+        problems += plan.problems
+        if plan.recipe is None:
+            continue
+        try:
+            data = decode_column(
+                plan.column,
+                plan.recipe,
+                pool=pool,
+                cache_dir=cache_dir,
+                progress=_named(progress, name),
+                distinct=plan.distinct,
+            )
+        except DatasetError as error:
+            problems += [found for found in error.problems if (found.row, found.code) not in known]
+            continue
+        if not plan.is_given:
+            train_values = data.values[: plan.distinct.num_first]
+            if _is_constant(train_values):
+                detail = (
+                    "all training values of this column are the same: there is nothing to learn from it; "
+                    "a column that is no modality goes into `ignore` of dataset.yaml"
                 )
-            except DatasetError as error:
-                problems += [found for found in error.problems if (found.row, found.code) not in known]
-                continue
-            if not plan.is_given:
-                train_values = data.values[: plan.distinct.num_first]
-                if _is_constant(train_values):
-                    detail = (
-                        "all training values of this column are the same: there is nothing to learn from it; "
-                        "a column that is no modality goes into `ignore` of dataset.yaml"
-                    )
-                    problems.append(Problem("invalid_values", detail, name))
-                data = replace(data, recipe=KINDS[plan.kind.kind].fit(train_values, plan.recipe))
-            decoded[name] = data
+                problems.append(Problem("invalid_values", detail, name))
+            data = replace(data, recipe=KINDS[plan.kind.kind].fit(train_values, plan.recipe))
+        decoded[name] = data
     if problems:
         raise DatasetError(_first(problems))
     return decoded
@@ -309,31 +326,6 @@ def _named(progress: LoadProgress | None, name: str) -> Callable[[int, int], Non
 def _is_constant(values: NDArray[Any]) -> bool:
     """Whether all values are equal; stops at the first that differs, usually the second."""
     return all(np.array_equal(values[0], value, equal_nan=values.dtype.kind == "f") for value in values[1:])
-
-
-def _describe(plan: _Plan, data: ModalityData) -> dict[str, Any]:
-    """One modality in the data report."""
-    recipe = data.recipe
-    described: dict[str, Any] = {
-        "kind": plan.kind.kind,
-        "kind_reason": plan.kind.reason,
-        "options": plan.options,
-        "version": recipe["version"],
-        "recipe": "given with the model" if plan.is_given else "made from the training split",
-        "input_shape": recipe["input_shape"],
-        "input_dtype": recipe["input_dtype"],
-        "notes": recipe["notes"],
-        "distinct_values": len(plan.distinct),
-    }
-    described |= {key: recipe[key] for key in _DESCRIBED if key in recipe}
-    if "mean" in recipe:
-        described["normalisation"] = {
-            "channels": len(recipe["mean"]),
-            "mean": [min(recipe["mean"]), max(recipe["mean"])],
-            "std": [min(recipe["std"]), max(recipe["std"])],
-            "constant_channels": sum(std == 0 for std in recipe["std"]),
-        }
-    return described
 
 
 def _warnings(

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.errors import DatasetError, Problem, quote
+from fdkd_core.modalities.picture import Size
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.tasks import LabelForm
 
@@ -23,14 +24,18 @@ class LabelsDescription(StrictModel):
     """What the label of a row is."""
 
     form: LabelForm | None = None
-    """`class`, `classes`, `numbers`, or `identity`: whom or what a row shows, of whom training may lack some.
-    Null: what the task of a job reads, and where that is not known yet, what the labels look like: a list is
-    a set of classes, or numbers where it holds fractions; single fractions are numbers; integers and text are
-    classes, or identities where no test row has one of training."""
+    """`class`, `classes`, `numbers`, `mask` or `identity`: whom or what a row shows, of whom training may lack
+    some. Null: what the task of a job reads, and where that is not known yet, what the labels look like: a
+    list is a set of classes, or numbers where it holds fractions; single fractions are numbers; names of PNG
+    files and arrays of pictures are masks; integers and other text are classes, or identities where no test
+    row has one of training."""
     separator: Annotated[str, Field(min_length=1, max_length=4)] = "|"
     """Between the classes, or the numbers, of a row in a text; a comma would need quotes in CSV."""
     names: Annotated[list[Name], Field(min_length=1)] | None = None
     """Of the numbers of a row. Null: `target`, or `target1` and so on. Classes have `class_names`."""
+    size: Size | None = None
+    """Of masks, in pixels, as they are learnt and measured: one number for a square, or [height, width].
+    Null: by the rule of pictures, their own if they are of one size with a shorter side up to 96, else 64."""
 
 
 class Description(StrictModel):

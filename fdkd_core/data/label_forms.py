@@ -1,9 +1,9 @@
-"""Which of four things the labels are: one class or identity a row, a set of classes, or numbers."""
+"""Which of five things the labels are: one class or identity a row, a set of classes, numbers, or a mask."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,9 @@ from fdkd_core.data.label_numbers import index_numbers, read_numbers
 from fdkd_core.data.label_sets import index_label_sets, read_label_sets
 from fdkd_core.data.labels import FLOAT, INTEGER, LabelIndex, index_labels, read_labels
 from fdkd_core.data.limits import DEFAULT, Limits
+from fdkd_core.data.masks import index_masks
 from fdkd_core.data.problems import ProblemLog
+from fdkd_core.modalities.base import RawColumn
 from fdkd_core.spec.tasks import (
     LABEL_WORDS,
     ClassificationSpec,
@@ -23,6 +25,7 @@ from fdkd_core.spec.tasks import (
     MultilabelSpec,
     RegressionSpec,
     RetrievalSpec,
+    SegmentationSpec,
     TaskSpec,
 )
 
@@ -31,11 +34,15 @@ TASK_OF_FORM: dict[LabelForm, TaskSpec] = {
     "classes": MultilabelSpec(),
     "numbers": RegressionSpec(),
     "identity": RetrievalSpec(),
+    "mask": SegmentationSpec(),
 }
 """A task that reads labels of a form, for data that is read before its task is known."""
 
 _WIDER: dict[LabelForm, LabelForm] = {"class": "identity"}
 """By what else a form may be taken: every class may be an identity."""
+
+MaskReader = Callable[[Sequence[object], ProblemLog], RawColumn]
+"""From the cells of the label column to where their masks lie; notes those that are not there."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,18 @@ class LabelColumn:
 
     form: LabelForm
     names: Sequence[str | tuple[str, ...]]
-    """One per row, as text: the class, or the set of classes in the order of the file. Of numbers "", so that
-    a split by what is here treats all rows alike."""
+    """One per row, as text: the class, or the set of classes in the order of the file. Of numbers and masks
+    "", so that a split by what is here treats all rows alike."""
     numbers: NDArray[np.float64] | None = None
     """Shape [rows, targets], of the form `numbers`."""
     number_names: tuple[str, ...] = ()
     """Of the targets."""
+    mask_files: RawColumn | None = None
+    """Where masks lie, of the form `mask`."""
+    mask_size: int | list[int] | None = None
+    """As dataset.yaml has it."""
+    masks: NDArray[np.uint8] | None = None
+    """The masks, [rows, H, W], once they are decoded."""
 
     def index(
         self, splits: Sequence[str], class_names: Sequence[str] | None, limits: Limits = DEFAULT
@@ -62,6 +75,10 @@ class LabelColumn:
         """
         if self.numbers is not None:
             return index_numbers(self.numbers, self.number_names, splits)
+        if self.form == "mask":
+            if self.masks is None:  # there is nothing to say before they are decoded
+                return LabelIndex([], np.zeros(len(self.names), np.int64), [])
+            return index_masks(self.masks, splits, class_names, limits)
         if self.form == "classes":
             sets = [name if isinstance(name, tuple) else (name,) for name in self.names]
             return index_label_sets(sets, splits, class_names, limits)
@@ -107,6 +124,7 @@ def read_label_column(
     log: ProblemLog,
     limits: Limits = DEFAULT,
     splits: Sequence[str] | None = None,
+    find_masks: MaskReader | None = None,
 ) -> LabelColumn:
     """Takes the labels in the form that a task wants.
 
@@ -119,6 +137,7 @@ def read_label_column(
             the labels are something else than the task wants.
         limits: Those of labels apply.
         splits: One per row, by which identities are told from classes where nobody says; see `told_by`.
+        find_masks: Of a format that can hold masks.
     """
     if description.form is not None and wanted not in (None, description.form, _WIDER.get(description.form)):
         assert wanted is not None
@@ -132,17 +151,35 @@ def read_label_column(
         return LabelColumn(form, [""] * len(values), numbers, names)
     if form == "classes":
         return LabelColumn(form, read_label_sets(values, description.separator, log, limits))
+    if form == "mask":
+        return _mask_column(values, description, log, find_masks)
     labels = LabelColumn(form, read_labels(values, log, limits))
     is_stated = description.form is not None or wanted == "class" or splits is None
     return labels if is_stated else labels.told_by(splits or ())
+
+
+def _mask_column(
+    values: Sequence[object],
+    description: LabelsDescription,
+    log: ProblemLog,
+    find_masks: MaskReader | None,
+) -> LabelColumn:
+    blank = [""] * len(values)
+    if find_masks is None:
+        detail = "masks are files beside a manifest, or an array in an .npz; this format does not hold them"
+        log.add("invalid_label", detail, pointer="label")
+        return LabelColumn("mask", blank)
+    return LabelColumn("mask", blank, mask_files=find_masks(values, log), mask_size=description.size)
 
 
 def inferred_form(values: Sequence[object]) -> LabelForm:
     """What the labels look like, for data whose task is not known yet.
 
     Lists are sets of classes, or numbers where one holds a fraction. Labels that are all numeric and mostly
-    written as fractions are numbers; all others are classes.
+    written as fractions are numbers; text that ends in .png throughout names masks; all others are classes.
     """
+    if values and all(isinstance(value, str) and value.strip().lower().endswith(".png") for value in values):
+        return "mask"
     lists = [value for value in values if isinstance(value, list | tuple)]
     if lists:
         is_fraction = any(isinstance(part, float) for value in lists for part in value)

@@ -31,15 +31,20 @@ class LabelIndex:
     """Names of the classes by index: the file's class names where it has them. Empty for numbers."""
     values: NDArray[Any]
     """Of one class a row: indexes, int64 [rows], 0 to len(classes) - 1. Of sets: zeros and ones, float32
-    [rows, classes]. Of numbers: float32 [rows, targets]."""
+    [rows, classes]. Of numbers: float32 [rows, targets]. Of masks: uint8 [rows, H, W]."""
     warnings: list[str]
     targets: TargetScale | None = None
     """Names and scale of numbers."""
 
     def counts(self, rows: NDArray[np.int64]) -> dict[str, int]:
-        """How many of some rows have each class; empty for numbers."""
+        """How many of some rows have each class, in some pixel where they are masks; empty for numbers."""
         if self.targets is not None:
             return {}
+        if self.values.ndim == 3:
+            there = np.zeros(len(self.classes), dtype=np.int64)
+            for row in rows:
+                there += np.bincount(self.values[row].reshape(-1), minlength=256)[: len(there)] > 0
+            return dict(zip(self.classes, there.tolist(), strict=True))
         if self.values.ndim == 2:
             return dict(zip(self.classes, self.values[rows].sum(axis=0).astype(int).tolist(), strict=False))
         found = np.bincount(self.values[rows], minlength=len(self.classes))

@@ -59,6 +59,8 @@ class Limits:
     max_label_values: int = 200_000_000
     """Rows times classes, where labels are sets of classes, or times numbers: 0.8 GB in memory. All rows with
     a hundred classes, or 20,000 with all classes that there may be."""
+    max_mask_values: int = 2_000_000_000
+    """Pixels of all masks at the size in which they are learnt: 2 GB in memory, 30,000 of 256 x 256."""
     max_table_bytes: int = 8 * GiB
     """All values of an .npz or parquet file: they are held in memory."""
     max_npy_header_chars: int = 10_000

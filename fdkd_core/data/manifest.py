@@ -88,8 +88,16 @@ def read_manifest(
     cells = parse_csv(content, log, limits) if is_csv else parse_jsonl(content, log, limits)
     missing: dict[str, NDArray[np.bool_]] = {}
     columns, annotations_cells, warnings = _columns(cells, source, root, description, log, limits, missing)
-    annotations = read_annotations(annotations_cells, cells.num_rows, description, log, limits, label_form)
-    for column in columns.values():
+    annotations = read_annotations(
+        annotations_cells,
+        cells.num_rows,
+        description,
+        log,
+        limits,
+        label_form,
+        lambda values, log: _mask_files(values, _Finder(source, root, limits), log),
+    )
+    for column in (*columns.values(), annotations.labels.mask_files):
         if isinstance(column, FileColumn):
             members.update(member for member in column.members if member)
     # Hashing reads all of a folder, which is not worth it for data that is going to be refused.
@@ -193,6 +201,15 @@ def _columns(
     return columns, by_name, warnings
 
 
+def _mask_files(values: Sequence[object], finder: _Finder, log: ProblemLog) -> FileColumn:
+    """The masks that the label column names; every row must have one."""
+    texts = _texts(values)
+    for row, text in enumerate(texts, start=1):
+        if not text:
+            log.add("invalid_label", "the label is missing; a file is wanted", row=row, pointer="label")
+    return FileColumn("label", finder.source, finder.members("label", texts, log))
+
+
 def _texts(cells: Sequence[object]) -> list[str]:
     """The cells as text, "" for those without a value."""
     texts = ["" if cell is None else str(cell) for cell in cells]
@@ -203,7 +220,7 @@ class _Finder:
     """Looks up the members that cells name, each cell once."""
 
     def __init__(self, source: MemberSource, root: str, limits: Limits) -> None:
-        self._source = source
+        self.source = source
         self._root = root
         self._limits = limits
         self._found: dict[str, str | RowError] = {}
@@ -239,7 +256,7 @@ class _Finder:
             return RowError("unsafe_entry", f"the path {quote(path)} {reason}")
         refused: RowError | None = None
         for spelling in spellings(path):
-            refused = self._source.refusal(self._root + spelling)
+            refused = self.source.refusal(self._root + spelling)
             if refused is None:
                 return self._root + spelling
         assert refused is not None

@@ -70,20 +70,25 @@ def read_npz(
         limits: Sizes allowed.
         sidecar_sha256: Hash of dataset.yaml, "" if there is none.
         label_form: As the task reads labels; see `read_label_column`. Of a label array with two axes, rows of
-            zeros and ones are sets of classes, and others are numbers.
+            zeros and ones are sets of classes, and others are numbers; integers of three axes are masks.
 
     Raises:
         DatasetError: `invalid_npz` for arrays that cannot be used, `invalid_values` with the rows of NaN and
             infinity, and everything wrong with labels, splits and ids.
     """
     headers = _headers(source, limits)
+    label_form = _mask_form(headers, label_form or description.labels.form) or label_form
     num_rows = _num_rows(headers, limits, label_form)
     log = ProblemLog(limits.max_bad_rows)
     warnings: list[str] = []
     annotation_names = {"id", "split", "label", "group", description.group or "group"} & headers.keys()
     cells: dict[str, list[object]] = {name: [] for name in headers if name != _CLASS_NAMES}
+    masks: list[ArrayColumn] = []
     for name in sorted(annotation_names):
-        if headers[name].shape != (num_rows,) and name != "label":
+        if name == "label" and label_form == "mask":
+            masks.append(ArrayColumn(name, _array(source, name)))
+            cells[name] = [None] * num_rows
+        elif headers[name].shape != (num_rows,) and name != "label":
             log.add(
                 "invalid_npz",
                 f"the array {quote(name)} has the shape {headers[name].shape}; {(num_rows,)} is wanted",
@@ -94,7 +99,9 @@ def read_npz(
             array = _array(source, name)
             cells[name] = _label_rows(array, label_form) if array.ndim == 2 else _as_list(name, array, log)
     log.raise_if_any()  # the arrays below are large; do not read them for nothing
-    annotations = read_annotations(cells, num_rows, description, log, limits, label_form)
+    annotations = read_annotations(
+        cells, num_rows, description, log, limits, label_form, lambda values, log: masks[0]
+    )
     names, notes = modality_names([name for name in headers if name != _CLASS_NAMES], description, log)
     warnings += notes
     columns: dict[str, RawColumn] = {}
@@ -143,6 +150,15 @@ def _headers(source: ZipSource, limits: Limits) -> dict[str, NpyHeader]:
     return headers
 
 
+def _mask_form(headers: dict[str, NpyHeader], form: LabelForm | None) -> LabelForm | None:
+    """`mask` where that is what the labels are, or what they are to be; else None, which says nothing."""
+    label = headers.get("label")
+    if form == "mask":
+        return "mask"
+    is_mask = label is not None and len(label.shape) == 3 and label.dtype.kind in "iu"
+    return "mask" if form is None and is_mask else None
+
+
 def _num_rows(headers: dict[str, NpyHeader], limits: Limits, label_form: LabelForm | None) -> int:
     label = headers.get("label")
     if label is None:
@@ -150,6 +166,14 @@ def _num_rows(headers: dict[str, NpyHeader], limits: Limits, label_form: LabelFo
         raise DatasetError(
             Problem("missing_column", f"there is no array `label`; there are {found}", pointer="label")
         )
+    if label_form == "mask":
+        if len(label.shape) != 3 or label.dtype.kind not in "biu" or 0 in label.shape[1:]:
+            detail = f"`label` has the shape {label.shape} of {label.dtype}; masks are integers [rows, H, W]"
+            raise DatasetError(Problem("invalid_label", detail, pointer="label"))
+        if label.shape[0] > limits.max_rows:
+            detail = f"{label.shape[0]} rows; {limits.max_rows} are allowed"
+            raise DatasetError(Problem("exceeds_limit", detail, pointer="label"))
+        return label.shape[0]
     wanted = "one class per row is wanted, not one-hot vectors"
     if label_form not in _ONE_A_ROW:
         wanted = "one label per row is wanted, or a row of them"

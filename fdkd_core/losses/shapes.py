@@ -25,6 +25,15 @@ def check_same_batch(student: Tensor, teacher: Tensor, what: str) -> None:
         )
 
 
+def check_same_places(student: Tensor, teacher: Tensor) -> None:
+    """Raises ValueError unless both are maps of as many samples and places; their channels may differ."""
+    if student.ndim != 4 or teacher.ndim != 4 or student[:, 0].shape != teacher[:, 0].shape:
+        raise ValueError(
+            "student and teacher maps must be of the same samples and places, their shapes are "
+            f"{list(student.shape)} and {list(teacher.shape)}"
+        )
+
+
 def check_classes(logits: Tensor, labels: Tensor) -> None:
     """Raises ValueError unless there is a label per row and at least one class beside the row's own."""
     if labels.shape != logits.shape[:1]:

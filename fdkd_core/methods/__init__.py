@@ -8,6 +8,7 @@ from typing import Any
 from fdkd_core.methods.balance import GradientBalance
 from fdkd_core.methods.base import Method, MethodContext
 from fdkd_core.methods.c2kd import C2KD
+from fdkd_core.methods.cirkd import CIRKD
 from fdkd_core.methods.combine import Combine
 from fdkd_core.methods.crd import CRD
 from fdkd_core.methods.dist import DIST
@@ -19,10 +20,12 @@ from fdkd_core.methods.lskd import LSKD
 from fdkd_core.methods.nkd import NKD
 from fdkd_core.methods.none import NoDistillation
 from fdkd_core.methods.ofa_kd import OFAKD
+from fdkd_core.methods.per_pixel import PerPixel
 from fdkd_core.methods.pkd import PKD
 from fdkd_core.methods.rkd import RKD
 from fdkd_core.spec import (
     C2KDSpec,
+    CIRKDSpec,
     CombineSpec,
     CRDSpec,
     DistillingSpec,
@@ -60,7 +63,11 @@ METHODS: dict[type, Callable[..., Method]] = {
     RKDSpec: RKD,
     CRDSpec: CRD,
     C2KDSpec: C2KD,
+    CIRKDSpec: CIRKD,
 }
+
+PER_PIXEL = (LogitKDSpec, FeatureMSESpec, FDCMKDSpec, PKDSpec)
+"""Those that a segmentation applies to every place of the maps."""
 
 
 def build_method(spec: MethodSpec, context: MethodContext) -> Method:
@@ -74,7 +81,13 @@ def build_method(spec: MethodSpec, context: MethodContext) -> Method:
         ValueError: The method cannot work on features of these widths, or on so few classes.
     """
     builder: Any = METHODS[type(spec)]
+    by_pixel = context.task.kind == "segmentation" and isinstance(spec, PER_PIXEL)
+    if by_pixel and isinstance(spec, FDCMKDSpec):
+        # As the paper does for segmentation, and as the spec says of these fields.
+        spec = spec.model_copy(update={"shared_classifier": False, "band_heads": False})
     method: Method = builder(spec, context)
+    if by_pixel:
+        method = PerPixel(method)
     if isinstance(spec, DistillingSpec):
         method.weight_schedule = spec.weight_schedule
         if spec.balance == "gradient_norm":

@@ -23,6 +23,7 @@ _DISTANCES: dict[TaskKind, Callable[[float], Distance]] = {
     "multilabel": lambda temperature: partial(tempered_binary_kl, temperature=temperature),
     "regression": lambda temperature: half_squared_error,
     "retrieval": lambda temperature: embedding_distance,
+    "segmentation": lambda temperature: partial(tempered_kl, temperature=temperature),
 }
 """From the temperature to the distance of two answers, by task."""
 
@@ -33,7 +34,7 @@ class LogitKD(Method):
     One class a sample: T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015). Sets of classes: the same of each
     class against all others, added up (Yang et al. 2023). Numbers: half the mean squared difference (Ba and
     Caruana 2014), which has no temperature. Embeddings: the squared distance of those of norm 1, without one
-    either.
+    either. Of maps, the first at each place.
     """
 
     def __init__(self, spec: LogitKDSpec, context: MethodContext) -> None:

@@ -126,11 +126,17 @@ class DepthKind:
         """Random shift, with missing pixels moving in, then all measured depths moved together."""
         if strength == "none":
             return inputs
-        moved = shift(inputs, rng, strength, fill=0.0)
-        reach = RANGE_JITTER[strength]
-        offset = rng.uniform(-reach, reach, (len(inputs), 1, 1, 1)).astype(np.float32)
-        moved += offset * (moved != 0)
-        return moved
+        return vary_range(shift(inputs, rng, strength, fill=0.0), rng, strength)
+
+
+def vary_range(inputs: NDArray[Any], rng: np.random.Generator, strength: AugmentStrength) -> NDArray[Any]:
+    """All measured depths of each map moved together, in a copy; every pixel stays in its place."""
+    if strength == "none":
+        return inputs
+    reach = RANGE_JITTER[strength]
+    offset = rng.uniform(-reach, reach, (len(inputs), 1, 1, 1)).astype(np.float32)
+    varied: NDArray[Any] = inputs + offset * (inputs != 0)
+    return varied
 
 
 def _read_header(raw: bytes) -> ImageHeader:

@@ -139,12 +139,18 @@ class ImageKind:
         """Random shift, then contrast and brightness. No flips: they change digits, letters and signs."""
         if strength == "none":
             return inputs
-        moved = shift(inputs, rng, strength, fill=None)
-        reach = CONTRAST[strength]
-        shape = (len(inputs), 1, 1, 1)
-        moved *= rng.uniform(1 - reach, 1 + reach, shape).astype(np.float32)
-        moved += rng.uniform(-reach, reach, shape).astype(np.float32)
-        return moved
+        return vary_light(shift(inputs, rng, strength, fill=None), rng, strength)
+
+
+def vary_light(inputs: NDArray[Any], rng: np.random.Generator, strength: AugmentStrength) -> NDArray[Any]:
+    """Random contrast and brightness of each picture, in a copy; every pixel stays in its place."""
+    if strength == "none":
+        return inputs
+    reach = CONTRAST[strength]
+    shape = (len(inputs), 1, 1, 1)
+    varied: NDArray[Any] = inputs * rng.uniform(1 - reach, 1 + reach, shape).astype(np.float32)
+    varied += rng.uniform(-reach, reach, shape).astype(np.float32)
+    return varied
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[np.uint8]:

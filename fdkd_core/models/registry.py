@@ -10,6 +10,7 @@ from fdkd_core.errors import IncompatibleError
 from fdkd_core.models.base import Backbone
 from fdkd_core.models.conv1d import Conv1d
 from fdkd_core.models.conv2d import Conv2d
+from fdkd_core.models.conv2d_fpn import Conv2dFPN
 from fdkd_core.models.hugging_face.backbones import (
     build_ast,
     build_bert,
@@ -20,6 +21,7 @@ from fdkd_core.models.hugging_face.backbones import (
     build_vit,
     build_wav2vec2,
 )
+from fdkd_core.models.hugging_face.dense import build_mobilenet_v2_deeplab, build_segformer
 from fdkd_core.models.mlp import MLP
 from fdkd_core.models.resnet import ResNet18
 from fdkd_core.models.target import Target
@@ -27,6 +29,7 @@ from fdkd_core.models.text_transformer import TextTransformer
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
     Conv1dSpec,
+    Conv2dFPNSpec,
     Conv2dSpec,
     MLPSpec,
     ResNet18Spec,
@@ -44,6 +47,7 @@ from fdkd_core.spec.hugging_face.architectures import (
     ViTSpec,
     Wav2Vec2Spec,
 )
+from fdkd_core.spec.hugging_face.dense import MobileNetV2DeepLabSpec, SegformerSpec
 
 
 def _build_resnet18(spec: ResNet18Spec, target: Target) -> Backbone:
@@ -53,6 +57,11 @@ def _build_resnet18(spec: ResNet18Spec, target: Target) -> Backbone:
 
 def _build_conv2d(spec: Conv2dSpec, target: Target) -> Backbone:
     return Conv2d(target.input_shape[0], target.num_classes, spec.width, spec.depth, spec.dropout)
+
+
+def _build_conv2d_fpn(spec: Conv2dFPNSpec, target: Target) -> Backbone:
+    channels = target.input_shape[0]
+    return Conv2dFPN(channels, target.num_classes, spec.width, spec.depth, spec.dim, spec.dropout)
 
 
 def _build_conv1d(spec: Conv1dSpec, target: Target) -> Backbone:
@@ -92,6 +101,9 @@ ARCHITECTURES: dict[type[ArchitectureSpec], Callable[[Any, Target], Backbone]] =
     Wav2Vec2Spec: build_wav2vec2,
     BertSpec: build_bert,
     DistilBertSpec: build_distilbert,
+    Conv2dFPNSpec: _build_conv2d_fpn,
+    SegformerSpec: build_segformer,
+    MobileNetV2DeepLabSpec: build_mobilenet_v2_deeplab,
 }
 """The registry: its keys are exactly the members of `ArchitectureSpec`."""
 

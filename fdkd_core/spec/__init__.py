@@ -3,6 +3,7 @@
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
     Conv1dSpec,
+    Conv2dFPNSpec,
     Conv2dSpec,
     MLPSpec,
     ResNet18Spec,
@@ -32,6 +33,7 @@ from fdkd_core.spec.methods import (
     PAPER_ABLATION,
     AutoSpec,
     C2KDSpec,
+    CIRKDSpec,
     CombinedPart,
     CombineSpec,
     CRDSpec,
@@ -60,6 +62,7 @@ from fdkd_core.spec.tasks import (
     MultilabelSpec,
     RegressionSpec,
     RetrievalSpec,
+    SegmentationSpec,
     TaskSpec,
 )
 from fdkd_core.spec.training import (
@@ -83,6 +86,7 @@ __all__ = [
     "ArchitectureSpec",
     "AutoSpec",
     "C2KDSpec",
+    "CIRKDSpec",
     "CRDSpec",
     "ClassificationSpec",
     "CombineSpec",
@@ -91,6 +95,7 @@ __all__ = [
     "ConstantSpec",
     "ControlsSpec",
     "Conv1dSpec",
+    "Conv2dFPNSpec",
     "Conv2dSpec",
     "CosineSpec",
     "DISTSpec",
@@ -126,6 +131,7 @@ __all__ = [
     "RetrievalSpec",
     "SGDSpec",
     "ScheduleSpec",
+    "SegmentationSpec",
     "StudentSpec",
     "StudySpec",
     "TaskSpec",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fdkd_core.spec.hugging_face.architectures import HuggingFaceSpec
+from fdkd_core.spec.hugging_face.dense import DenseHuggingFaceSpec
 from fdkd_core.spec.strict import StrictModel
 
 Width = Annotated[int, Field(ge=1, le=2048)]
@@ -36,6 +37,26 @@ class Conv2dSpec(StrictModel):
     pictures, where 4 would need sides of 16 and four times the parameters."""
     dropout: Dropout = 0.0
     """Share of features dropped before the classifier; batch norm and augmentation regularise already."""
+
+
+class Conv2dFPNSpec(StrictModel):
+    """Small convolutional network that answers by pixel. D = dim, at half the input's sides.
+
+    The blocks of `conv2d`, and a way back up that adds each block's map to the one below it, which was
+    enlarged (feature pyramid: Lin et al. 2017; one map for segmentation: Kirillov et al. 2019).
+    """
+
+    name: Literal["conv2d_fpn"] = "conv2d_fpn"
+    width: Width = 32
+    """Channels of the first block; they double with each block. As for conv2d; not measured."""
+    depth: Annotated[int, Field(ge=2, le=6)] = 3
+    """Blocks, each convolution + batch norm + ReLU + 2x pooling; as for conv2d. A pixel's answer sees about
+    2**(depth + 2) pixels around it: take more for large pictures."""
+    dim: Annotated[int, Field(ge=2, le=512)] = 64
+    """Channels of the way up, and of the feature of each place. Not measured; the published pyramids have
+    128 to 256."""
+    dropout: Dropout = 0.0
+    """Share of features dropped before the classifier, as for conv2d."""
 
 
 class Conv1dSpec(StrictModel):
@@ -82,6 +103,13 @@ class TextTransformerSpec(StrictModel):
 
 
 ArchitectureSpec = Annotated[
-    ResNet18Spec | Conv2dSpec | Conv1dSpec | MLPSpec | TextTransformerSpec | HuggingFaceSpec,
+    ResNet18Spec
+    | Conv2dSpec
+    | Conv1dSpec
+    | MLPSpec
+    | TextTransformerSpec
+    | HuggingFaceSpec
+    | Conv2dFPNSpec
+    | DenseHuggingFaceSpec,
     Field(discriminator="name"),
 ]

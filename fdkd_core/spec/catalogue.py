@@ -12,11 +12,13 @@ from fdkd_core.errors import Problem
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
     Conv1dSpec,
+    Conv2dFPNSpec,
     Conv2dSpec,
     MLPSpec,
     ResNet18Spec,
     TextTransformerSpec,
 )
+from fdkd_core.spec.dense import DenseSpec, dense_dim, dense_refusal, pixel_method_problems
 from fdkd_core.spec.hugging_face.architectures import (
     ASTSpec,
     BertSpec,
@@ -28,6 +30,7 @@ from fdkd_core.spec.hugging_face.architectures import (
     ViTSpec,
     Wav2Vec2Spec,
 )
+from fdkd_core.spec.hugging_face.dense import MobileNetV2DeepLabSpec, SegformerSpec
 from fdkd_core.spec.hugging_face.fit import hugging_face_refusal
 from fdkd_core.spec.hugging_face.sizes import patches, pooled_size, positions
 from fdkd_core.spec.input_axes import Refusal, axes_refusal, token_refusal
@@ -46,7 +49,13 @@ from fdkd_core.spec.methods import (
     PKDSpec,
     RKDSpec,
 )
-from fdkd_core.spec.tasks import ClassificationSpec, RetrievalSpec, TaskSpec, has_one_label
+from fdkd_core.spec.tasks import (
+    ClassificationSpec,
+    RetrievalSpec,
+    SegmentationSpec,
+    TaskSpec,
+    has_one_label,
+)
 
 KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
 
@@ -64,6 +73,9 @@ FITTING_KINDS: dict[type[ArchitectureSpec], tuple[KindName, ...]] = {
     Wav2Vec2Spec: ("series",),
     BertSpec: ("text",),
     DistilBertSpec: ("text",),
+    Conv2dFPNSpec: ("image", "depth"),
+    SegformerSpec: ("image", "depth"),
+    MobileNetV2DeepLabSpec: ("image", "depth"),
 }
 """Kinds of modality that an architecture takes, given sides that are long enough and channels that fit."""
 
@@ -101,9 +113,9 @@ _NEEDED_ROWS: dict[type[MethodSpec], tuple[int, str]] = {
 }
 
 
-def default_architecture(kind: KindName) -> ArchitectureSpec:
+def default_architecture(kind: KindName, task: TaskSpec) -> ArchitectureSpec:
     """The architecture for a kind of modality whose user named none: small enough for a CPU."""
-    return _DEFAULTS[kind]()
+    return Conv2dFPNSpec() if isinstance(task, SegmentationSpec) else _DEFAULTS[kind]()
 
 
 def feature_dim(architecture: ArchitectureSpec) -> int:
@@ -114,6 +126,8 @@ def feature_dim(architecture: ArchitectureSpec) -> int:
         return architecture.width << (architecture.depth - 1)
     if isinstance(architecture, HuggingFaceSpec):
         return pooled_size(architecture)
+    if isinstance(architecture, DenseSpec):
+        return dense_dim(architecture)
     return architecture.width
 
 
@@ -215,8 +229,9 @@ def task_problems(method: MethodSpec, task: TaskSpec, pointer: str = "/method") 
             for index, part in enumerate(method.parts)
             for problem in task_problems(part.method, task, f"{pointer}/parts/{index}/method")
         ]
-    if isinstance(task, ClassificationSpec):
-        return []
+    unfit = pixel_method_problems(method, task, pointer)
+    if unfit or isinstance(task, ClassificationSpec):
+        return unfit
     reason = _ONE_CLASS_ONLY.get(type(method))
     if reason is not None and isinstance(task, RetrievalSpec):
         detail = f"{method.name} needs scores of classes ({reason}); {task.kind} answers with an embedding"
@@ -292,6 +307,8 @@ def _refusal(architecture: Any, input_shape: tuple[int, ...], vocab_size: int | 
                 detail = f"width {architecture.width} must be a multiple of heads {architecture.heads}."
                 return detail, "/heads"
             return refusal
+        case Conv2dFPNSpec() | SegformerSpec() | MobileNetV2DeepLabSpec():
+            return dense_refusal(architecture, input_shape, vocab_size)
         case _:
             return hugging_face_refusal(architecture, input_shape, vocab_size)
     return None

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from fdkd_core.errors import Problem, quote
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.catalogue import (
@@ -17,25 +15,25 @@ from fdkd_core.spec.catalogue import (
     batch_problems,
     class_problems,
     data_dimensions,
-    default_architecture,
     feature_dim,
     method_problems,
     task_problems,
 )
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
+from fdkd_core.spec.dense import answer_problems
+from fdkd_core.spec.dense_fit import map_problems, onnx_refusals
 from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.output_columns import output_column_problems
+from fdkd_core.spec.stated import parsed_architecture, stated_or_default
 from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
 from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
 """A JSON report, as `fdkd_core.validate` writes it."""
-
-_ARCHITECTURE: TypeAdapter[ArchitectureSpec] = TypeAdapter(ArchitectureSpec)
 
 
 def check(
@@ -68,18 +66,21 @@ def check(
     problems += label_problems(spec.task, dataset_report)
     columns = dict(dataset_report["modalities"])
     dims: list[int | None] = []
+    reports: list[Report | None] = []
     if isinstance(spec, TeachingSpec):
         reports = [teacher_report, *more_reports]
         reports += [None] * (len(spec.teachers) - len(reports))
         found, dims = _check_teachers(spec, columns, reports, dataset_report, memory)
-        problems += found + frozen_problems(spec, reports, dims)
+        problems += found + frozen_problems(spec, reports, dims) + onnx_refusals(spec, reports)
     if spec.student.modality in columns:
         column = columns[spec.student.modality]
-        architecture = _architecture(spec.student.architecture, column)
+        architecture = stated_or_default(spec.student.architecture, column, spec.task)
         problems += _check_trained(
             spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
     problems += pairing_problems(spec) + weighting_problems(spec)
+    if not problems:
+        problems += map_problems(spec, dataset_report, reports, memory)
     if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
             unfit = task_problems(method, spec.task, pointer)
@@ -138,7 +139,7 @@ def _check_teachers(
     for index, teacher in enumerate(spec.teachers):
         if teacher.is_trained and teacher.modality in columns:
             pointer, column = teacher_pointer(index), columns[teacher.modality]
-            architecture = _architecture(teacher.architecture, column)
+            architecture = stated_or_default(teacher.architecture, column, spec.task)
             dims[index] = feature_dim(architecture)
             training = teacher.train or TrainingSpec()
             problems += _check_trained(
@@ -221,7 +222,7 @@ def stated_architecture_problems(
         if model["modality_kind"] is None:
             return [Problem("missing_field", "is required with a weights file", pointer)]
         return []
-    if model["architecture"] is not None and spec.architecture != _parsed(model["architecture"]):
+    if model["architecture"] is not None and spec.architecture != parsed_architecture(model["architecture"]):
         detail = f"the model holds {quote(model['architecture'], 160)}"
         if model["modality_kind"] is not None:
             detail += "; leave the architecture out"
@@ -239,9 +240,11 @@ def _check_given(
     classes = output_names(task, dataset)
     if is_onnx(model):
         return onnx_teacher_problems(spec.outputs, column, classes, model, pointer)
-    architecture = spec.architecture or _parsed(model["architecture"])
+    architecture = spec.architecture or parsed_architecture(model["architecture"])
     if model["modality_kind"] is None:
-        return _check_weights(architecture, column, classes, model, pointer), feature_dim(architecture)
+        problems = answer_problems(architecture, task, column["kind"], pointer)
+        problems = problems or _check_weights(architecture, column, classes, model, pointer)
+        return problems, feature_dim(architecture)
     mismatch = input_mismatch(column, model)
     if mismatch:
         problems.append(Problem("incompatible", mismatch, f"{pointer}/model"))
@@ -296,6 +299,9 @@ def _check_trained(
     if rows < training.batch_size:
         detail = f"batches of {training.batch_size} need at least as many training rows; found {rows}"
         problems.append(Problem("dataset_too_small", detail, f"{training_pointer}/batch_size"))
+    unfit = answer_problems(architecture, task, column.get("kind") or column["modality_kind"], pointer)
+    if unfit:
+        return problems + unfit
     shape, vocab_size = tuple(column["input_shape"]), column.get("vocab_size")
     pointer = f"{pointer}/architecture"
     size = (architecture, shape, len(output_names(task, dataset)), vocab_size)
@@ -315,11 +321,3 @@ def _most_training_rows(dataset: Report, column: Report) -> int:
     if dataset.get("validation_cut_by") == "group":
         rows += dataset["splits"]["val"]["rows"] - 1
     return rows
-
-
-def _architecture(stated: ArchitectureSpec | None, column: Report) -> ArchitectureSpec:
-    return stated or default_architecture(column.get("kind") or column["modality_kind"])
-
-
-def _parsed(architecture: Any) -> ArchitectureSpec:
-    return _ARCHITECTURE.validate_python(architecture, strict=False)  # JSON, in which a tuple is a list

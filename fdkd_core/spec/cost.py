@@ -18,6 +18,8 @@ from fdkd_core.spec.architectures import (
     TextTransformerSpec,
 )
 from fdkd_core.spec.catalogue import resnet_stem
+from fdkd_core.spec.dense import DenseSpec
+from fdkd_core.spec.dense_cost import dense_layers
 from fdkd_core.spec.hugging_face.cost import hugging_face_layers
 from fdkd_core.spec.layers import Layer, conv_and_norm, halved, linear
 
@@ -123,6 +125,8 @@ def _layers(
             yield from _mlp(architecture, prod(input_shape), num_classes)
         case TextTransformerSpec():
             yield from _text_transformer(architecture, input_shape[0], num_classes, vocab_size or 0)
+        case _ if isinstance(architecture, DenseSpec):
+            yield from dense_layers(architecture, input_shape, num_classes)
         case _:
             yield from hugging_face_layers(architecture, input_shape, num_classes, vocab_size or 0)
 

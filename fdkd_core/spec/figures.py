@@ -74,7 +74,24 @@ class RetrievalMetrics(StrictModel):
     num_samples: int
 
 
-SplitMetrics = ClassificationMetrics | MultilabelMetrics | RegressionMetrics | RetrievalMetrics
+class SegmentationMetrics(StrictModel):
+    """Figures of one model of masks on one split, over all of its pixels that have a label."""
+
+    mean_iou: float
+    """Mean over classes of intersection over union, 0..1; of the classes that occur among labels or
+    predictions. Of the split as a whole, as usual: not a mean over samples."""
+    mean_pixel_accuracy: float
+    """Mean over classes of the share of their pixels that was found, 0..1; of the classes that have some."""
+    pixel_accuracy: float
+    """Share of right pixels, 0..1: the background counts as much as it covers."""
+    loss: float
+    """Cross-entropy, mean over the pixels of a sample and then over samples, in nats."""
+    num_samples: int
+
+
+SplitMetrics = (
+    ClassificationMetrics | MultilabelMetrics | RegressionMetrics | RetrievalMetrics | SegmentationMetrics
+)
 """Figures of one model on one split, by the task; `fdkd_core.spec.tasks.TASK_FACTS` lists their names."""
 
 

@@ -7,11 +7,13 @@ from typing import Literal, NamedTuple
 MetricName = Literal[
     "accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2",
     "recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank",
+    "mean_iou", "mean_pixel_accuracy", "pixel_accuracy",
 ]  # fmt: skip
 """A figure that a task measures; see `fdkd_core.spec.tasks`."""
 SelectBy = Literal[
     "accuracy", "macro_f1", "mean_ap", "micro_f1", "exact_match", "mae", "rmse", "r2",
-    "recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank", "loss",
+    "recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank",
+    "mean_iou", "mean_pixel_accuracy", "pixel_accuracy", "loss",
 ]  # fmt: skip
 """What may pick between two trainings: a figure, or the task's own loss."""
 
@@ -80,6 +82,9 @@ MEASURES: dict[str, Measure] = {
         Measure("recall_at_5", "recall@5", "R@5"),
         Measure("recall_at_10", "recall@10", "R@10"),
         Measure("mean_reciprocal_rank", "MRR", "MRR", "decimal"),
+        Measure("mean_iou", "mIoU", "mIoU"),
+        Measure("mean_pixel_accuracy", "mean pixel accuracy", "class acc"),
+        Measure("pixel_accuracy", "pixel accuracy", "pixel acc"),
         LOSS,
     )
 }

@@ -14,15 +14,16 @@ from pydantic_core import PydanticCustomError
 from fdkd_core.spec.measures import MEASURES, Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
 
-LabelForm = Literal["class", "classes", "numbers", "identity"]
-"""What the label of a row is: one class, a set of classes, one or several numbers, or an identity, which is a
-class that validation and test may have and training lack."""
+LabelForm = Literal["class", "classes", "numbers", "identity", "mask"]
+"""What the label of a row is: one class, a set of classes, one or several numbers, an identity, which is a
+class that validation and test may have and training lack, or a class for each pixel."""
 
 LABEL_WORDS: dict[LabelForm, str] = {
     "class": "one class a row",
     "classes": "sets of classes",
     "numbers": "numbers",
     "identity": "identities, which training may lack",
+    "mask": "masks",
 }
 
 
@@ -110,7 +111,22 @@ class RetrievalSpec(StrictModel):
         return [f"e{index}" for index in range(1, (self.embedding_dim or EMBEDDING_DIM) + 1)]
 
 
-TaskKind = Literal["classification", "multilabel", "regression", "retrieval"]
+VOID = 255
+"""Value of a mask's pixels that have no label: not learnt, not counted. As in Pascal VOC and Cityscapes."""
+
+
+class SegmentationSpec(StrictModel):
+    """One of C classes per pixel; cross-entropy over the pixels of a sample that have a label.
+
+    Labels are masks: single-channel pictures of class indexes, 255 where there is none. Teacher and student
+    see images or depth maps of the same scene, each whole, whatever their sizes. Networks must answer by
+    pixel: `conv2d_fpn`, `segformer`, `mobilenet_v2_deeplab`.
+    """
+
+    kind: Literal["segmentation"] = "segmentation"
+
+
+TaskKind = Literal["classification", "multilabel", "regression", "retrieval", "segmentation"]
 
 
 def _tagged(value: object) -> object:
@@ -121,7 +137,7 @@ def _tagged(value: object) -> object:
 
 
 TaskSpec = Annotated[
-    ClassificationSpec | MultilabelSpec | RegressionSpec | RetrievalSpec,
+    ClassificationSpec | MultilabelSpec | RegressionSpec | RetrievalSpec | SegmentationSpec,
     Field(discriminator="kind"),
     BeforeValidator(_tagged),
 ]
@@ -161,6 +177,7 @@ TASK_FACTS: dict[TaskKind, TaskFacts] = {
     "retrieval": TaskFacts(
         "identity", ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"), ("class",)
     ),
+    "segmentation": TaskFacts("mask", ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy")),
 }
 
 

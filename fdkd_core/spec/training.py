@@ -95,7 +95,8 @@ class TrainingSpec(StrictModel):
     augment: Literal["none", "light", "strong"] = "light"
     """Seeded augmentation of the training inputs of the model being trained; a teacher's view during
     distillation is never augmented, so that its outputs are computed once. `none` was the same within
-    noise on validation, `strong` no better."""
+    noise on validation, `strong` no better. Where labels are masks, light and range change but nothing is
+    shifted."""
     select_by: SelectBy | None = None
     """Validation figure that picks the epoch whose weights are kept; the earliest wins a tie. Null: the main
     one of the task, of classification `accuracy`, which is what most people ask for; take macro_f1 where

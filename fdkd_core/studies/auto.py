@@ -233,9 +233,9 @@ def _scores(search: Search, finalist: Finalist) -> Scores:
 def _row_shares(search: Search, model: Trained) -> NDArray[np.float64]:
     """What each validation row adds to the figure that decides, up to a constant."""
     job = search.lesson.job
-    _, outputs = evaluate_model(model.model, job.data, model.modality, "val", job.device)
+    _, answers = evaluate_model(model.model, job.data, model.modality, "val", job.device)
     labels = job.data.labels[job.data.splits["val"]]
-    return task_of(job.data).shares(search.select_by, outputs.logits.numpy(), labels)
+    return task_of(job.data).shares(search.select_by, answers, labels)
 
 
 def _report(

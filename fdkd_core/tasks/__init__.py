@@ -6,12 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.spec.tasks import ClassificationSpec, MultilabelSpec, RegressionSpec, RetrievalSpec
+from fdkd_core.spec.tasks import (
+    ClassificationSpec,
+    MultilabelSpec,
+    RegressionSpec,
+    RetrievalSpec,
+    SegmentationSpec,
+)
 from fdkd_core.tasks.base import Task
 from fdkd_core.tasks.classification import Classification
 from fdkd_core.tasks.multilabel import Multilabel
 from fdkd_core.tasks.regression import Regression
 from fdkd_core.tasks.retrieval import Retrieval
+from fdkd_core.tasks.segmentation import Segmentation
 
 
 def _classification(spec: ClassificationSpec, data: PairedDataset) -> Task:
@@ -31,11 +38,16 @@ def _retrieval(spec: RetrievalSpec, data: PairedDataset) -> Task:
     return Retrieval(spec, data.targets)
 
 
+def _segmentation(spec: SegmentationSpec, data: PairedDataset) -> Task:
+    return Segmentation()
+
+
 TASKS: dict[type, Callable[[Any, PairedDataset], Task]] = {
     ClassificationSpec: _classification,
     MultilabelSpec: _multilabel,
     RegressionSpec: _regression,
     RetrievalSpec: _retrieval,
+    SegmentationSpec: _segmentation,
 }
 """Its keys are exactly the members of `TaskSpec`."""
 

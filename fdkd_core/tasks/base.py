@@ -33,6 +33,13 @@ class Task:
         """The loss that a model is trained by, per sample."""
         raise NotImplementedError
 
+    def answers(self, outputs_BC: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
+        """What is kept of a model's answers to some rows of a split: the answers, unless they are too large.
+
+        `metrics` and `shares` take what this gives of all rows.
+        """
+        return outputs_BC
+
     def metrics(self, outputs_NC: NDArray[np.float32], labels: NDArray[Any]) -> SplitMetrics:
         """All figures of a split.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,9 +13,13 @@ from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import ModalityData
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.models.recorded_teacher import RecordedTeacher
+from fdkd_core.tasks.base import Task
 
 EVALUATION_BATCH = 256
 """Rows at a time; constant, because sums in another order round differently."""
+DENSE_EVALUATION_BATCH = 32
+"""The same for networks that answer by pixel, whose maps are larger."""
+_LARGEST_HALF = float(torch.finfo(torch.float16).max)
 
 
 @torch.no_grad()
@@ -21,20 +28,61 @@ def predict_rows(
 ) -> ModelOutput:
     """Features [N, D] and logits [N, C] of some rows, in eval mode and fp32, on the CPU.
 
-    The model is left in the mode it was in. Of a teacher that was recorded, they are looked up.
+    Maps, of networks that answer by pixel, are kept in fp16: they are many, and only ever compared with. The
+    model is left in the mode it was in. Of a teacher that was recorded, outputs are looked up.
     """
     if isinstance(model, RecordedTeacher):
         return model.outputs(rows)
-    was_training = model.training
-    model.eval()
-    try:
-        outputs = [
-            model(torch.from_numpy(clean_inputs(modality, chunk)).to(device))
-            for chunk in np.array_split(rows, max(1, -(-len(rows) // EVALUATION_BATCH)))
-        ]
-    finally:
-        model.train(was_training)
+    outputs = [output for _, output in _forward(model, modality, rows, device)]
+    if model.is_dense:
+        outputs = [ModelOutput(*map(_halved, output)) for output in outputs]
+        return ModelOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
     return ModelOutput(
         features=torch.cat([output.features for output in outputs]).float().cpu(),
         logits=torch.cat([output.logits for output in outputs]).float().cpu(),
     )
+
+
+@torch.no_grad()
+def answer_rows(
+    model: Backbone,
+    modality: ModalityData,
+    rows: NDArray[np.int64],
+    labels: NDArray[Any],
+    task: Task,
+    device: torch.device,
+) -> NDArray[Any]:
+    """What a task keeps of a model's answers to some rows (`Task.answers`).
+
+    Args:
+        model: As for `predict_rows`.
+        modality: What it sees.
+        rows: Of the dataset.
+        labels: Of the whole dataset.
+        task: What it answers.
+        device: Where it runs.
+    """
+    if isinstance(model, RecordedTeacher):
+        return task.answers(model.outputs(rows).logits.numpy(), labels[rows])
+    kept = [
+        task.answers(output.logits.float().cpu().numpy(), labels[chunk])
+        for chunk, output in _forward(model, modality, rows, device)
+    ]
+    return np.concatenate(kept)
+
+
+def _forward(
+    model: Backbone, modality: ModalityData, rows: NDArray[np.int64], device: torch.device
+) -> Iterator[tuple[NDArray[np.int64], ModelOutput]]:
+    was_training = model.training
+    model.eval()
+    size = DENSE_EVALUATION_BATCH if model.is_dense else EVALUATION_BATCH
+    try:
+        for chunk in np.array_split(rows, max(1, -(-len(rows) // size))):
+            yield chunk, model(torch.from_numpy(clean_inputs(modality, chunk)).to(device))
+    finally:
+        model.train(was_training)
+
+
+def _halved(maps: torch.Tensor) -> torch.Tensor:
+    return maps.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).half().cpu()

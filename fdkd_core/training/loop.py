@@ -257,7 +257,8 @@ def _views(lesson: Lesson, batch: Batch, student: ModelOutput, labels: Tensor) -
     device, positions = labels.device, torch.from_numpy(batch.positions)
     taught = None
     if lesson.outputs is not None:
-        taught = ModelOutput(*(part[positions].to(device) for part in lesson.outputs))
+        # Maps are kept in half precision.
+        taught = ModelOutput(*(part[positions].to(device).float() for part in lesson.outputs))
     weights = None if lesson.row_weights is None else lesson.row_weights[positions].to(device)
     views = StepViews(student, taught, labels, positions.to(device), row_weights=weights)
     if lesson.paired is not None:

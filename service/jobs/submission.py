@@ -63,10 +63,10 @@ def check_inputs(submission: Submission, inputs: Inputs) -> None:
 
 def student_parameters(submission: Submission, inputs: Inputs) -> int:
     """Numbers that the student will learn."""
-    student, report = submission.spec.student, inputs.dataset.report
+    spec, student, report = submission.spec, submission.spec.student, inputs.dataset.report
     column = report["modalities"][student.modality]
-    architecture = student.architecture or default_architecture(column["kind"])
-    outputs = len(output_names(submission.spec.task, report))
+    architecture = student.architecture or default_architecture(column["kind"], spec.task)
+    outputs = len(output_names(spec.task, report))
     return parameters(architecture, tuple(column["input_shape"]), outputs, column.get("vocab_size"))
 
 

@@ -17,6 +17,7 @@ from fdkd_command import Terminal, fdkd
 from local_server import LocalServer
 from onnx_samples import BAD_STRUCTURES, changed, teacher
 from retrieval_data import retrieval_arrays, retrieval_spec, write_retrieval_data
+from scene_data import CLASSES, SIDE, scene_spec, scenes, write_scenes
 from small_job import small_spec, write_small_data
 from task_data import task_spec, write_task_data
 
@@ -230,6 +231,41 @@ def test_0_embeddings_find_each_other(real: Client, tmp_path: Path) -> None:
     refused = {**spec.model_dump(mode="json"), "method": {"name": "dkd"}}
     with pytest.raises(fdkd_client.RejectedError, match="/spec/method"):
         real.jobs.create(refused)
+
+
+def test_0_masks_are_learnt_too(real: Client, tmp_path: Path) -> None:
+    """From a folder of pictures and masks to the student that was downloaded."""
+    folder = write_scenes(tmp_path / "scenes", 60)
+    made = fdkd("datasets", "create", folder, "--name", "scenes", "--wait")
+    assert made.status == 0, made.stderr
+    assert "wall, ball, box (masks of 24 x 24)" in " ".join(made.stdout.split())
+    made_of = scene_spec(name="scenes", dataset="scenes", method={"name": "cirkd", "side": 4})
+    document = made_of.model_dump(mode="json")
+    short = {**QUICK, "batch_size": 12}
+    document["training"], document["teacher"]["train"] = {**short}, {**short}
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(yaml.safe_dump(document))
+    ran = fdkd("jobs", "run", spec, "--wait")
+    assert ran.status == 0, ran.stderr
+    assert "test mIoU" in ran.stdout
+    (job,) = real.jobs.list(name="scenes")
+    epochs = [metric for metric in real.jobs.metrics(job.id) if metric.kind == "epoch"]
+    assert {"mean_iou", "mean_pixel_accuracy", "pixel_accuracy", "loss"} <= set(epochs[0].figures)
+    student = real.students.download(job, tmp_path / "student")
+    from fdkd_core import load_student
+
+    found = load_student(student).predict(scenes(1)[0]["depth"][0].astype(np.float32))
+    assert found.mask.shape == (SIDE, SIDE)
+    assert list(found.shares) == CLASSES
+    document["method"] = {"name": "crd"}
+    spec.write_text(yaml.safe_dump(document))
+    refused = fdkd("jobs", "run", spec, "--validate-only")
+    assert refused.status == 5, refused.stdout
+    assert "/method" in refused.stderr
+    (folder / "masks" / "00003.png").write_bytes((folder / "colour" / "00003.png").read_bytes())
+    bad = fdkd("datasets", "create", folder, "--name", "bad scenes", "--wait")
+    assert bad.status == 5
+    assert "masks are PNG of class indexes" in " ".join(bad.stdout.split())
 
 
 def test_0_recorded_outputs_teach(tmp_path: Path, real: Client) -> None:

@@ -28,12 +28,8 @@ def names(union: Any) -> set[str]:
 def test_everything_a_spec_may_name_is_there(catalog: dict[str, Any]) -> None:
     assert {entry["name"] for entry in catalog["architectures"]} == names(ArchitectureSpec)
     assert {entry["name"] for entry in catalog["methods"]} == names(MethodChoice)
-    assert [entry["name"] for entry in catalog["tasks"]] == [
-        "classification",
-        "multilabel",
-        "regression",
-        "retrieval",
-    ]
+    tasks = ["classification", "multilabel", "regression", "retrieval", "segmentation"]
+    assert [entry["name"] for entry in catalog["tasks"]] == tasks
     assert [entry["name"] for entry in catalog["kinds"]] == list(get_args(JobKind))
     assert all(entry["description"] for entry in catalog["kinds"])
     assert catalog["modality_kinds"] == ["image", "depth", "audio", "text", "series", "vector"]

@@ -148,11 +148,16 @@ def build_mobilenet_v2(spec: MobileNetV2Spec, target: Target) -> Backbone:
         target.num_classes,
         spec.classifier_dropout_prob,
     )
+    remember_more_than_a_batch(model)
+    he_normal(model, "fan_out")
+    return model
+
+
+def remember_more_than_a_batch(model: nn.Module) -> None:
+    """Gives the batch norms of MobileNetV2 the momentum that they have everywhere else."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = _BATCH_NORM_MOMENTUM
-    he_normal(model, "fan_out")
-    return model
 
 
 def build_resnet(spec: ResNetSpec, target: Target) -> Backbone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -54,12 +55,37 @@ def hugging_face_layers(
 
 
 def _mobilenet(spec: MobileNetV2Spec, input_shape: tuple[int, ...]) -> Iterator[Layer]:
-    def conv(inputs: int, outputs: int, taps: int, before: int, positions: int, groups: int = 1) -> Layer:
-        layer = conv_and_norm(inputs // groups, outputs, taps, positions)
-        # The activation; and a padded copy of the input, which the package makes even where it pads nothing.
-        padded = (inputs * (before + 4 * taps)) if spec.tf_padding else 0
-        return layer._replace(outputs=layer.outputs + outputs * positions + padded)
+    yield from mobilenet_blocks(spec, input_shape)
+    sides = list(input_shape[1:])
+    for _ in range(spec.output_stride.bit_length() - 1):
+        sides = halved(sides)
+    inputs, places = mobilenet_channels(spec, MOBILENET_STAGES[-1]), prod(sides)
+    yield padded_conv(spec, inputs, pooled_size(spec), 1, places, places)
 
+
+def padded_conv(
+    spec: MobileNetV2Spec, inputs: int, outputs: int, taps: int, before: int, positions: int, groups: int = 1
+) -> Layer:
+    """A convolution of the package's MobileNetV2 with norm and activation.
+
+    Args:
+        spec: Of the network.
+        inputs: Channels that come in.
+        outputs: Channels that come out.
+        taps: Numbers of a filter per channel.
+        before: Places of the map that comes in.
+        positions: Places of the map that comes out.
+        groups: Of channels that are convolved on their own.
+    """
+    layer = conv_and_norm(inputs // groups, outputs, taps, positions)
+    # The activation; and a padded copy of the input, which the package makes even where it pads nothing.
+    padded = (inputs * (before + 4 * taps)) if spec.tf_padding else 0
+    return layer._replace(outputs=layer.outputs + outputs * positions + padded)
+
+
+def mobilenet_blocks(spec: MobileNetV2Spec, input_shape: tuple[int, ...]) -> Iterator[Layer]:
+    """Stem and blocks, without the last layer, which heads for segmentation do without."""
+    conv = partial(padded_conv, spec)
     channels, *sides = input_shape
     first = mobilenet_channels(spec, 32)
     stages = [mobilenet_channels(spec, width) for width in MOBILENET_STAGES]
@@ -78,7 +104,6 @@ def _mobilenet(spec: MobileNetV2Spec, input_shape: tuple[int, ...]) -> Iterator[
         yield conv(inner, inner, 9, before, places, groups=inner)
         yield conv(inner, outputs, 1, places, places)
         yield Layer(0, outputs * places)  # the sum with what went in
-    yield conv(stages[-1], pooled_size(spec), 1, places, places)
 
 
 def _resnet(spec: ResNetSpec, input_shape: tuple[int, ...]) -> Iterator[Layer]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from fdkd_core.spec.methods.auto import AutoSpec, CandidateMethod
 from fdkd_core.spec.methods.base import DistillingSpec, WeightScheduleSpec
 from fdkd_core.spec.methods.c2kd import C2KDSpec
+from fdkd_core.spec.methods.cirkd import CIRKDSpec
 from fdkd_core.spec.methods.combine import FD_CMKD_WITH_LOGITS, CombinedPart, CombineSpec
 from fdkd_core.spec.methods.crd import CRDSpec
 from fdkd_core.spec.methods.dist import DISTSpec
@@ -33,6 +34,7 @@ __all__ = [
     "PAPER_ABLATION",
     "AutoSpec",
     "C2KDSpec",
+    "CIRKDSpec",
     "CRDSpec",
     "CandidateMethod",
     "CombineSpec",

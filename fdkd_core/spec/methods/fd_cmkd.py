@@ -45,12 +45,12 @@ class FDCMKDSpec(DistillingSpec):
     that next to nothing is transferred (docs/decisions/0001)."""
     shared_classifier: bool = True
     """L_align: one classifier per band, shared by teacher and student. On, as the paper; off was the
-    same here."""
+    same here. A segmentation has none, as in the paper, whatever is said here."""
     align_weight: Weight = 1.0
     """Factor of L_align; 1 in the paper."""
     band_heads: bool = True
     """Two student-only classifiers on the bands. On, as the authors' script; off was the same within
-    noise here."""
+    noise here. A segmentation has none, as with `shared_classifier`."""
     band_head_weight: Weight = 1.0
     """Factor of the band heads' loss; 1 in the authors' script."""
     projector: Projector = "auto"

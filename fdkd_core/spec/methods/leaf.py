@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fdkd_core.spec.methods.c2kd import C2KDSpec
+from fdkd_core.spec.methods.cirkd import CIRKDSpec
 from fdkd_core.spec.methods.crd import CRDSpec
 from fdkd_core.spec.methods.dist import DISTSpec
 from fdkd_core.spec.methods.dkd import DKDSpec
@@ -28,4 +29,5 @@ LeafMethodSpec = (
     | RKDSpec
     | CRDSpec
     | C2KDSpec
+    | CIRKDSpec
 )

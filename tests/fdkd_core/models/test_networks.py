@@ -12,12 +12,14 @@ from fdkd_core.models.cost import multiply_adds, parameter_count, size_bytes
 from fdkd_core.spec.architectures import (
     ArchitectureSpec,
     Conv1dSpec,
+    Conv2dFPNSpec,
     Conv2dSpec,
     MLPSpec,
     ResNet18Spec,
     TextTransformerSpec,
 )
 from fdkd_core.spec.catalogue import default_architecture
+from fdkd_core.spec.tasks import ClassificationSpec, SegmentationSpec
 
 CASES: list[tuple[Any, tuple[int, ...], int | None, int]] = [
     (ResNet18Spec(width=4, stem="small"), (1, 8, 9), None, 32),
@@ -188,7 +190,9 @@ def test_what_does_not_fit_is_refused(
 def test_the_registry_has_every_architecture() -> None:
     union = get_args(get_args(ArchitectureSpec)[0])
     assert set(union) == set(ARCHITECTURES)
-    assert default_architecture("text") == TextTransformerSpec()
-    assert {default_architecture(kind).name for kind in ("image", "depth", "audio")} == {"conv2d"}
-    assert default_architecture("series").name == "conv1d"
-    assert default_architecture("vector").name == "mlp"
+    assert default_architecture("text", ClassificationSpec()) == TextTransformerSpec()
+    assert default_architecture("depth", SegmentationSpec()) == Conv2dFPNSpec()
+    task = ClassificationSpec()
+    assert {default_architecture(kind, task).name for kind in ("image", "depth", "audio")} == {"conv2d"}
+    assert default_architecture("series", task).name == "conv1d"
+    assert default_architecture("vector", task).name == "mlp"

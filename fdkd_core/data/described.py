@@ -1,0 +1,45 @@
+"""What the data report says of one modality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fdkd_core.modalities.base import Recipe
+from fdkd_core.modalities.inference import InferredKind
+
+_REPEATED = ("rate_hz", "vocab_size", "layout", "scale", "source_channels")
+"""Fields of a recipe that the report repeats, where the kind has them."""
+
+
+def describe_modality(
+    kind: InferredKind, options: dict[str, Any], recipe: Recipe, *, is_given: bool, distinct_values: int
+) -> dict[str, Any]:
+    """One modality in the data report.
+
+    Args:
+        kind: With its reason.
+        options: Of dataset.yaml.
+        recipe: Fitted.
+        is_given: It came with a model.
+        distinct_values: Of the column.
+    """
+    described: dict[str, Any] = {
+        "kind": kind.kind,
+        "kind_reason": kind.reason,
+        "options": options,
+        "version": recipe["version"],
+        "recipe": "given with the model" if is_given else "made from the training split",
+        "input_shape": recipe["input_shape"],
+        "input_dtype": recipe["input_dtype"],
+        "notes": recipe["notes"],
+        "distinct_values": distinct_values,
+    }
+    described |= {key: recipe[key] for key in _REPEATED if key in recipe}
+    if "mean" in recipe:
+        described["normalisation"] = {
+            "channels": len(recipe["mean"]),
+            "mean": [min(recipe["mean"]), max(recipe["mean"])],
+            "std": [min(recipe["std"]), max(recipe["std"])],
+            "constant_channels": sum(std == 0 for std in recipe["std"]),
+        }
+    return described
