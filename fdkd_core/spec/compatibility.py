@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from fdkd_core.errors import Problem, quote
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.catalogue import (
@@ -21,6 +19,12 @@ from fdkd_core.spec.catalogue import (
     feature_dim,
     method_problems,
     task_problems,
+)
+from fdkd_core.spec.column_fit import (
+    another_reading,
+    input_mismatch,
+    parsed_architecture,
+    start_fit_problems,
 )
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
@@ -35,8 +39,6 @@ from fdkd_core.spec.training import TrainingSpec
 Report = Mapping[str, Any]
 """A JSON report, as `fdkd_core.validate` writes it."""
 
-_ARCHITECTURE: TypeAdapter[ArchitectureSpec] = TypeAdapter(ArchitectureSpec)
-
 
 def check(
     spec: AnyJobSpec,
@@ -44,6 +46,7 @@ def check(
     teacher_report: Report | None = None,
     *,
     more_reports: Sequence[Report | None] = (),
+    start_report: Report | None = None,
     memory_bytes: int | None = None,
 ) -> list[Problem]:
     """All reasons why the job cannot start, each with a JSON pointer into the spec; empty when it can.
@@ -53,6 +56,8 @@ def check(
         dataset_report: Of `load_dataset`, over all modality columns or at least those of the job.
         teacher_report: Of the model that `teacher.model` names; see `fdkd_core.validate`.
         more_reports: The same for each of `more_teachers`, null for those that are trained.
+        start_report: Of the model that `student.start` names. Null where there is none, and where spec and
+            dataset report speak of its architecture and its preprocessing already.
         memory_bytes: Of the device that will train; null takes this machine's.
 
     Returns:
@@ -74,10 +79,21 @@ def check(
         found, dims = _check_teachers(spec, columns, reports, dataset_report, memory)
         problems += found + frozen_problems(spec, reports, dims)
     if spec.student.modality in columns:
-        column = columns[spec.student.modality]
-        architecture = _architecture(spec.student.architecture, column)
-        problems += _check_trained(
-            architecture, column, spec.training, dataset_report, "/student", "/training", memory
+        column, stated = columns[spec.student.modality], spec.student.architecture
+        misfits = []
+        if start_report is not None:
+            source = dataset_report["modalities"][spec.student.modality]
+            misfits = start_fit_problems(spec.student, source, column, start_report)
+        if start_report is not None and not misfits:
+            column, stated = start_report, parsed_architecture(start_report["architecture"])
+        problems += misfits or _check_trained(
+            _architecture(stated, column),
+            column,
+            spec.training,
+            dataset_report,
+            "/student",
+            "/training",
+            memory,
         )
     problems += pairing_problems(spec)
     if isinstance(spec, TeachingSpec):
@@ -132,6 +148,9 @@ def _check_teachers(
         found, dims[index] = _check_given(
             spec.task, teacher, read[teacher.modality], dataset, report, pointer
         )
+        if not found and another_reading(columns[teacher.modality], report):
+            detail = f"another given teacher reads {quote(teacher.modality)} by another preprocessing"
+            found.append(Problem("incompatible", detail, f"{pointer}/model"))
         problems += found
         if report["modality_kind"] is not None and not found:
             columns[teacher.modality] = report
@@ -173,30 +192,6 @@ def _gives_logits(teacher: TeacherSpec) -> bool:
     return teacher.outputs_from is None or teacher.outputs_from.logits is not None
 
 
-def input_mismatch(column: Report, model: Report) -> str | None:
-    """Why a model's preprocessing cannot read a column, or None.
-
-    Pictures and sounds are brought to the model's size; the number of features of a vector and of channels of
-    a series are what they are.
-
-    Args:
-        column: `kind`, `input_shape` and, of a series, `source_channels` of the column as it is.
-        model: The same of the model, its kind under `modality_kind`.
-    """
-    if column["kind"] != model["modality_kind"]:
-        return f"the model takes {model['modality_kind']}; this column is {column['kind']}"
-    if column["kind"] == "vector" and list(column["input_shape"]) != list(model["input_shape"]):
-        return (
-            f"the model takes {model['input_shape'][0]} features; this column has {column['input_shape'][0]}"
-        )
-    if column["kind"] == "series" and column.get("source_channels") != model.get("source_channels"):
-        return (
-            f"the model takes series of {model.get('source_channels')} channels; "
-            f"this column has {column.get('source_channels')}"
-        )
-    return None
-
-
 def stated_architecture_problems(
     spec: TeacherSpec, model: Report, pointer: str = "/teacher"
 ) -> list[Problem]:
@@ -221,7 +216,7 @@ def stated_architecture_problems(
         if model["modality_kind"] is None:
             return [Problem("missing_field", "is required with a weights file", pointer)]
         return []
-    if model["architecture"] is not None and spec.architecture != _parsed(model["architecture"]):
+    if model["architecture"] is not None and spec.architecture != parsed_architecture(model["architecture"]):
         detail = f"the model holds {quote(model['architecture'], 160)}"
         if model["modality_kind"] is not None:
             detail += "; leave the architecture out"
@@ -239,7 +234,7 @@ def _check_given(
     classes = output_names(dataset)
     if is_onnx(model):
         return onnx_teacher_problems(spec.outputs, column, classes, model, pointer)
-    architecture = spec.architecture or _parsed(model["architecture"])
+    architecture = spec.architecture or parsed_architecture(model["architecture"])
     if model["modality_kind"] is None:
         return _check_weights(architecture, column, classes, model, pointer), feature_dim(architecture)
     mismatch = input_mismatch(column, model)
@@ -314,7 +309,3 @@ def _most_training_rows(dataset: Report, column: Report) -> int:
 
 def _architecture(stated: ArchitectureSpec | None, column: Report) -> ArchitectureSpec:
     return stated or default_architecture(column.get("kind") or column["modality_kind"])
-
-
-def _parsed(architecture: Any) -> ArchitectureSpec:
-    return _ARCHITECTURE.validate_python(architecture, strict=False)  # JSON, in which a tuple is a list
