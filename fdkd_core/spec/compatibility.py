@@ -135,7 +135,7 @@ def _check_teachers(
     for index, (teacher, report) in enumerate(zip(spec.teachers, reports, strict=True)):
         pointer = teacher_pointer(index)
         if teacher.outputs_from is not None:
-            found = output_column_problems(teacher.outputs_from, read, dataset["classes"], pointer)
+            found = output_column_problems(teacher.outputs_from, read, output_names(dataset), pointer)
             if not found and all(name in read for name in teacher.columns):
                 features = teacher.outputs_from.features
                 dims[index] = 0 if features is None else read[features]["input_shape"][0]

@@ -85,7 +85,13 @@ class TaskFacts(NamedTuple):
     """Of the labels that it reads."""
     metrics: tuple[MetricName, ...]
     """What it measures beside its loss, in the order in which it is shown. The first is what most people ask
-    for: it picks the weights and is what a gate compares, unless the spec names another."""
+    for: it picks the weights and is what a gate compares, unless the spec names another; and what int8 may
+    lose some of."""
+    no_int8: str | None = None
+    """Why eight-bit weights are not tried for it, for people: "not tried, because ...". Null where they are:
+    whatever has figures of a network's answers to single samples can judge them."""
+    no_recorded: str | None = None
+    """Why a teacher cannot be columns of outputs, one vector for each row; null where it can."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:

@@ -96,7 +96,7 @@ def latency(*times: float, threads: int = 1) -> dict[str, Any]:
 
 def test_what_the_student_costs_beside_the_teacher() -> None:
     student, teacher = {**MODEL, "latency": latency(0.125, 2.0)}, {**MODEL, "latency": latency(1.5)}
-    fp32 = {"file": "model.onnx", "size_bytes": 9, "val_accuracy": 0.9}
+    fp32 = {"file": "model.onnx", "size_bytes": 9, "metric": "accuracy", "val": 0.9}
     int8 = {**fp32, "scheme": "static", "kept": True, "reason": "Kept: -70 % [bytes]."}
     export = {"fp32": fp32, "int8": [int8]}
     result = {**RESULT, "student": student, "teacher": teacher, "export": export}
