@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.table import ModalityData
-from fdkd_core.modalities import KINDS
+from fdkd_core.modalities import kind_of
 from fdkd_core.modalities.base import AugmentStrength
 
 # Streams of one seed that must not repeat each other.
@@ -50,7 +50,7 @@ class TrainingBatches:
         augment: AugmentStrength,
     ) -> None:
         self._modality = modality
-        self._kind = KINDS[modality.recipe["kind"]]
+        self._kind = kind_of(modality.recipe)
         self._labels = labels
         self._rows = rows
         self._seed = seed
@@ -81,7 +81,7 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
 
 def clean_inputs(modality: ModalityData, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Network inputs of some rows, never augmented."""
-    kind = KINDS[modality.recipe["kind"]]
+    kind = kind_of(modality.recipe)
     return np.ascontiguousarray(kind.to_input(modality.inputs_of(rows), modality.recipe))
 
 
