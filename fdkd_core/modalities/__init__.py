@@ -29,4 +29,4 @@ IMPORTED: dict[tuple[KindName, str], Kind] = {
 
 def kind_of(recipe: Recipe) -> Kind:
     """What prepares values by a recipe, whose `kind` is one of `KINDS`."""
-    return IMPORTED.get((recipe["kind"], recipe["version"]), KINDS[recipe["kind"]])
+    return IMPORTED.get((recipe["kind"], recipe.get("version", "")), KINDS[recipe["kind"]])
