@@ -58,7 +58,10 @@ class OnnxFileFigures(Answer):
 
     file: str
     size_bytes: int
-    val_accuracy: float
+    metric: str = "accuracy"
+    """The task's main figure."""
+    val: float | None = None
+    """That figure on the validation split."""
     latency: LatencyFigures | None = None
 
 
@@ -76,6 +79,8 @@ class ExportFigures(Answer):
     fp32: OnnxFileFigures
     int8: list[Int8FileFigures] = Field(default_factory=list)
     """What was tried; at most one of them is in the bundle."""
+    int8_not_tried: str | None = None
+    """Why nothing was, where the task has no figure to judge it by."""
 
 
 class ModelFigures(Answer):

@@ -128,6 +128,8 @@ class Job(Answer):
     metadata: dict[str, Any] = Field(default_factory=dict)
     dataset_id: str | None = None
     teacher_model_id: str | None = None
+    given_models: dict[str, str] = Field(default_factory=dict)
+    """Ids of the existing models that it uses, by role: `teacher`, `teacher2`, ..., `start`."""
     retry_of: str | None = None
     parent_id: str | None = None
     """The comparison that this job is a part of."""
@@ -158,6 +160,8 @@ class Validation(Answer):
     spec: dict[str, Any] = Field(default_factory=dict)
     dataset_id: str | None = None
     teacher_model_id: str | None = None
+    given_models: dict[str, str] = Field(default_factory=dict)
+    """Ids of the existing models that it uses, by role: `teacher`, `teacher2`, ..., `start`."""
     student_parameters: int | None = None
     children: list[str] = Field(default_factory=list)
     """Names of the jobs that a comparison would be made of."""

@@ -22,8 +22,9 @@ from fdkd_core.console import TerminalProgress, show_problems, show_result
 from fdkd_core.errors import FDKDError, GateFailedError, InputError, OutOfMemoryError, TrainingInterrupted
 from fdkd_core.events import Event
 from fdkd_core.options import RunOptions
-from fdkd_core.spec import AnyJobSpec, TeachingSpec, parse_spec
+from fdkd_core.spec import AnyJobSpec, parse_spec
 from fdkd_core.spec.loading import MAX_SPEC_BYTES
+from fdkd_core.spec.named_models import named_models
 from fdkd_core.workspace import write_problem_report
 
 MAX_SECRET_BYTES = 4096
@@ -57,9 +58,7 @@ def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
 
     stop = StopRequest()
     stop.listen()
-    teachers = spec.teachers if isinstance(spec, TeachingSpec) else ()
-    references = [teacher.model for teacher in teachers if teacher.model]
-    references += [spec.student.start] if spec.student.start else []
+    references = [model.reference for model in named_models(spec).values()]
     with TerminalProgress(errors) as progress:
         pipe = os.fdopen(options.events_fd, "w", buffering=1) if options.events_fd is not None else None
 

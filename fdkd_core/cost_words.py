@@ -39,6 +39,10 @@ class ExportLike(Protocol):
     def int8(self) -> Sequence[_Int8]:
         """What was tried."""
 
+    @property
+    def int8_not_tried(self) -> str | None:
+        """Why nothing was."""
+
 
 def cost_lines(
     student: LatencyLike | None, teacher: LatencyLike | None, export: ExportLike | None
@@ -55,6 +59,7 @@ def cost_lines(
         lines.append(("speed", _speed(student, teacher)))
     if export is not None:
         lines += [("int8", f"{file.scheme}: {file.reason}") for file in export.int8]
+        lines += [("int8", f"not tried, because {export.int8_not_tried}")] if export.int8_not_tried else []
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from fdkd_core.phases import Trained, evaluate_model, is_teacher
 from fdkd_core.spec import AnyJobSpec, DistillSpec, ExportSpec, MethodJobSpec, TrainSpec
 from fdkd_core.spec.auto_result import AutoReport
 from fdkd_core.spec.export_result import Latency
+from fdkd_core.spec.figures import figure
 from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.tasks import task_of
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
@@ -176,12 +177,12 @@ class Finalisation:
             task=self.data.task,
             card=card,
             parity_inputs=clean_inputs(modality, self.data.splits["test"]) if is_served else None,
-            trial=self._trial(trained) if is_served and self.data.task.kind == "classification" else None,
+            trial=self._trial(trained) if is_served else None,
             role=role,
         )
 
     def _trial(self, trained: Trained) -> ExportTrial:
-        """On what the export is measured. Int8 is judged by accuracy, which other tasks do not have."""
+        """On what the export is measured."""
         from fdkd_core.bundle.export_trial import ExportTrial  # onnx, which not every job needs
 
         modality, rows = self.data.modalities[trained.modality], self.data.splits["val"]
@@ -194,6 +195,22 @@ class Finalisation:
         )
         # From everywhere: files are often sorted by class.
         spread = training[np.linspace(0, len(training) - 1, count).astype(np.int64)]
+        task, labels = task_of(self.data), self.data.labels[rows]
+
+        def score(parts: Iterable[NDArray[np.float32]]) -> float:
+            kept: list[NDArray[Any]] = []
+            done = 0
+            for outputs in parts:
+                kept.append(task.answers(task.on_own_scale(outputs), labels[done : done + len(outputs)]))
+                done += len(outputs)
+            return figure(task.metrics(np.concatenate(kept), labels), task.facts.main.name)
+
         return ExportTrial(
-            self.export, clean_inputs(modality, rows), self.data.labels[rows], clean_inputs(modality, spread)
+            self.export,
+            clean_inputs(modality, rows),
+            clean_inputs(modality, spread),
+            score,
+            task.facts.main,
+            has_units=task.kind == "regression",
+            no_int8=task.facts.no_int8,
         )

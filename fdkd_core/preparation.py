@@ -21,9 +21,7 @@ from fdkd_core.phases import NO_DISTILLATION, Phase, Trained, is_teacher, make_t
 from fdkd_core.spec import (
     AnyJobSpec,
     ArchitectureSpec,
-    AutoSpec,
     CompareSpec,
-    DistillSpec,
     MethodSpec,
     StudentSpec,
     TaskSpec,
@@ -38,7 +36,8 @@ from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
 from fdkd_core.spec.judging import judged_training
-from fdkd_core.starting_weights import POINTER as START
+from fdkd_core.spec.named_models import START_POINTER as START
+from fdkd_core.spec.named_models import start_problems
 from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.teachers import GivenTeacher, RecordedOutputs
 
@@ -76,10 +75,9 @@ def given_start(spec: AnyJobSpec, options: RunOptions) -> StartingWeights | None
     reference = spec.student.start
     if reference is None:
         return None
-    is_searched = isinstance(spec, DistillSpec) and isinstance(spec.method, AutoSpec)
-    if is_searched or not isinstance(spec, TrainSpec | DistillSpec):
-        detail = "only jobs that train one student by a method that they name can begin with given weights"
-        raise IncompatibleError(Problem("not_supported", detail, START))
+    refused = start_problems(spec)
+    if refused:
+        raise IncompatibleError(refused)
     if reference not in options.models:
         raise ModelFileError(Problem("not_found", f"the model {quote(reference)} is not known", START))
     return StartingWeights(spec.student, options.models[reference])

@@ -14,8 +14,8 @@ from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
 from fdkd_core.hugging_face.files import is_hugging_face
 from fdkd_core.models.base import Backbone
 from fdkd_core.spec import ArchitectureSpec, StudentSpec
+from fdkd_core.spec.named_models import START_POINTER as POINTER
 
-POINTER = "/student/start"
 LAST_LAYER = "classifier."
 
 

@@ -55,12 +55,12 @@ class RecordedOutputs:
         self.modality = spec.columns[0]
 
     def load(self, data: PairedDataset) -> Backbone:
-        """The teacher, which `compatibility.check` has found to fit the dataset.
+        """The teacher, which `compatibility.check` has found to fit the dataset, on the job's own scale.
 
         Raises:
             IncompatibleError: As for `RecordedTeacher`.
         """
-        return RecordedTeacher(self._spec, data, self._pointer)
+        return task_of(data).standardised(RecordedTeacher(self._spec, data, self._pointer))
 
 
 class GivenTeacher:

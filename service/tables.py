@@ -5,44 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Text,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-from service.db import Timestamp, db_now
+from service.db import db_now
 from service.jobs.states import JobState
-
-Json = JSON().with_variant(JSONB(), "postgresql")
-Counter = BigInteger().with_variant(Integer(), "sqlite")
-"""SQLite numbers rows by itself only in a column declared INTEGER."""
-
-
-class Table(DeclarativeBase):
-    """Base of all tables; names its constraints, so that migrations can speak of them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: Timestamp(), dict[str, Any]: Json, list[str]: Json, int: BigInteger()}  # noqa: RUF012
-
+from service.table_base import Counter
+from service.table_base import Table as Table
 
 IN_LINE = "state = 'queued' AND waits_for IS NULL"
 IS_CHILD, IS_ALONE = "parent_id IS NOT NULL", "parent_id IS NULL"
@@ -194,7 +163,6 @@ class Job(Leased, Table):
         Index("ix_jobs_owner_id_name_id", "owner_id", "name", "id"),
         Index("ix_jobs_state_lease", "state", "lease_expires_at"),
         Index("ix_jobs_dataset_id_id", "dataset_id", "id"),
-        Index("ix_jobs_teacher_model_id", "teacher_model_id"),
         _partial_index("ix_jobs_parent_id_state_id", "parent_id", "state", "id", where=IS_CHILD),
         # See `jobs/line.py`. The state, always the same, leads SQLite to them, which has no statistics.
         _partial_index("ix_jobs_next", "state", "available_at", "id", where=f"{IN_LINE} AND {IS_ALONE}"),
@@ -215,7 +183,6 @@ class Job(Leased, Table):
     labels: Mapped[dict[str, Any]] = mapped_column(insert_default=dict)
     """The user's `metadata`: text by text (a mapped class owns the word metadata)."""
     dataset_id: Mapped[str] = mapped_column(String(40), ForeignKey("datasets.id"))
-    teacher_model_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("models.id"))
     retry_of: Mapped[str | None] = mapped_column(String(40), ForeignKey("jobs.id"))
     """The job this one repeats; it goes on from that job's last checkpoint."""
     parent_id: Mapped[str | None] = mapped_column(String(40), ForeignKey("jobs.id"))
@@ -248,6 +215,18 @@ class Job(Leased, Table):
     started_at: Mapped[datetime | None]
     """Of the first attempt."""
     finished_at: Mapped[datetime | None]
+
+
+class JobModel(Table):
+    """A model that a job is given, and what for."""
+
+    __tablename__ = "job_models"
+    __table_args__ = (Index("ix_job_models_model_id", "model_id"),)
+
+    job_id: Mapped[str] = mapped_column(String(40), ForeignKey("jobs.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """`teacher`, `teacher2`, ... or `start`; see `fdkd_core.spec.named_models`."""
+    model_id: Mapped[str] = mapped_column(String(40), ForeignKey("models.id"))
 
 
 class JobEvent(Table):

@@ -1,4 +1,4 @@
-"""What a trainer needs of the store: the data, the given teacher, and a spec that speaks of local files.
+"""What a trainer needs of the store: the data, the given models, and a spec that speaks of local files.
 
 A comparison is concluded from what its children found, and needs neither.
 """
@@ -15,9 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fdkd_core.errors import FDKDError
-from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec
+from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec, teacher_name
 from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.named_models import START, with_start, with_teachers
 from service.jobs.families import TEACHER
+from service.jobs.given_models import given_to
 from service.jobs.states import JobState
 from service.storage import Storage
 from service.tables import Dataset, Job, Model
@@ -28,7 +30,7 @@ _SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx"}
 
 
 class MissingInputError(FDKDError):
-    """The job's dataset or teacher has been deleted."""
+    """The job's dataset or one of its models has been deleted."""
 
     code = "input_missing"
 
@@ -38,7 +40,8 @@ class StoredInputs:
     """Where a job's inputs lie in the store."""
 
     dataset_key: str
-    teacher: Model | None
+    models: dict[str, Model]
+    """By role."""
     arms: dict[str, Any] | None
     """Of a comparison: the content of ARMS.json (`fdkd_core.studies.arm_results`)."""
 
@@ -53,16 +56,17 @@ class LocalInputs:
 
 
 def find_inputs(session: Session, job: Job) -> StoredInputs:
-    """Looks up the rows of a job's dataset and teacher, and of its children where it has some.
+    """Looks up the rows of a job's dataset and models, and of its children where it has some.
 
     Raises:
         MissingInputError: One of them is gone.
     """
     dataset = session.get(Dataset, job.dataset_id)
-    teacher = None if job.teacher_model_id is None else session.get(Model, job.teacher_model_id)
-    if dataset is None or (teacher is None and job.teacher_model_id is not None):
+    models = {role: session.get(Model, model_id) for role, model_id in given_to(session, job.id).items()}
+    there = {role: model for role, model in models.items() if model is not None}
+    if dataset is None or len(there) < len(models):
         raise MissingInputError
-    return StoredInputs(dataset.storage_key, teacher, _arms(session, job))
+    return StoredInputs(dataset.storage_key, there, _arms(session, job))
 
 
 def _arms(session: Session, job: Job) -> dict[str, Any] | None:
@@ -103,26 +107,38 @@ def fetch_inputs(storage: Storage, job: Job, stored: StoredInputs, folder: Path)
     spec = load_spec(job.spec)
     inputs = folder / "inputs"
     data = inputs / Path(stored.dataset_key).name
-    teacher = stored.teacher
     if stored.arms is not None:
         arms = inputs / "arms.json"
         arms.write_text(json.dumps(stored.arms))
         return LocalInputs(_write_spec(spec, folder), data.relative_to(folder), arms.relative_to(folder))
     try:
         storage.fetch(stored.dataset_key, data)
-        if teacher is not None:
-            # A stable name: it enters the identity of the run, by which an attempt knows its checkpoints.
-            reference = teacher.id + _SUFFIXES.get(teacher.format, "")
-            storage.fetch(teacher.storage_key, inputs / reference)
+        for model in {model.id: model for model in stored.models.values()}.values():
+            storage.fetch(model.storage_key, inputs / _local_name(model))
     except FileNotFoundError:
         raise MissingInputError from None
-    if teacher is not None and isinstance(spec, TeachingSpec):
-        given = spec.teacher.model_copy(update={"model": reference})
-        if given.architecture is None and teacher.format == "safetensors":
-            architecture = _ARCHITECTURE.validate_json(json.dumps(teacher.architecture))
-            given = given.model_copy(update={"architecture": architecture})
-        spec = spec.model_copy(update={"teacher": given})
+    spec = _naming_files(spec, stored.models)
     return LocalInputs(_write_spec(spec, folder), data.relative_to(folder))
+
+
+def _local_name(model: Model) -> str:
+    """A stable name: it enters the identity of the run, by which an attempt knows its checkpoints."""
+    return str(model.id) + _SUFFIXES.get(model.format, "")
+
+
+def _naming_files(spec: AnyJobSpec, models: dict[str, Model]) -> AnyJobSpec:
+    """The spec with the names of local files for those of models."""
+    teachers = {}
+    for index, teacher in enumerate(spec.teachers if isinstance(spec, TeachingSpec) else ()):
+        model = models.get(teacher_name(index))
+        if model is None:
+            continue
+        changes: dict[str, Any] = {"model": _local_name(model)}
+        if teacher.architecture is None and model.format == "safetensors":
+            changes["architecture"] = _ARCHITECTURE.validate_json(json.dumps(model.architecture))
+        teachers[teacher_name(index)] = teacher.model_copy(update=changes)
+    spec = with_teachers(spec, teachers)
+    return with_start(spec, _local_name(models[START])) if START in models else spec
 
 
 def _write_spec(spec: AnyJobSpec, folder: Path) -> Path:

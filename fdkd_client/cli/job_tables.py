@@ -86,6 +86,9 @@ def job_view(job: Job, children: Sequence[Job] = ()) -> Group:
         facts.add_row("retry of", plain(job.retry_of))
     if job.parent_id:
         facts.add_row("part of", plain(job.parent_id))
+    if job.given_models:
+        given = [f"{plain(model_id)} ({plain(role)})" for role, model_id in job.given_models.items()]
+        facts.add_row("given", "\n".join(given))
     for name, value in job.metadata.items():
         facts.add_row(plain(name), plain(value))
     if job.models and job.models.student:

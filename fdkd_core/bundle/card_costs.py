@@ -33,6 +33,8 @@ def costs_section(models: Sequence[tuple[str, ModelResult]], export: ExportRepor
     if export is not None:
         found = [export.fp32] if export.kept is None else [export.fp32, export.kept]
         rows += [(f"`{one.file}`", size_text(one.size_bytes), "", *_times(one.latency)) for one in found]
+        if export.int8_not_tried:
+            note = f"\n\nEight-bit weights were not tried, because {export.int8_not_tried}."
         if export.int8:
             note = "\n\nEight-bit weights were tried, and judged on the validation split:\n"
             note += "".join(f"\n- {file.scheme}: {file.reason}" for file in export.int8)

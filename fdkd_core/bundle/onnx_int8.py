@@ -18,14 +18,19 @@ import onnx
 from numpy.typing import NDArray
 
 _CALIBRATION_BATCH = 16
-_DYNAMIC_OPERATORS = ("MatMul", "Gemm")
+_PRODUCTS = ("MatMul", "Gemm")
 
 
-def quantise_dynamic(onnx_file: bytes) -> bytes:
+def quantise_dynamic(onnx_file: bytes, *, but_last: bool = False) -> bytes:
     """Matrix products with int8 weights, whose inputs are rounded by the range of each batch.
 
     Convolutions stay in float32: rounded this way they are 3 to 16 times as slow on CPUs
     without VNNI, and not smaller than with static ranges (docs/decisions/0023).
+
+    Args:
+        onnx_file: The network.
+        but_last: Leave the last layer as it is, for one that answers in several units: rounded by one step,
+            numbers of the smaller unit would be lost.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -33,7 +38,8 @@ def quantise_dynamic(onnx_file: bytes) -> bytes:
         quantize_dynamic(
             onnx.ModelProto.FromString(onnx_file),
             target,
-            op_types_to_quantize=list(_DYNAMIC_OPERATORS),
+            op_types_to_quantize=list(_PRODUCTS),
+            nodes_to_exclude=_last_product(onnx_file) if but_last else [],
             weight_type=QuantType.QInt8,
             reduce_range=True,
         )
@@ -41,12 +47,13 @@ def quantise_dynamic(onnx_file: bytes) -> bytes:
     return _written(write)
 
 
-def quantise_static(onnx_file: bytes, inputs: NDArray[Any]) -> bytes:
+def quantise_static(onnx_file: bytes, inputs: NDArray[Any], *, but_last: bool = False) -> bytes:
     """All that has weights in int8, convolutions included, with ranges that were seen once and for all.
 
     Args:
         onnx_file: The network.
         inputs: Prepared training inputs [N, *input_shape], by which the ranges are found.
+        but_last: As for `quantise_dynamic`.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -68,6 +75,7 @@ def quantise_static(onnx_file: bytes, inputs: NDArray[Any]) -> bytes:
             target,
             Reader(),
             quant_format=QuantFormat.QDQ,
+            nodes_to_exclude=_last_product(onnx_file) if but_last else [],
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
@@ -75,6 +83,22 @@ def quantise_static(onnx_file: bytes, inputs: NDArray[Any]) -> bytes:
         )
 
     return _written(write)
+
+
+def _last_product(onnx_file: bytes) -> list[str]:
+    """Names of the nodes from the last matrix product to the answers."""
+    makers = {
+        output: node for node in onnx.ModelProto.FromString(onnx_file).graph.node for output in node.output
+    }
+    names = []
+    node = makers.get("logits")
+    while node is not None:
+        # The dynamic quantiser makes a product and a sum of a Gemm first, and calls them so.
+        names += [node.name, f"{node.name}_MatMul", f"{node.name}_Add"]
+        if node.op_type in _PRODUCTS:
+            break
+        node = makers.get(node.input[0]) if node.input else None
+    return names
 
 
 def _written(write: Callable[[Path], None]) -> bytes:

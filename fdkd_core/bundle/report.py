@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from fdkd_core.bundle.folder import Bundle
@@ -24,5 +26,8 @@ def bundle_report(bundle: Bundle) -> dict[str, Any]:
         "parameters": parameters(*size),
         "architecture": config.architecture.model_dump(mode="json"),
         "dimensions": data_dimensions(*size),
+        "preprocessing_sha256": hashlib.sha256(
+            json.dumps(bundle.recipe, sort_keys=True).encode()
+        ).hexdigest(),
         "notes": bundle.recipe["notes"],
     }

@@ -58,8 +58,7 @@ TASK_WORDS: dict[TaskKind, TaskWords] = {
         "prediction.mask, prediction.shares",
         "It knows only the classes above and gives one of them to every pixel, whatever it sees. Its mask "
         "has the size of its input: scale it back to the picture by nearest pixel.",
-        "How sure it is of a pixel it does not say. There is no eight-bit file: what one loses is judged by "
-        "accuracy, which masks do not have.",
+        "How sure it is of a pixel it does not say.",
         "  # `logits` are [1, classes, height, width]",
     ),
 }

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.table import ModalityData
-from fdkd_core.modalities import KINDS
+from fdkd_core.modalities import kind_of
 from fdkd_core.modalities.base import AugmentStrength
 from fdkd_core.modalities.depth import vary_range
 from fdkd_core.modalities.image import vary_light
@@ -65,7 +65,7 @@ class TrainingBatches:
         rows_together: int = 1,
     ) -> None:
         self._modality = modality
-        self._kind = KINDS[modality.recipe["kind"]]
+        self._kind = kind_of(modality.recipe)
         self._labels = labels
         self._rows = rows
         self._seed = seed
@@ -131,7 +131,7 @@ def in_bunches(
 
 def clean_inputs(modality: ModalityData, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Network inputs of some rows, never augmented."""
-    kind = KINDS[modality.recipe["kind"]]
+    kind = kind_of(modality.recipe)
     return np.ascontiguousarray(kind.to_input(modality.inputs_of(rows), modality.recipe))
 
 

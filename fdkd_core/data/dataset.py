@@ -29,7 +29,7 @@ from fdkd_core.modalities.inference import NUM_SAMPLES, InferredKind, infer_kind
 from fdkd_core.modalities.options import MAX_PROBLEMS, OptionError
 from fdkd_core.modalities.preprocessor import Preprocessor
 from fdkd_core.spec.catalogue import KindName
-from fdkd_core.spec.compatibility import input_mismatch
+from fdkd_core.spec.column_fit import input_mismatch
 from fdkd_core.spec.tasks import (
     ClassificationSpec,
     TaskSpec,

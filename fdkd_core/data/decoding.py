@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.table import ModalityData
 from fdkd_core.errors import DatasetError, Problem, StorageError
-from fdkd_core.modalities import KINDS
+from fdkd_core.modalities import kind_of
 from fdkd_core.modalities.base import RawColumn, RawValue, Recipe, RowError
 from fdkd_core.modalities.decoder_process import Decode, DecoderProcess, DecodeTask
 from fdkd_core.modalities.options import MAX_PROBLEMS
@@ -146,7 +146,7 @@ def decode_column(
         DatasetError: Up to ten bad rows, each with its number, counted from 1, and the column's name.
         StorageError: There is no room for the file.
     """
-    kind = KINDS[recipe["kind"]]
+    kind = kind_of(recipe)
     distinct = distinct or DistinctValues(column)
     decode = decode or kind.decode
     shape = (len(distinct), *recipe["input_shape"])

@@ -24,6 +24,7 @@ from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
 from fdkd_core.hugging_face.configuration_file import Configuration, read_configuration
 from fdkd_core.hugging_face.files import PROCESSOR, TOKENIZER_SETTINGS
 from fdkd_core.hugging_face.preprocessing import image_recipe, text_recipe
+from fdkd_core.hugging_face.sound_preprocessing import sound_recipe, states_length
 from fdkd_core.hugging_face.weights import encoder_entries, read_imported
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.modalities.preprocessor import Preprocessor
@@ -88,14 +89,16 @@ def read_start(folder: Path) -> tuple[HuggingFaceSpec, Recipe | None]:
     """Network and preprocessing of a folder that a student is to start from; weights need no classifier.
 
     Returns:
-        The architecture, and the recipe by which its column is read; None for networks of sounds, whose
-        preprocessing is not done here: they are trained further on what our own gives.
+        The architecture, and the recipe by which its column is read; None for networks of sounds whose folder
+        does not say how long their inputs are: they are trained further on what our own preprocessing gives.
 
     Raises:
         ModelFileError: As for `convert_folder`.
     """
     configuration = _configuration(folder)
-    if isinstance(configuration.architecture, ASTSpec | Wav2Vec2Spec):
+    if isinstance(configuration.architecture, ASTSpec | Wav2Vec2Spec) and not (
+        (folder / PROCESSOR).exists() and states_length(_json(folder, PROCESSOR), configuration.architecture)
+    ):
         return configuration.architecture, None
     return configuration.architecture, Preprocessor(_recipe(folder, configuration)).to_json()
 
@@ -142,11 +145,7 @@ def _configuration(folder: Path) -> Configuration:
 def _recipe(folder: Path, configuration: Configuration) -> Recipe:
     spec = configuration.architecture
     if isinstance(spec, ASTSpec | Wav2Vec2Spec):
-        detail = (
-            f"{spec.name} hears sounds as the package's own feature extractor prepares them, which is not "
-            "done here"
-        )
-        raise _refusal("unsupported_preprocessing", detail)
+        return sound_recipe(_json(folder, PROCESSOR), spec)
     if not isinstance(spec, BertSpec | DistilBertSpec):
         return image_recipe(_json(folder, PROCESSOR), configuration.num_channels)
     settings = _json(folder, TOKENIZER_SETTINGS) if (folder / TOKENIZER_SETTINGS).exists() else None

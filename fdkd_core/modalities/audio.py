@@ -27,6 +27,7 @@ from fdkd_core.modalities.base import (
 from fdkd_core.modalities.log_mel import count_frames, log_mel, mel_bands
 from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.sound_header import MIN_RATE_HZ, SoundHeader, check_length, read_sound_header
+from fdkd_core.modalities.spectrogram_augmentation import shifted_and_masked
 from fdkd_core.modalities.statistics import affine, mean_and_std
 from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.strict import StrictModel
@@ -50,12 +51,6 @@ spoken digits of unseen speakers (small CNN, 6 seeds, validation and test togeth
 _READ_FRAMES = 1 << 16
 """Frames decoded at a time: 8 channels of float32 stay at 2 MiB, whatever the recording's length."""
 _SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
-
-MASKS = {"light": (1, 0.1, 0.1), "strong": (2, 0.15, 0.15)}
-"""Masks per axis, largest width as a fraction of the bands, and of the frames (SpecAugment, Park et al.
-2019, with masks that shrink with the picture: theirs are fixed at 27 of 80 bands)."""
-SHIFT_FRACTION = {"light": 0.05, "strong": 0.1}
-"""Largest shift in time as a fraction of the frames."""
 
 
 class AudioOptions(StrictModel):
@@ -125,7 +120,7 @@ class AudioKind:
     is_native = True
     stored_dtype = np.dtype(np.float32)
     options_model = AudioOptions
-    recipe_model = AudioRecipe
+    recipe_model: type[RecipeModel] = AudioRecipe
 
     def inspect(self, raw: RawValue) -> Facts:
         """Rate and length, from the header."""
@@ -170,12 +165,7 @@ class AudioKind:
 
     def decode(self, raw: RawValue, recipe: Recipe) -> NDArray[np.float32]:
         """Mono, resampled, as log-mel; cropped at the end or filled up with silence."""
-        content = _require_bytes(raw)
-        header = read_sound_header(content)
-        check_length(header, recipe["max_seconds"])
-        samples = to_float32(_read_mono(content, header))
-        if header.rate_hz != recipe["rate_hz"]:
-            samples = soxr.resample(samples, header.rate_hz, recipe["rate_hz"], quality="HQ")
+        samples = mono_samples(raw, recipe)
         _, mels, frames = recipe["input_shape"]
         spectrogram = log_mel(
             samples,
@@ -220,33 +210,24 @@ class AudioKind:
 
         Masked numbers become 0, the training mean.
         """
-        if strength == "none":
-            return inputs
-        count, _, mels, frames = inputs.shape
-        silence = self.to_input(np.full((1, 1, mels, 1), _floor_of(recipe), np.float32), recipe)
-        reach = max(1, round(frames * SHIFT_FRACTION[strength]))
-        changed = np.empty_like(inputs)
-        for index, offset in enumerate(rng.integers(-reach, reach + 1, count).tolist()):
-            kept = frames - abs(offset)
-            target, source = max(offset, 0), max(-offset, 0)
-            changed[index, :, :, target : target + kept] = inputs[index, :, :, source : source + kept]
-            changed[index, :, :, :target] = silence[0]
-            changed[index, :, :, target + kept :] = silence[0]
-        num_masks, band_fraction, frame_fraction = MASKS[strength]
-        for _ in range(num_masks):
-            changed *= ~_random_spans(rng, count, mels, band_fraction)[:, None, :, None]
-            changed *= ~_random_spans(rng, count, frames, frame_fraction)[:, None, None, :]
-        return changed
+        silence = np.full((1, 1, recipe["input_shape"][1], 1), _floor_of(recipe), np.float32)
+        return shifted_and_masked(inputs, rng, strength, self.to_input(silence, recipe)[0])
 
 
-def _random_spans(
-    rng: np.random.Generator, count: int, length: int, largest_fraction: float
-) -> NDArray[np.bool_]:
-    """Per row of [count, length], one span of random place and width (0 to the largest) marked True."""
-    width = rng.integers(0, max(1, round(length * largest_fraction)) + 1, (count, 1))
-    start = rng.integers(0, length - width + 1)
-    position = np.arange(length)
-    return (position >= start) & (position < start + width)
+def mono_samples(raw: RawValue, recipe: Recipe) -> NDArray[np.float32]:
+    """The recording at the recipe's rate, full scale 1, the mean over its channels: shape [n].
+
+    Raises:
+        RowError: It is not a WAV or FLAC file within the limits.
+    """
+    content = _require_bytes(raw)
+    header = read_sound_header(content)
+    check_length(header, recipe["max_seconds"])
+    samples = to_float32(_read_mono(content, header))
+    if header.rate_hz == recipe["rate_hz"]:
+        return samples
+    resampled: NDArray[np.float32] = soxr.resample(samples, header.rate_hz, recipe["rate_hz"], quality="HQ")
+    return resampled
 
 
 def _require_bytes(raw: RawValue) -> bytes:

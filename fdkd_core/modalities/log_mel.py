@@ -13,7 +13,7 @@ an area normalisation (Slaney) would only add a constant to each band, which nor
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class MelBands(NamedTuple):
 
     bins: NDArray[np.int64]
     """FFT bin of each weight."""
-    weights: NDArray[np.float32]
+    weights: NDArray[np.floating[Any]]
     starts: NDArray[np.int64]
     """Position of each band's first weight; every band has one at least."""
     num_empty: int
@@ -48,13 +48,25 @@ class MelBands(NamedTuple):
 def mel_bands(rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> MelBands:
     """The filter bank: triangles that overlap their neighbours by half and are equally wide in mel."""
     edges_hz = mel_to_hz(np.linspace(hz_to_mel(fmin_hz), hz_to_mel(fmax_hz), n_mels + 2))
-    bins_hz = np.arange(n_fft // 2 + 1) * (rate_hz / n_fft)
+    return collect_bands(np.arange(n_fft // 2 + 1) * (rate_hz / n_fft), edges_hz, np.float32)
+
+
+def collect_bands(
+    bin_places: NDArray[Any], edges: NDArray[Any], dtype: type[np.floating[Any]] = np.float64
+) -> MelBands:
+    """Triangles between every three neighbouring edges, where they cover bins.
+
+    Args:
+        bin_places: Of the transform's bins, in Hz or in mel.
+        edges: Rising, in the same unit.
+        dtype: Of the weights.
+    """
     bins: list[NDArray[np.int64]] = []
     weights: list[NDArray[np.float64]] = []
     num_empty = 0
-    for left, center, right in zip(edges_hz, edges_hz[1:], edges_hz[2:], strict=False):
-        rising = (bins_hz - left) / (center - left)
-        falling = (right - bins_hz) / (right - center)
+    for left, center, right in zip(edges, edges[1:], edges[2:], strict=False):
+        rising = (bin_places - left) / (center - left)
+        falling = (right - bin_places) / (right - center)
         triangle = np.clip(np.minimum(rising, falling), 0.0, None)
         covered = np.flatnonzero(triangle)
         if len(covered) == 0:
@@ -63,7 +75,7 @@ def mel_bands(rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: fl
         bins.append(covered)
         weights.append(triangle[covered])
     starts = np.cumsum([0, *map(len, bins[:-1])])
-    return MelBands(np.concatenate(bins), np.concatenate(weights).astype(np.float32), starts, num_empty)
+    return MelBands(np.concatenate(bins), np.concatenate(weights).astype(dtype), starts, num_empty)
 
 
 def count_frames(num_samples: int, window: int, hop: int) -> int:

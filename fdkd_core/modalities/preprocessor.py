@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.errors import InputError, ModelFileError, Problem, quote
-from fdkd_core.modalities import KINDS
+from fdkd_core.modalities import KINDS, kind_of
 from fdkd_core.modalities.base import Kind, RawValue, Recipe, RowError
 from fdkd_core.modalities.options import MAX_PROBLEMS, OptionError, parse
 
@@ -125,4 +125,5 @@ def _find_kind(recipe: Mapping[str, Any]) -> Kind:
     if not isinstance(name, str) or name not in KINDS:
         detail = f"found {quote(name)}; allowed are {', '.join(sorted(KINDS))}"
         raise ModelFileError(Problem("not_allowed", detail, "/kind"))
-    return KINDS[name]
+    version = recipe.get("version")
+    return kind_of({"kind": name, "version": version if isinstance(version, str) else ""})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ from fdkd_core.data.table import ModalityData, PairedDataset
 from fdkd_core.errors import IncompatibleError, Problem, quote
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import OutputColumnsSpec
+from fdkd_core.spec.tasks import facts_of
 
 _SUM_TOLERANCE = 1e-3
 """How far the sum of probabilities may lie from 1: half precision and three decimals stay within."""
@@ -18,6 +22,8 @@ _SUM_TOLERANCE = 1e-3
 
 class RecordedTeacher(Backbone):
     """Gives rows their recorded features and logits; as a network it cannot be run.
+
+    The logits of a regression are answers in the unit of the data.
 
     Args:
         spec: Which columns.
@@ -37,12 +43,21 @@ class RecordedTeacher(Backbone):
         self.feature_dim = _width(self._features)
         self.num_logits = _width(self._logits)
         self.input_dtype = torch.float32
-        if self._logits is not None and _are_probabilities(self._logits, data.splits["train"]):
-            detail = (
-                f"the rows of {quote(str(spec.logits))} are not negative and sum to 1: these are "
-                "probabilities, and logits are needed; the logarithm of probabilities will do"
-            )
-            raise IncompatibleError(Problem("incompatible", detail, f"{pointer}/outputs_from/logits"))
+        self._scale: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        form = facts_of(data.task).label_form
+        if self._logits is not None and form in _PROBABILITIES:
+            looks_so, look, remedy = _PROBABILITIES[form]
+            rows = data.splits["train"]
+            if looks_so(self._logits.inputs_of(rows[self._logits.has(rows)])):
+                detail = (
+                    f"the rows of {quote(str(spec.logits))} {look}: these are probabilities, and logits are "
+                    f"needed; {remedy} will do"
+                )
+                raise IncompatibleError(Problem("incompatible", detail, f"{pointer}/outputs_from/logits"))
+
+    def set_scale(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
+        """From now on logits have this mean taken off and are divided by this deviation."""
+        self._scale = mean, std
 
     def has(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of which rows all its outputs were recorded."""
@@ -54,7 +69,10 @@ class RecordedTeacher(Backbone):
 
     def outputs(self, rows: NDArray[np.int64]) -> ModelOutput:
         """Features [N, D] and logits [N, C] of rows that have them; D or C is 0 where there is no column."""
-        return ModelOutput(*(_recorded(column, rows) for column in (self._features, self._logits)))
+        features, logits = (_recorded(column, rows) for column in (self._features, self._logits))
+        if self._scale is not None and self._logits is not None:
+            logits = (logits - self._scale[0]) / self._scale[1]
+        return ModelOutput(*(torch.from_numpy(part.astype(np.float32)) for part in (features, logits)))
 
     def forward(self, inputs: Tensor) -> ModelOutput:
         """Cannot be: there is no network.
@@ -69,13 +87,23 @@ def _width(column: ModalityData | None) -> int:
     return 0 if column is None else int(column.recipe["input_shape"][0])
 
 
-def _recorded(column: ModalityData | None, rows: NDArray[np.int64]) -> Tensor:
+def _recorded(column: ModalityData | None, rows: NDArray[np.int64]) -> NDArray[Any]:
     if column is None:
-        return torch.empty((len(rows), 0))
+        return np.empty((len(rows), 0))
     # As they were recorded: `to_input` would normalise them as a network's inputs are.
-    return torch.from_numpy(np.array(column.inputs_of(rows), dtype=np.float32))
+    return np.array(column.inputs_of(rows))
 
 
-def _are_probabilities(column: ModalityData, rows: NDArray[np.int64]) -> bool:
-    values = column.inputs_of(rows[column.has(rows)])
+def _are_shares(values: NDArray[Any]) -> bool:
     return bool((values >= 0).all() and (np.abs(values.sum(axis=1) - 1) < _SUM_TOLERANCE).all())
+
+
+def _are_within_0_and_1(values: NDArray[Any]) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
+_PROBABILITIES: dict[str, tuple[Callable[[NDArray[Any]], bool], str, str]] = {
+    "class": (_are_shares, "are not negative and sum to 1", "the logarithm of probabilities"),
+    "classes": (_are_within_0_and_1, "lie between 0 and 1", "log(p / (1 - p))"),
+}
+"""By form of the labels: how probabilities give themselves away, and what to store instead."""

@@ -19,6 +19,7 @@ from fdkd_core.spec.catalogue import (
     method_problems,
     task_problems,
 )
+from fdkd_core.spec.column_fit import another_reading, input_mismatch, start_fit_problems
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.dense import answer_problems
 from fdkd_core.spec.dense_fit import map_problems, onnx_refusals
@@ -42,6 +43,7 @@ def check(
     teacher_report: Report | None = None,
     *,
     more_reports: Sequence[Report | None] = (),
+    start_report: Report | None = None,
     memory_bytes: int | None = None,
 ) -> list[Problem]:
     """All reasons why the job cannot start, each with a JSON pointer into the spec; empty when it can.
@@ -51,6 +53,8 @@ def check(
         dataset_report: Of `load_dataset`, over all modality columns or at least those of the job.
         teacher_report: Of the model that `teacher.model` names; see `fdkd_core.validate`.
         more_reports: The same for each of `more_teachers`, null for those that are trained.
+        start_report: Of the model that `student.start` names. Null where there is none, and where spec and
+            dataset report speak of its architecture and its preprocessing already.
         memory_bytes: Of the device that will train; null takes this machine's.
 
     Returns:
@@ -73,9 +77,15 @@ def check(
         found, dims = _check_teachers(spec, columns, reports, dataset_report, memory)
         problems += found + frozen_problems(spec, reports, dims) + onnx_refusals(spec, reports)
     if spec.student.modality in columns:
-        column = columns[spec.student.modality]
-        architecture = stated_or_default(spec.student.architecture, column, spec.task)
-        problems += _check_trained(
+        column, stated = columns[spec.student.modality], spec.student.architecture
+        misfits = []
+        if start_report is not None:
+            source = dataset_report["modalities"][spec.student.modality]
+            misfits = start_fit_problems(spec.student, source, column, start_report)
+        if start_report is not None and not misfits:
+            column, stated = start_report, parsed_architecture(start_report["architecture"])
+        architecture = stated_or_default(stated, column, spec.task)
+        problems += misfits or _check_trained(
             spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
     problems += pairing_problems(spec) + weighting_problems(spec)
@@ -120,7 +130,8 @@ def _check_teachers(
     for index, (teacher, report) in enumerate(zip(spec.teachers, reports, strict=True)):
         pointer = teacher_pointer(index)
         if teacher.outputs_from is not None:
-            found = output_column_problems(teacher.outputs_from, read, dataset["classes"], pointer)
+            names = output_names(spec.task, dataset)
+            found = output_column_problems(teacher.outputs_from, read, names, pointer)
             if not found and all(name in read for name in teacher.columns):
                 features = teacher.outputs_from.features
                 dims[index] = 0 if features is None else read[features]["input_shape"][0]
@@ -133,6 +144,9 @@ def _check_teachers(
         found, dims[index] = _check_given(
             spec.task, teacher, read[teacher.modality], dataset, report, pointer
         )
+        if not found and another_reading(columns[teacher.modality], report):
+            detail = f"another given teacher reads {quote(teacher.modality)} by another preprocessing"
+            found.append(Problem("incompatible", detail, f"{pointer}/model"))
         problems += found
         if report["modality_kind"] is not None and not found:
             columns[teacher.modality] = report
@@ -172,30 +186,6 @@ def _columns_by_pointer(teacher: TeacherSpec, pointer: str) -> dict[str, str]:
 
 def _gives_logits(teacher: TeacherSpec) -> bool:
     return teacher.outputs_from is None or teacher.outputs_from.logits is not None
-
-
-def input_mismatch(column: Report, model: Report) -> str | None:
-    """Why a model's preprocessing cannot read a column, or None.
-
-    Pictures and sounds are brought to the model's size; the number of features of a vector and of channels of
-    a series are what they are.
-
-    Args:
-        column: `kind`, `input_shape` and, of a series, `source_channels` of the column as it is.
-        model: The same of the model, its kind under `modality_kind`.
-    """
-    if column["kind"] != model["modality_kind"]:
-        return f"the model takes {model['modality_kind']}; this column is {column['kind']}"
-    if column["kind"] == "vector" and list(column["input_shape"]) != list(model["input_shape"]):
-        return (
-            f"the model takes {model['input_shape'][0]} features; this column has {column['input_shape'][0]}"
-        )
-    if column["kind"] == "series" and column.get("source_channels") != model.get("source_channels"):
-        return (
-            f"the model takes series of {model.get('source_channels')} channels; "
-            f"this column has {column.get('source_channels')}"
-        )
-    return None
 
 
 def stated_architecture_problems(

@@ -18,11 +18,11 @@ class ExportSpec(StrictModel):
     int8: bool = True
     """Try eight-bit weights, in matrix products alone and everywhere, and keep the better one as
     `model.int8.onnx` where it is smaller or faster by a tenth and nowhere slower by a quarter. On: it adds
-    about a second, and says what this student gains. Only with `onnx`, and only for classification: what it
-    loses is told in accuracy."""
+    about a second, and says what this student gains. Only with `onnx`."""
     max_accuracy_loss: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
-    """Validation accuracy that int8 may lose against `model.onnx`, as a fraction: a point. Rounding alone
-    costs less; a network that loses more does not bear it."""
+    """What int8 may lose against `model.onnx` of the task's main figure on the validation split: accuracy,
+    mAP or R2, as a fraction. A point, or a hundredth of the labels' variance: rounding alone costs less, and
+    a network that loses more does not bear it. Of a figure that has a unit it is a share."""
     latency_s: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
     """Seconds, at most, for timing each model and each ONNX file on one CPU thread; small networks take a
     tenth of it. 0 measures no times, and int8 is then judged by its size alone."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import model_validator
+
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.strict import StrictModel
 
 
@@ -38,10 +41,21 @@ class OnnxFile(StrictModel):
     file: str
     """Its name in the bundle."""
     size_bytes: int
-    val_accuracy: float
-    """On the validation split, 0..1."""
+    metric: MetricName
+    """The task's main figure."""
+    val: float
+    """That figure on the validation split."""
     latency: Latency | None
     """Null when `export.latency_s` is 0."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_releases(cls, fields: Any) -> Any:
+        """They measured classification alone."""
+        if not isinstance(fields, dict) or "val_accuracy" not in fields:
+            return fields
+        others = {name: value for name, value in fields.items() if name != "val_accuracy"}
+        return {**others, "metric": "accuracy", "val": fields["val_accuracy"]}
 
 
 class Int8File(OnnxFile):
@@ -61,9 +75,11 @@ class ExportReport(StrictModel):
 
     fp32: OnnxFile
     int8: list[Int8File]
-    """What was tried; empty when `export.int8` is off."""
+    """What was tried; empty when `export.int8` is off, or see `int8_not_tried`."""
     int8_failures: list[str]
     """Of schemes that could not even be tried: which, and what went wrong."""
+    int8_not_tried: str | None = None
+    """Why none was, though `export.int8` is on: for people."""
 
     @property
     def kept(self) -> Int8File | None:

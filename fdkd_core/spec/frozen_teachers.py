@@ -11,6 +11,7 @@ from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.job import DistillSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec
 from fdkd_core.spec.study import StudySpec
+from fdkd_core.spec.tasks import facts_of
 
 Report = Mapping[str, Any]
 
@@ -54,10 +55,11 @@ def frozen_problems(
 
 
 def _refused_by_task(spec: TeachingSpec) -> list[Problem]:
-    """Recorded outputs are scores of classes."""
-    if spec.task.kind == "classification":
+    """Recorded outputs are one vector a row, which is not what every task answers with."""
+    reason = facts_of(spec.task).no_recorded
+    if reason is None:
         return []
-    detail = f"recorded outputs are read for classification alone, not for {spec.task.kind}"
+    detail = f"recorded outputs are not read for {spec.task.kind}, because {reason}"
     return [
         Problem("incompatible", detail, f"{teacher_pointer(index)}/outputs_from")
         for index, teacher in enumerate(spec.teachers)

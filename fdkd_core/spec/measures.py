@@ -53,6 +53,17 @@ class Measure(NamedTuple):
         """A difference with what it is counted in: `+2.3 points`, `+0.012`."""
         return f"{self.signed_text(value)} points" if self.form == "share" else self.signed_text(value)
 
+    def loss(self, before: float, after: float) -> float:
+        """By how much a figure got worse: a difference, or for one that has a unit a share of what it was."""
+        difference = self.signed(before) - self.signed(after)
+        return difference / (abs(before) or 1.0) if self.form == "number" else difference
+
+    def loss_text(self, loss: float) -> str:
+        """What `loss` gave, without a sign: `1.0 points`, `0.010`, `1.0 %`."""
+        if self.form == "number":
+            return f"{100 * loss:.1f} %"
+        return self.text(loss) + (" points" if self.form == "share" else "")
+
     @property
     def scale(self) -> float:
         """By what it is multiplied to be shown."""

@@ -20,8 +20,9 @@ class OutputColumnsSpec(StrictModel):
     features: Key | None = None
     """Column of the pooled vector that its classifier reads. Null: only methods on logits can be used."""
     logits: Key | None = None
-    """Column of its class scores before any softmax, in the order of the dataset's classes. Null: only
-    methods on features can be used, and how good the teacher is stays unknown."""
+    """Column of its class scores before any softmax or sigmoid, in the order of the dataset's classes; of a
+    regression, of its answers in the unit of the labels. Null: only methods on features can be used, and how
+    good the teacher is stays unknown."""
 
     @model_validator(mode="after")
     def _has_one_of_each(self) -> Self:
@@ -38,14 +39,14 @@ class OutputColumnsSpec(StrictModel):
 
 
 def output_column_problems(
-    spec: OutputColumnsSpec, columns: Mapping[str, Report], classes: Sequence[str], pointer: str
+    spec: OutputColumnsSpec, columns: Mapping[str, Report], outputs: Sequence[str], pointer: str
 ) -> list[Problem]:
     """Why columns that are there cannot be a teacher's outputs.
 
     Args:
         spec: Which.
         columns: Of the dataset's report.
-        classes: Of the dataset.
+        outputs: Names of what a network for the dataset answers with: its classes or its targets.
         pointer: Where the teacher stands in the spec.
     """
     problems = []
@@ -57,10 +58,10 @@ def output_column_problems(
         if column["kind"] != "vector":
             detail = f"the column {quote(name)} is {column['kind']}; outputs are vectors, one for each row"
             problems.append(Problem("incompatible", detail, where))
-        elif role == "logits" and column["input_shape"][0] != len(classes):
+        elif role == "logits" and column["input_shape"][0] != len(outputs):
             detail = (
-                f"the column {quote(name)} has {column['input_shape'][0]} numbers a row; the dataset has "
+                f"the column {quote(name)} has {column['input_shape'][0]} numbers a row; a network for this "
+                f"dataset answers with {len(outputs)}"
             )
-            detail += f"{len(classes)} classes"
             problems.append(Problem("incompatible", detail, where))
     return problems

@@ -150,9 +150,15 @@ class TaskFacts(NamedTuple):
     """Of the labels that it reads."""
     metrics: tuple[MetricName, ...]
     """What it measures beside its loss, in the order in which it is shown. The first is what most people ask
-    for: it picks the weights and is what a gate compares, unless the spec names another."""
+    for: it picks the weights and is what a gate compares, unless the spec names another; and what int8 may
+    lose some of."""
     also_reads: tuple[LabelForm, ...] = ()
     """Other forms of labels that it can be learnt from."""
+    no_int8: str | None = None
+    """Why eight-bit weights are not tried for it, for people: "not tried, because ...". Null where they are:
+    whatever has figures of a network's answers to single samples can judge them."""
+    no_recorded: str | None = None
+    """Why a teacher cannot be columns of outputs, one vector for each row; null where it can."""
 
     @property
     def label_forms(self) -> tuple[LabelForm, ...]:
@@ -175,9 +181,16 @@ TASK_FACTS: dict[TaskKind, TaskFacts] = {
     "multilabel": TaskFacts("classes", ("mean_ap", "macro_f1", "micro_f1", "exact_match")),
     "regression": TaskFacts("numbers", ("r2", "mae", "rmse")),
     "retrieval": TaskFacts(
-        "identity", ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"), ("class",)
+        "identity",
+        ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"),
+        ("class",),
+        no_recorded="recorded embeddings are better learnt as labels, with `relevant: pair`",
     ),
-    "segmentation": TaskFacts("mask", ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy")),
+    "segmentation": TaskFacts(
+        "mask",
+        ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy"),
+        no_recorded="a network of masks answers with maps, which are not one vector a row",
+    ),
 }
 
 

@@ -67,6 +67,10 @@ class Task:
         """What leaves a job: the network itself, unless its answers are on a scale of the job's own."""
         return model
 
+    def on_own_scale(self, outputs_NC: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Answers of a network that `in_own_units` gave, on the scale of labels and `metrics`."""
+        return outputs_NC
+
     def standardised(self, model: Backbone) -> Backbone:
         """A network that comes to a job, brought to the job's scale: the way back from `in_own_units`."""
         return model

@@ -21,6 +21,7 @@ from fdkd_core.data.table import TargetScale
 from fdkd_core.losses.numbers import half_squared_error, mean_huber
 from fdkd_core.models.base import Backbone
 from fdkd_core.models.onnx_teacher import OnnxTeacher
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.spec.figures import RegressionMetrics
 from fdkd_core.spec.tasks import RegressionSpec, TaskKind
 from fdkd_core.tasks.base import Task, refuse_not_finite
@@ -86,8 +87,8 @@ class Regression(Task):
 
     def in_own_units(self, model: Backbone) -> Backbone:
         """A copy of the network whose answers are in the units of the data: what leaves a job."""
-        if isinstance(model, OnnxTeacher):
-            return model  # a file that was given, and is reported as it is
+        if isinstance(model, OnnxTeacher | RecordedTeacher):
+            return model  # was given, and is reported as it is
         scaled = copy.deepcopy(model)
         scale, shift = self._tensors(scaled)
         with torch.no_grad():
@@ -95,9 +96,14 @@ class Regression(Task):
             scaled.classifier.bias.mul_(scale).add_(shift)
         return scaled
 
+    def on_own_scale(self, outputs_NC: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean off and divided by the deviation."""
+        found_NK: NDArray[np.float32] = ((outputs_NC - self._scale.mean) / self._scale.std).astype(np.float32)
+        return found_NK
+
     def standardised(self, model: Backbone) -> Backbone:
         """A given network that answers in the units of the data, brought to the scale of this job."""
-        if isinstance(model, OnnxTeacher):
+        if isinstance(model, OnnxTeacher | RecordedTeacher):
             model.set_scale(self._scale.mean, self._scale.std)
             return model
         scaled = copy.deepcopy(model)

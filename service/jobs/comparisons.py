@@ -12,6 +12,7 @@ from fdkd_core.spec import AnyJobSpec, CompareSpec
 from fdkd_core.spec.compare import arms, teacher_job
 from service.identifiers import new_id
 from service.jobs.families import TEACHER, taught_by, teacher_model
+from service.jobs.given_models import Given, given_to
 from service.jobs.states import JobState
 from service.tables import Job
 
@@ -20,14 +21,28 @@ TEACHING, LEARNING = 1, 2
 
 
 @dataclass(frozen=True)
+class Child:
+    """A job of a new comparison, before ids are given."""
+
+    columns: dict[str, Any]
+    """Those that are its own."""
+    given: Given = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its label in the comparison."""
+        return str(self.columns["name"])
+
+
+@dataclass(frozen=True)
 class Family:
     """What a new comparison consists of, before ids are given."""
 
-    children: list[dict[str, Any]] = field(default_factory=list)
-    """Columns of each child that are its own, in the order in which they are to be taken."""
+    children: list[Child] = field(default_factory=list)
+    """In the order in which they are to be taken."""
     adopted: dict[str, str] = field(default_factory=dict)
     """Succeeded jobs of the comparison that this one repeats, by name."""
-    teacher_model_id: str | None = None
+    given: Given = field(default_factory=dict)
     """The model that all arms are taught by, where it is there already."""
 
     @property
@@ -36,23 +51,21 @@ class Family:
         return LEARNING if self.children else None
 
 
-def plan(spec: AnyJobSpec, teacher_model_id: str | None) -> Family | None:
-    """The family of a new job; None when it is of a kind that has none."""
+def plan(spec: AnyJobSpec, given: Given) -> Family | None:
+    """The family of a new job with these models; None when it is of a kind that has none."""
     if not isinstance(spec, CompareSpec):
         return None
     teacher = teacher_job(spec)
     children = [] if teacher is None else [_child(teacher, waits_for=None)]
     waits_for = None if teacher is None else TEACHING
-    children += [_child(arm, waits_for=waits_for) for arm in arms(spec, None).values()]
-    for child in children:
-        child["teacher_model_id"] = None if child["name"] == TEACHER else teacher_model_id
-    return Family(children, teacher_model_id=teacher_model_id)
+    children += [_child(arm, waits_for=waits_for, given=given) for arm in arms(spec, None).values()]
+    return Family(children, given=given)
 
 
 def names(spec: AnyJobSpec) -> list[str]:
     """Names of the children that a new job would have."""
-    family = plan(spec, None)
-    return [] if family is None else [child["name"] for child in family.children]
+    family = plan(spec, {})
+    return [] if family is None else [child.name for child in family.children]
 
 
 def repeat(session: Session, old: Job) -> Family | None:
@@ -74,27 +87,23 @@ def repeat(session: Session, old: Job) -> Family | None:
     adopted: dict[str, str] = {**old.children["adopted"], **succeeded}
     left = [child for child in rows if child.state != JobState.SUCCEEDED]
     trains_teacher = any(child.name == TEACHER for child in left)
-    model_id = old.teacher_model_id
-    if left and TEACHER in adopted:
-        model_id = teacher_model(session, adopted[TEACHER])
+    given: Given = given_to(session, old.id)
+    is_trained = bool(left) and TEACHER in adopted
+    if is_trained:
+        given = {TEACHER: teacher_model(session, adopted[TEACHER])}
     children = []
     for child in left:
         is_arm = child.name != TEACHER
-        spec = child.spec
-        if is_arm and model_id is not None and model_id != old.teacher_model_id:
-            spec = taught_by(spec, model_id)
-        children.append(
-            {
-                "kind": child.kind,
-                "name": child.name,
-                "spec": spec,
-                "teacher_model_id": model_id if is_arm else None,
-                "waits_for": TEACHING if trains_teacher and is_arm else None,
-                "retry_of": child.id,
-                "work_key": child.work_key,
-            }
-        )
-    return Family(children, adopted, model_id)
+        columns = {
+            "kind": child.kind,
+            "name": child.name,
+            "spec": taught_by(child.spec, given[TEACHER]) if is_arm and is_trained else child.spec,
+            "waits_for": TEACHING if trains_teacher and is_arm else None,
+            "retry_of": child.id,
+            "work_key": child.work_key,
+        }
+        children.append(Child(columns, given if is_arm else {}))
+    return Family(children, adopted, given)
 
 
 def has_failed_children(job: Job) -> bool:
@@ -110,12 +119,15 @@ def new_ids(number: int) -> list[str]:
     return sorted(new_id("job") for _ in range(number + 1))
 
 
-def _child(spec: AnyJobSpec, *, waits_for: int | None) -> dict[str, Any]:
-    return {
-        "kind": spec.kind,
-        "name": spec.name,
-        "spec": spec.model_dump(mode="json"),
-        "waits_for": waits_for,
-        "retry_of": None,
-        "work_key": None,
-    }
+def _child(spec: AnyJobSpec, *, waits_for: int | None, given: Given | None = None) -> Child:
+    return Child(
+        {
+            "kind": spec.kind,
+            "name": spec.name,
+            "spec": spec.model_dump(mode="json"),
+            "waits_for": waits_for,
+            "retry_of": None,
+            "work_key": None,
+        },
+        given or {},
+    )

@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from service.jobs.states import TERMINAL
-from service.tables import Job
 
 
-def job_document(job: Row[Any] | Job, models: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def job_document(job: Row[Any], models: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A job, with the models it made when it has succeeded; see `schemas.JobRead`."""
     return {
         "id": job.id,
@@ -22,7 +21,7 @@ def job_document(job: Row[Any] | Job, models: Mapping[str, Any] | None = None) -
         "spec": job.spec,
         "metadata": job.labels,
         "dataset_id": job.dataset_id,
-        "teacher_model_id": job.teacher_model_id,
+        **models_document(job.given or {}),
         "retry_of": job.retry_of,
         "parent_id": job.parent_id,
         "is_blocked": job.waits_for is not None and job.state not in TERMINAL,
@@ -38,6 +37,11 @@ def job_document(job: Row[Any] | Job, models: Mapping[str, Any] | None = None) -
     }
 
 
+def models_document(given: Mapping[str, str]) -> dict[str, Any]:
+    """The models that a job is given, in one order whatever the database's."""
+    return {"teacher_model_id": given.get("teacher"), "given_models": dict(sorted(given.items()))}
+
+
 def list_document(data: list[Any], next_cursor: str | None) -> dict[str, Any]:
     """A page of a list; see `pagination.Listing`."""
     return {"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor}
@@ -49,6 +53,6 @@ def history_document(rows: Sequence[Row[Any]], limit: int) -> dict[str, Any]:
     return list_document([row._asdict() for row in shown], str(shown[-1].id) if len(rows) > limit else None)
 
 
-def tag_of(job: Row[Any] | Job) -> str:
+def tag_of(job: Row[Any]) -> str:
     """The strong ETag of a job: its version grows with everything that `job_document` shows."""
     return f'"{job.version}"'

@@ -19,14 +19,16 @@ from sqlalchemy import Row, Select, bindparam, func, select, update
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
+from fdkd_core.spec import teacher_name
 from fdkd_core.spec.compare import NO_TEACHER
 from service.db import db_now
+from service.jobs.given_models import give
 from service.jobs.moves import move, record_event, wish_cancellation
 from service.jobs.states import TERMINAL, JobEventType, JobState
 from service.tables import Job, Model
 
-TEACHER = "teacher"
-"""Name of the child that trains the teacher."""
+TEACHER = teacher_name(0)
+"""Name of the child that trains the teacher, and role of the model that it makes."""
 INDISPENSABLE = (TEACHER, NO_TEACHER)
 """Without the teacher nothing can be taught, without the control there is nothing to compare with."""
 CHILD_FAILED = "child_failed"
@@ -198,7 +200,8 @@ def _begin_next_stage(session: Session, children: Sequence[Row[Any]]) -> None:
         changes: dict[str, Any] = {"waits_for": None, "version": _JOBS.c.version + 1}
         if model_id is not None:
             spec = session.execute(select(_JOBS.c.spec).where(_JOBS.c.id == child.id)).scalar_one()
-            changes |= {"spec": taught_by(spec, model_id), "teacher_model_id": model_id}
+            changes["spec"] = taught_by(spec, model_id)
+            give(session, {child.id: {TEACHER: model_id}})
         session.execute(update(_JOBS).where(_JOBS.c.id == child.id).values(**changes))
 
 

@@ -1,7 +1,8 @@
-"""What a job reads: the dataset and the teacher that its spec names, held until the job is written."""
+"""What a job reads: the dataset and the models that its spec names, held until the job is written."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -11,7 +12,8 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import Session
 
 from fdkd_core.errors import Problem
-from fdkd_core.spec import AnyJobSpec, TeachingSpec
+from fdkd_core.spec import AnyJobSpec
+from fdkd_core.spec.named_models import named_models
 from service.errors import NotFoundError, NotReadyError
 from service.identifiers import Prefix, is_id
 from service.jobs.waiting import NUM_WAITING
@@ -19,7 +21,6 @@ from service.names import name_key
 from service.tables import Dataset, Model
 
 DATASET_POINTER = "/spec/dataset"
-TEACHER_POINTER = "/spec/teacher/model"
 
 What = Literal["dataset", "model"]
 _PREFIXES: dict[What, Prefix] = {"dataset": "ds", "model": "mdl"}
@@ -30,7 +31,18 @@ class Inputs:
     """Rows that are ready to be used."""
 
     dataset: Row[Any]
-    teacher: Row[Any] | None
+    models: Mapping[str, Row[Any]]
+    """By role; see `fdkd_core.spec.named_models`."""
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Ids of the models, by role."""
+        return {role: model.id for role, model in self.models.items()}
+
+    def report(self, role: str) -> Mapping[str, Any] | None:
+        """On the model of a role; None where none is given."""
+        model = self.models.get(role)
+        return None if model is None else cast(Mapping[str, Any], model.report)
 
     @property
     def num_waiting(self) -> int:
@@ -55,12 +67,17 @@ def find_inputs(session: Session, owner_id: str, spec: AnyJobSpec, *, max_waitin
     """
     find = partial(_find, session, owner_id, max_waiting, hold)
     dataset = find("dataset", spec.dataset, DATASET_POINTER)
-    teacher = spec.teacher.model if isinstance(spec, TeachingSpec) else None
-    return Inputs(dataset, None if teacher is None else find("model", teacher, TEACHER_POINTER))
+    return Inputs(
+        dataset,
+        {
+            role: find("model", model.reference, f"/spec{model.pointer}")
+            for role, model in named_models(spec).items()
+        },
+    )
 
 
 def hold_inputs(
-    session: Session, owner_id: str, dataset_id: str, teacher_model_id: str | None, *, max_waiting: int
+    session: Session, owner_id: str, dataset_id: str, given: Mapping[str, str], *, max_waiting: int
 ) -> Inputs:
     """Holds the inputs of a job that is to be repeated.
 
@@ -68,7 +85,9 @@ def hold_inputs(
         NotReadyError: One of them was deleted.
     """
     find = partial(_find, session, owner_id, max_waiting, True)
-    return Inputs(find("dataset", dataset_id), find("model", teacher_model_id) if teacher_model_id else None)
+    return Inputs(
+        find("dataset", dataset_id), {role: find("model", model_id) for role, model_id in given.items()}
+    )
 
 
 def _statement(table: SqlTable, is_named: bool, hold: bool) -> Select[Any]:

@@ -13,10 +13,12 @@ from service.errors import NotFoundError
 from service.identifiers import is_id
 from service.jobs.comparisons import Family, new_ids
 from service.jobs.families import lock_parent, summarise
+from service.jobs.given_models import Given, give, given_column
 from service.jobs.moves import record_queued
 from service.jobs.schemas import HistoryQuery, JobQuery, MetricQuery
 from service.jobs.states import JobState
 from service.pagination import Page
+from service.table_base import Json
 from service.tables import Job, JobEvent, JobLog, JobMetric, Model
 
 # Statements on the way of every request are made once, over tables instead of classes: to build one anew, and
@@ -28,22 +30,27 @@ READ = tuple(
     _JOBS.c[name]
     for name in (
         "id", "kind", "name", "state", "cancel_requested_at", "spec", "labels", "dataset_id",
-        "teacher_model_id", "retry_of", "parent_id", "waits_for", "children", "progress", "result", "error",
+        "retry_of", "parent_id", "waits_for", "children", "progress", "result", "error",
         "attempt", "created_at", "started_at", "finished_at", "version",
     )
 )  # fmt: skip
 """Columns of a job that its owner may read."""
 
-_SHOW = select(*READ).where(_JOBS.c.id == bindparam("job_id"), _JOBS.c.owner_id == bindparam("owner_id"))
-_INSERT = insert(_JOBS).returning(*READ)
+SHOWN = (*READ, given_column(_JOBS))
+"""The same, and the models that it is given."""
+
+_SHOW = select(*SHOWN).where(_JOBS.c.id == bindparam("job_id"), _JOBS.c.owner_id == bindparam("owner_id"))
+_GIVEN = bindparam("given", type_=Json).label("given")
+"""What is about to be written beside the job, in the form in which `given_column` reads it."""
+_INSERT = insert(_JOBS).returning(*READ, _GIVEN)
 _INSERT_CHILDREN = insert(_JOBS)
 
 
 def _insert_with_event() -> Select[Any]:
     """The job and the first event of its history in one statement, which SQLite has no syntax for."""
     names = (
-        "id", "owner_id", "kind", "name", "state", "spec", "labels", "dataset_id", "teacher_model_id",
-        "retry_of", "work_key",
+        "id", "owner_id", "kind", "name", "state", "spec", "labels", "dataset_id", "retry_of",
+        "work_key",
     )  # fmt: skip
     values = {name: bindparam(name, type_=_JOBS.c[name].type) for name in names}
     made = insert(_JOBS).values(values).returning(*READ).cte("made")
@@ -55,7 +62,7 @@ def _insert_with_event() -> Select[Any]:
         "data": bindparam("data", {}, type_=events.c.data.type),
     }
     noted = insert(events).from_select(list(event), select(*event.values())).cte("noted")
-    return select(made).add_cte(noted)
+    return select(made, _GIVEN).add_cte(noted)
 
 
 _INSERT_WITH_EVENT = _insert_with_event()
@@ -115,7 +122,7 @@ def page_of_jobs(
     if query.dataset_id is not None and session.get_bind().dialect.name == "sqlite":
         # Without statistics it takes the owner's index, and reads all their jobs to find those of a dataset.
         owner = owner.concat("")
-    statement = select(*READ).where(owner == owner_id)
+    statement = select(*SHOWN).where(owner == owner_id)
     if query.parent_id is None and not query.include_children:
         # "IS NULL" says the same, but PostgreSQL takes that for rare until it has statistics, and sorts all.
         statement = statement.where(not_(func.coalesce(_JOBS.c.parent_id != "", False)))
@@ -135,26 +142,29 @@ def models_of(session: Session, jobs: Iterable[Row[Any] | Job]) -> dict[str, dic
     return found
 
 
-def insert_job(session: Session, family: Family | None, **values: Any) -> Row[Any]:
+def insert_job(session: Session, family: Family | None, *, given: Given, **values: Any) -> Row[Any]:
     """Adds a queued job with the first event of its history, and its children likewise.
 
     Args:
         session: Of `Database.write()`.
         family: What it consists of; None when it is one job.
+        given: Its models.
         values: Its columns.
     """
     *child_ids, job_id = new_ids(0 if family is None else len(family.children))
-    row = {"id": job_id, "state": JobState.QUEUED, **values}
-    if family is None and session.get_bind().dialect.name == "postgresql":
-        # Each statement is a round trip there.
-        return session.execute(_INSERT_WITH_EVENT, {"retry_of": None, "work_key": None, **row}).one()
+    row = {"id": job_id, "state": JobState.QUEUED, "given": dict(given), **values}
     if family is None:
-        job = session.execute(_INSERT, row).one()
-        record_queued(session, [job_id])
+        if session.get_bind().dialect.name == "postgresql":
+            # Each statement is a round trip there.
+            job = session.execute(_INSERT_WITH_EVENT, {"retry_of": None, "work_key": None, **row}).one()
+        else:
+            job = session.execute(_INSERT, row).one()
+            record_queued(session, [job_id])
+        give(session, {job_id: given})
         return job
     shared = {name: values[name] for name in ("owner_id", "labels", "dataset_id")}
     children = [
-        {"id": child_id, "parent_id": job_id, "state": JobState.QUEUED, **shared, **child}
+        {"id": child_id, "parent_id": job_id, "state": JobState.QUEUED, **shared, **child.columns}
         for child_id, child in zip(child_ids, family.children, strict=True)
     ]
     row["waits_for"] = family.waits_for
@@ -162,6 +172,8 @@ def insert_job(session: Session, family: Family | None, **values: Any) -> Row[An
     job = session.execute(_INSERT, row).one()
     if children:
         session.execute(_INSERT_CHILDREN, children)
+    their_models = {child_id: child.given for child_id, child in zip(child_ids, family.children, strict=True)}
+    give(session, {job_id: given, **their_models})
     record_queued(session, [job_id, *child_ids])
     return job
 

@@ -37,7 +37,7 @@ class NewJob(Schema):
     """A job to create."""
 
     spec: JobSpec
-    """What to train. `dataset` and `teacher.model` are ids or names of your own."""
+    """What to train. `dataset`, the teachers' `model` and `student.start` are ids or names of your own."""
     metadata: dict[
         Annotated[str, Field(min_length=1, max_length=MAX_LABEL_KEY)],
         Annotated[str, Field(max_length=MAX_LABEL_VALUE)],
@@ -113,6 +113,10 @@ class JobRead(Schema):
     metadata: dict[str, str]
     dataset_id: str
     teacher_model_id: str | None
+    """Of the first teacher, where it is given; also in `given_models`."""
+    given_models: dict[str, str]
+    """Ids of the existing models that the spec names, by role: `teacher`, `teacher2` (the first of
+    `more_teachers`) and so on, and `start` (`student.start`)."""
     retry_of: str | None
     """The job that this one repeats and goes on from."""
     parent_id: str | None
@@ -140,6 +144,10 @@ class Validated(Schema):
     spec: JobSpec
     dataset_id: str
     teacher_model_id: str | None
+    """Of the first teacher, where it is given; also in `given_models`."""
+    given_models: dict[str, str]
+    """Ids of the existing models that the spec names, by role: `teacher`, `teacher2` (the first of
+    `more_teachers`) and so on, and `start` (`student.start`)."""
     student_parameters: int
     """Numbers that the student learns."""
     children: list[str]

@@ -15,7 +15,8 @@ from service.db import db_now
 from service.errors import IsChildError, NotTerminalError, TerminalStateError
 from service.idempotency import Intent, Made
 from service.jobs import comparisons, families, repository, transitions
-from service.jobs.documents import history_document, job_document, list_document
+from service.jobs.documents import history_document, job_document, list_document, models_document
+from service.jobs.given_models import given_to
 from service.jobs.inputs import find_inputs, hold_inputs
 from service.jobs.schemas import HistoryQuery, JobBody, JobQuery
 from service.jobs.states import TERMINAL, JobEventType, JobState
@@ -32,7 +33,7 @@ def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> 
 
     Raises:
         InputError: The spec, or how it fits its inputs.
-        NotFoundError: No such dataset or teacher.
+        NotFoundError: No such dataset or model.
         NotReadyError: One of them cannot be used yet, or any more.
         QueueFullError: Too many jobs wait.
         ConflictError, InvalidRequestError: See `idempotency.recall`.
@@ -45,17 +46,16 @@ def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> 
         inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=True)
         check_inputs(submission, inputs)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
-        teacher_model_id = inputs.teacher.id if inputs.teacher is not None else None
         return repository.insert_job(
             session,
-            comparisons.plan(submission.spec, teacher_model_id),
+            comparisons.plan(submission.spec, inputs.given),
+            given=inputs.given,
             owner_id=caller.owner_id,
             kind=submission.spec.kind,
             name=submission.spec.name,
             spec=submission.document,
             labels=submission.labels,
             dataset_id=inputs.dataset.id,
-            teacher_model_id=teacher_model_id,
         )
 
     return _make_once(context, intent, make)
@@ -77,7 +77,7 @@ def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
         "valid": True,
         "spec": submission.document,
         "dataset_id": inputs.dataset.id,
-        "teacher_model_id": inputs.teacher.id if inputs.teacher is not None else None,
+        **models_document(inputs.given),
         "student_parameters": student_parameters(submission, inputs),
         "children": comparisons.names(submission.spec),
         "warnings": inputs.dataset.report["warnings"],
@@ -95,7 +95,7 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         IsChildError: It is part of a comparison.
         NotTerminalError: It has not ended yet.
         TerminalStateError: It has succeeded; there is nothing to try again.
-        NotReadyError: Its dataset or teacher was deleted.
+        NotReadyError: Its dataset or a model was deleted.
         QueueFullError: Too many jobs wait.
         ConflictError, InvalidRequestError: See `idempotency.recall`.
     """
@@ -107,19 +107,20 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         old = repository.lock(session, caller.owner_id, job_id)
         _check_repeatable(old)
         family = comparisons.repeat(session, old)
-        teacher_model_id = old.teacher_model_id if family is None else family.teacher_model_id
-        inputs = hold_inputs(session, caller.owner_id, old.dataset_id, teacher_model_id, max_waiting=limit)
+        given = given_to(session, old.id)
+        held = given if family is None else family.given
+        inputs = hold_inputs(session, caller.owner_id, old.dataset_id, held, max_waiting=limit)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
         return repository.insert_job(
             session,
             family,
+            given=given,
             owner_id=caller.owner_id,
             kind=old.kind,
             name=old.name,
             spec=old.spec,
             labels=old.labels,
             dataset_id=old.dataset_id,
-            teacher_model_id=old.teacher_model_id,
             retry_of=old.id,
             work_key=old.work_key,
         )

@@ -8,11 +8,13 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.errors import InputError, Problem, SpecError, quote
-from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec, teacher_pointer
+from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec, teacher_name
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.cost import parameters
 from fdkd_core.spec.loading import pointer_token
+from fdkd_core.spec.named_models import START, start_problems
+from fdkd_core.spec.stated import parsed_architecture
 from fdkd_core.spec.strict import refuse_invisible
 from fdkd_core.spec.task_fit import output_names
 from service.jobs.inputs import Inputs
@@ -43,20 +45,24 @@ def read_submission(body: JobBody) -> Submission:
         spec = load_spec(body.spec)
     except SpecError as error:
         raise InputError([*_in_body(error.problems), *problems]) from None
-    problems += _unsupported(spec)
+    problems += _in_body(start_problems(spec))
     if problems:
         raise InputError(problems)
     return Submission(spec, body.metadata)
 
 
 def check_inputs(submission: Submission, inputs: Inputs) -> None:
-    """Checks that dataset, teacher and spec fit together.
+    """Checks that dataset, given models and spec fit together.
 
     Raises:
         InputError: With a problem for each reason why the job could not start.
     """
-    teacher = inputs.teacher.report if inputs.teacher is not None else None
-    problems = check(submission.spec, inputs.dataset.report, teacher)
+    spec = submission.spec
+    teachers = spec.teachers if isinstance(spec, TeachingSpec) else ()
+    first, *others = [inputs.report(teacher_name(index)) for index in range(len(teachers))] or [None]
+    problems = check(
+        spec, inputs.dataset.report, first, more_reports=others, start_report=inputs.report(START)
+    )
     if problems:
         raise InputError(_in_body(problems))
 
@@ -65,21 +71,13 @@ def student_parameters(submission: Submission, inputs: Inputs) -> int:
     """Numbers that the student will learn."""
     spec, student, report = submission.spec, submission.spec.student, inputs.dataset.report
     column = report["modalities"][student.modality]
-    architecture = student.architecture or default_architecture(column["kind"], spec.task)
+    start = inputs.report(START)
+    if start is not None:
+        architecture, column = parsed_architecture(start["architecture"]), start
+    else:
+        architecture = student.architecture or default_architecture(column["kind"], spec.task)
     outputs = len(output_names(spec.task, report))
     return parameters(architecture, tuple(column["input_shape"]), outputs, column.get("vocab_size"))
-
-
-def _unsupported(spec: AnyJobSpec) -> list[Problem]:
-    """What the core can do and a job of the service cannot: it holds one given model for a job."""
-    detail = "only `teacher` may be a given model here; further teachers are trained by the job"
-    start = "a student begins with random weights here; `python -m fdkd_core` can begin with given ones"
-    found = [Problem("not_supported", start, "/spec/student/start")] if spec.student.start else []
-    return found + [
-        Problem("not_supported", detail, f"/spec{teacher_pointer(index)}/model")
-        for index, teacher in enumerate(spec.teachers if isinstance(spec, TeachingSpec) else ())
-        if index and teacher.model is not None
-    ]
 
 
 def _in_body(problems: tuple[Problem, ...] | list[Problem]) -> list[Problem]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, defer
 
 from service.errors import NotFoundError
 from service.identifiers import is_id
-from service.jobs.states import TERMINAL
 from service.models.schemas import ModelQuery
 from service.names import name_key
 from service.pagination import Page
-from service.tables import Job, Model
+from service.tables import Model
 
 
 def get(session: Session, owner_id: str, model_id: str, *, lock: bool = False) -> Model:
@@ -23,7 +22,7 @@ def get(session: Session, owner_id: str, model_id: str, *, lock: bool = False) -
         session: Of `Database.write()` when `lock`.
         owner_id: Whose it must be.
         model_id: From a client.
-        lock: Hold it until the transaction ends: no job takes it as its teacher meanwhile.
+        lock: Hold it until the transaction ends: no job is given it meanwhile.
 
     Raises:
         NotFoundError: There is none, or it was deleted.
@@ -61,13 +60,6 @@ def list_page(session: Session, owner_id: str, page: Page[ModelQuery]) -> Sequen
     if query.job_id is not None:
         statement = statement.where(Model.job_id == query.job_id)
     return session.scalars(page.slice(statement, Model.id)).all()
-
-
-def is_used(session: Session, model_id: str) -> bool:
-    """Whether a job that has not ended takes it as its teacher."""
-    return bool(
-        session.scalar(select(exists().where(Job.teacher_model_id == model_id, Job.state.not_in(TERMINAL))))
-    )
 
 
 def _get(session: Session, owner_id: str, which: ColumnElement[bool], *, lock: bool) -> Model:

@@ -1,4 +1,4 @@
-"""`/v1/models`: weights that may teach."""
+"""`/v1/models`: weights that may teach, or be begun with."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def show_model(model_id: str, context: Ctx, caller: Reader) -> Model:
 
 @router.delete("/{model_id}", status_code=204, responses=documented(InUseError))
 def delete_model(model_id: str, context: Ctx, caller: Writer) -> None:
-    """Deletes a model that no queued or running job takes as its teacher."""
+    """Deletes a model that no queued or running job is given."""
     service.delete(context, caller.owner_id, model_id)

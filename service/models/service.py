@@ -11,6 +11,7 @@ from service.context import Context
 from service.db import db_now
 from service.errors import InUseError
 from service.identifiers import new_id
+from service.jobs.given_models import is_used
 from service.models import repository
 from service.models.file_format import ModelFormat, identify
 from service.models.schemas import ModelForm, ModelFromUpload, ModelQuery, NewModel
@@ -88,12 +89,12 @@ def delete(context: Context, owner_id: str, model_id: str) -> None:
 
     Raises:
         NotFoundError: There is none.
-        InUseError: A job that has not ended takes it as its teacher.
+        InUseError: A job that has not ended is given it.
     """
     with context.database.write() as session:
         model = repository.get(session, owner_id, model_id, lock=True)
-        if repository.is_used(session, model.id):
-            raise InUseError("A job that is queued or running has the model as its teacher.")
+        if is_used(session, model.id):
+            raise InUseError("A job that is queued or running is taught by the model, or begins with it.")
         model.deleted_at = db_now()
     if model.source == "upload":
         context.storage.delete(f"models/{model_id}")

@@ -96,7 +96,7 @@ def latency(*times: float, threads: int = 1) -> dict[str, Any]:
 
 def test_what_the_student_costs_beside_the_teacher() -> None:
     student, teacher = {**MODEL, "latency": latency(0.125, 2.0)}, {**MODEL, "latency": latency(1.5)}
-    fp32 = {"file": "model.onnx", "size_bytes": 9, "val_accuracy": 0.9}
+    fp32 = {"file": "model.onnx", "size_bytes": 9, "metric": "accuracy", "val": 0.9}
     int8 = {**fp32, "scheme": "static", "kept": True, "reason": "Kept: -70 % [bytes]."}
     export = {"fp32": fp32, "int8": [int8]}
     result = {**RESULT, "student": student, "teacher": teacher, "export": export}
@@ -104,12 +104,22 @@ def test_what_the_student_costs_beside_the_teacher() -> None:
     words = "0.125 ms for a sample (teacher 1.5 ms, 12 times that), 2 ms for 32; one CPU thread"
     assert f"speed   {words}" in text
     assert "int8    static: Kept: -70 % [bytes]." in text
+    untried = {**result, "export": {"fp32": fp32, "int8_not_tried": "nothing tells what it loses"}}
+    text_untried = shown(state="succeeded", result=untried)
+    assert "int8    not tried, because nothing tells what it loses" in text_untried
     teacher["latency"] = latency(1.5, 3.0, threads=4)
     text = " ".join(shown(state="succeeded", result=result).split())
     assert "one CPU thread, 4 of the teacher" in text
     plain = shown(state="succeeded", result=RESULT)
     assert "speed" not in plain
     assert "int8" not in plain
+
+
+def test_models_that_were_given_are_named() -> None:
+    text = shown(state="queued", given_models={"start": "mdl_a", "teacher2": "mdl_[b]"})
+    assert "mdl_a (start)" in text
+    assert "mdl_[b] (teacher2)" in text
+    assert "given" not in shown(state="queued")
 
 
 def test_what_the_student_of_a_study_costs() -> None:

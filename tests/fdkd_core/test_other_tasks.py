@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from task_data import HEIGHT, TRAINING, task_spec, write_task_data
 
 import fdkd_core
+from fdkd_core.bundle import load_bundle
 from fdkd_core.bundle.predictions import MultilabelPrediction, RegressionPrediction
 from fdkd_core.errors import IncompatibleError, SpecError, TrainingInterrupted
 from fdkd_core.options import RunOptions
@@ -46,7 +48,8 @@ def finished(
     found = {}
     for kind in KINDS:
         out = tmp_path_factory.mktemp("run") / kind
-        result = run(task_spec(kind, gates=[{}], export={"onnx": True}), data[kind], out, options=OPTIONS)
+        export = {"onnx": True, "latency_s": 0.1}
+        result = run(task_spec(kind, gates=[{}], export=export), data[kind], out, options=OPTIONS)
         assert isinstance(result, RunResult)
         found[kind] = out, result
     return found
@@ -97,6 +100,58 @@ def test_the_result_and_the_events_tell_the_figures_of_the_task(finished: Any, k
         kind
     ]:
         assert words in card
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_size_time_and_what_int8_loses_are_told_in_its_figure(finished: Any, kind: str) -> None:
+    out, result = finished[kind]
+    name, words = {"multilabel": ("mean_ap", "mAP"), "regression": ("r2", "R²")}[kind]
+    assert result.student.latency is not None
+    assert result.teacher.latency is not None
+    assert result.export.fp32.metric == name
+    # The ONNX file answers in the units of the data, and its figure is of the same answers.
+    assert result.export.fp32.val == pytest.approx(getattr(result.student.val, name), rel=1e-4)
+    assert {file.scheme for file in result.export.int8} == {"dynamic", "static"}
+    card = (out / "student" / "README.md").read_text()
+    for file in result.export.int8:
+        assert file.metric == name
+        assert file.val == pytest.approx(result.export.fp32.val, abs=0.1)
+        assert f"of validation {words} (at most" in file.reason
+        assert file.reason in card
+    assert (out / "student" / "model.int8.onnx").exists() is (result.export.kept is not None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_teacher_said_teaches_like_the_teacher(
+    finished: Any, data: Any, kind: str, tmp_path: Path
+) -> None:
+    out, first = finished[kind]
+    bundle = load_bundle(out / "teacher")
+    arrays = dict(np.load(data[kind]))
+    with torch.no_grad():
+        said = bundle.model(torch.from_numpy(bundle.preprocessor.prepare(list(arrays["clean"]))))
+    scores = said.logits.numpy()  # of a regression in the units of the data, as the bundle answers
+    np.savez(
+        tmp_path / "data.npz", **arrays, scores=scores, pooled=said.features.numpy(),
+        chances=said.logits.sigmoid().numpy(), one=scores[:, :1],
+    )  # fmt: skip
+
+    def spec(logits: str) -> MethodJobSpec:
+        columns = {"logits": logits, "features": "pooled"}
+        return task_spec(kind, teacher={"outputs_from": columns}, controls={"no_teacher": False})
+
+    result = run(spec("scores"), tmp_path / "data.npz", tmp_path / "out", options=OPTIONS)
+    assert result.teacher.architecture["name"] == "recorded"
+    for name, value in first.teacher.test.model_dump().items():
+        assert getattr(result.teacher.test, name) == pytest.approx(value, rel=1e-3)
+    for name, value in first.student.test.model_dump().items():
+        assert getattr(result.student.test, name) == pytest.approx(value, rel=0.05)
+    refused = [("one", "numbers a row; a network for this dataset answers with")]
+    refused += [("chances", "lie between 0 and 1")] if kind == "multilabel" else []
+    for column, words in refused:
+        with pytest.raises(IncompatibleError, match=words) as caught:
+            run(spec(column), tmp_path / "data.npz", tmp_path / "refused", options=OPTIONS)
+        assert [problem.pointer for problem in caught.value.problems] == ["/teacher/outputs_from/logits"]
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])

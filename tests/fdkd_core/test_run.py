@@ -64,7 +64,7 @@ def test_the_result_says_what_the_student_costs(finished: Any) -> None:
         assert (model.latency.runtime, model.latency.threads) == ("torch", 1)
         assert [batch.batch_size for batch in model.latency.batches] == [1, 32]
     fp32, kept = result.export.fp32, result.export.kept
-    assert fp32.val_accuracy == result.student.val.accuracy
+    assert fp32.val == result.student.val.accuracy
     assert fp32.size_bytes == (out / "student" / "model.onnx").stat().st_size
     assert [batch.batch_size for batch in fp32.latency.batches] == [1, 32]
     assert [file.scheme for file in result.export.int8] == ["dynamic", "static"]

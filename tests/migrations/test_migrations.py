@@ -115,6 +115,45 @@ def test_every_revision_can_be_taken_back_with_data_in_every_table(url: str, dat
     assert tables(database) == TABLES
 
 
+def test_the_teacher_of_a_job_becomes_one_of_its_models_and_back(url: str, database: Database) -> None:
+    schema.migrate(url)
+    schema.take_back(url, "families")
+    begun = {"queued": "waits", "running": "runs", "succeeded": "done"}
+    with database.write() as session:
+        connection = session.connection()
+        tables = MetaData()
+        tables.reflect(connection, only=["datasets", "models", "jobs"])
+        now = datetime.now(UTC).timestamp()
+        shared = {"owner_id": "o", "name": "x", "attempt": 0, "created_at": now}
+        file = {**shared, "name_key": "x", "state": "ready", "format": "zip", "size_bytes": 1, "sha256": "0",
+                "storage_key": "k"}  # fmt: skip
+        connection.execute(tables.tables["datasets"].insert().values(id="ds", **file))
+        for model_id in ("a", "b"):
+            values = {**file, "name_key": model_id, "source": "upload"}
+            connection.execute(tables.tables["models"].insert().values(id=model_id, **values))
+        job = {**shared, "kind": "distill", "spec": {}, "labels": {}, "dataset_id": "ds", "available_at": now,
+               "losses": 0, "version": 1}  # fmt: skip
+        for state, job_id in begun.items():
+            row = {**job, "id": job_id, "state": state, "teacher_model_id": "a"}
+            connection.execute(tables.tables["jobs"].insert().values(row))
+        alone = {**job, "id": "alone", "state": "queued", "teacher_model_id": None}
+        connection.execute(tables.tables["jobs"].insert().values(alone))
+    schema.migrate(url)
+    with database.write() as session:
+        given = session.execute(text("SELECT job_id, role, model_id FROM job_models ORDER BY job_id")).all()
+        assert given == [("done", "teacher", "a"), ("runs", "teacher", "a"), ("waits", "teacher", "a")]
+        session.execute(text("INSERT INTO job_models VALUES ('alone', 'start', 'b'), ('done', 'start', 'b')"))
+    schema.take_back(url, "families")
+    with database.read() as session:
+        jobs = session.execute(text("SELECT id, state, teacher_model_id FROM jobs ORDER BY id")).all()
+    # The release before does not know what a student begins with: what it cannot do right does not start.
+    assert jobs == [
+        ("alone", "cancelled", None), ("done", "succeeded", "a"), ("runs", "running", "a"),
+        ("waits", "queued", "a"),
+    ]  # fmt: skip
+    schema.migrate(url)
+
+
 def fill(connection: Connection) -> None:
     """One row in each table, every column with a value; the circle of models and jobs is closed last."""
     order = {"datasets": 0, "models": 1, "jobs": 2}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import soundfile
 import torch
+from media_files import sound
 
 WORDS = ["good", "fine", "kind", "bad", "poor", "cruel", "un", "##kind", "##ly", "the", "!", "."]
 VOCAB = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
@@ -63,6 +66,16 @@ def pictures(rng: np.random.Generator, count: int = 3) -> list[np.ndarray[Any, A
         small = rng.integers(0, 256, (7, 9, 3))
         rows, columns = np.arange(height) * 7 // height, np.arange(width) * 9 // width
         found.append(small[rows][:, columns].astype(np.uint8))
+    return found
+
+
+def sounds(rng: np.random.Generator) -> list[bytes]:
+    """Recordings of 16 kHz: longer than any input here, shorter, shorter than a window, and two tones."""
+    found = []
+    for length, tone in ((20_000, 440), (1_500, 1_000), (300, 2_000), (16_000, 3_000)):
+        time = np.arange(length) / 16_000
+        wave = 0.3 * np.sin(2 * np.pi * tone * time) + 0.05 * rng.standard_normal(length) + 0.02
+        found.append(sound(wave, 16_000))
     return found
 
 
@@ -134,6 +147,56 @@ def _distilbert(folder: Path, names: dict[str, Any]) -> Any:
     return DistilBertForSequenceClassification(config), _text(folder)
 
 
+def _ast(folder: Path, names: dict[str, Any]) -> Any:
+    from transformers.models.audio_spectrogram_transformer import (
+        ASTConfig,
+        ASTFeatureExtractor,
+        ASTForAudioClassification,
+    )
+
+    sizes = {"num_mel_bins": 40, "max_length": 64}
+    extractor = ASTFeatureExtractor(**sizes)
+    extractor.save_pretrained(folder)
+
+    def prepare(values: list[Any]) -> dict[str, Any]:
+        return dict(
+            extractor([_samples(value) for value in values], sampling_rate=16_000, return_tensors="pt")
+        )
+
+    return ASTForAudioClassification(ASTConfig(**_ENCODER, **sizes, **names)), prepare
+
+
+def _wav2vec2(folder: Path, names: dict[str, Any]) -> Any:
+    from transformers.models.wav2vec2 import (
+        Wav2Vec2Config,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForSequenceClassification,
+    )
+
+    length = 4_000
+    convolutions = {"conv_dim": [8, 8, 8], "conv_stride": [5, 4, 4], "conv_kernel": [10, 8, 4]}
+    places = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
+    config = Wav2Vec2Config(**_ENCODER, **convolutions, **places, classifier_proj_size=20, **names)
+    extractor = Wav2Vec2FeatureExtractor(max_length=length)
+    extractor.save_pretrained(folder)
+
+    def prepare(values: list[Any]) -> dict[str, Any]:
+        # Each by itself, so that padding has no part in the norm.
+        found = torch.zeros(len(values), length)
+        for row, value in zip(found, values, strict=True):
+            normed = extractor(_samples(value)[:length], sampling_rate=16_000)["input_values"][0]
+            row[: len(normed)] = torch.from_numpy(normed)
+        return {"input_values": found}
+
+    return Wav2Vec2ForSequenceClassification(config), prepare
+
+
+def _samples(recording: bytes) -> np.ndarray[Any, Any]:
+    samples, rate_hz = soundfile.read(io.BytesIO(recording), dtype="float32")
+    assert rate_hz == 16_000
+    return np.asarray(samples)
+
+
 def _picture(folder: Path, processor: Any) -> Callable[[list[Any]], dict[str, Any]]:
     processor.save_pretrained(folder)
     return lambda values: {"pixel_values": processor(images=values, return_tensors="pt")["pixel_values"]}
@@ -161,6 +224,11 @@ _MAKERS: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
     "mobilenet_v2": _mobilenet_v2,
     "bert": _bert,
     "distilbert": _distilbert,
+    "ast": _ast,
+    "wav2vec2": _wav2vec2,
 }
-KINDS_OF = {name: "text" if "bert" in name else "image" for name in _MAKERS}
+KINDS_OF = {
+    name: "text" if "bert" in name else "audio" if name in ("ast", "wav2vec2") else "image"
+    for name in _MAKERS
+}
 """Kind of modality by network."""

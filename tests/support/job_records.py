@@ -10,6 +10,7 @@ from service.auth import LOCAL_OWNER
 from service.db import Database, db_now
 from service.identifiers import new_id
 from service.jobs import transitions
+from service.jobs.given_models import give, given_to
 from service.jobs.states import JobEventType, JobState
 from service.settings import Settings
 from service.tables import Dataset, Job, Model, Table
@@ -111,8 +112,9 @@ def add_model(database: Database, **columns: Any) -> str:
 
 
 def add_job(database: Database, dataset_id: str, **columns: Any) -> str:
-    """A queued job, written without the API; its id."""
+    """A queued job, written without the API; its id. `given` are its models, by role."""
     job_id = new_id("job")
+    given = columns.pop("given", {})
     values: dict[str, Any] = {
         "owner_id": LOCAL_OWNER,
         "kind": "distill",
@@ -124,7 +126,15 @@ def add_job(database: Database, dataset_id: str, **columns: Any) -> str:
     }
     with database.write() as session:
         session.add(Job(id=job_id, **values))
+        session.flush()
+        give(session, {job_id: given})
     return job_id
+
+
+def given_models(database: Database, job_id: str) -> dict[str, str]:
+    """The models that a job is given, by role."""
+    with database.read() as session:
+        return given_to(session, job_id)
 
 
 def add_job_in(database: Database, dataset_id: str, state: JobState, **columns: Any) -> str:

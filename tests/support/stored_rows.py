@@ -8,6 +8,7 @@ from typing import Any
 from service.auth import LOCAL_OWNER
 from service.db import Database
 from service.identifiers import Prefix, new_id
+from service.jobs.given_models import give
 from service.names import name_key
 from service.tables import Artifact, Dataset, Job, Model
 
@@ -44,12 +45,15 @@ def insert_model(database: Database, name: str, owner_id: str = LOCAL_OWNER, **c
 
 def insert_job(database: Database, dataset_id: str, owner_id: str = LOCAL_OWNER, **columns: Any) -> str:
     job_id = new_id("job")
+    given = columns.pop("given", {})
     values: dict[str, Any] = {
         "id": job_id, "owner_id": owner_id, "kind": "train", "name": "job", "spec": {},
         "dataset_id": dataset_id,
     }  # fmt: skip
     with database.write() as session:
         session.add(Job(**values | columns))
+        session.flush()
+        give(session, {job_id: given})
     return job_id
 
 

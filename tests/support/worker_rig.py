@@ -27,6 +27,7 @@ from service.context import Context, open_context
 from service.db import db_now
 from service.identifiers import new_id
 from service.jobs.comparisons import plan as plan_family
+from service.jobs.given_models import give, given_to
 from service.jobs.repository import insert_job
 from service.jobs.states import TERMINAL, JobState
 from service.settings import Settings
@@ -136,6 +137,7 @@ class Rig:
         spec: DistillSpec | TrainSpec | None = None,
         *,
         plan: str = "a job",
+        given: dict[str, str] | None = None,
         **columns: Any,
     ) -> str:
         job_id = new_id("job")
@@ -146,6 +148,8 @@ class Rig:
         )  # fmt: skip
         with self.context.database.write() as session:
             session.add(row)
+            session.flush()
+            give(session, {job_id: given or {}})
         return job_id
 
     def add_compare(self, dataset_id: str, plans: dict[str, str] | None = None, **changes: Any) -> str:
@@ -159,14 +163,19 @@ class Rig:
         spec = compare_spec(**changes)
         with self.context.database.write() as session:
             job = insert_job(
-                session, plan_family(spec, None), owner_id=OWNER, kind="compare", name=spec.name,
-                spec=spec.model_dump(mode="json"), labels={}, dataset_id=dataset_id, teacher_model_id=None,
+                session, plan_family(spec, {}), given={}, owner_id=OWNER, kind="compare", name=spec.name,
+                spec=spec.model_dump(mode="json"), labels={}, dataset_id=dataset_id,
             )  # fmt: skip
             for row in session.scalars(select(Job).where((Job.id == job.id) | (Job.parent_id == job.id))):
                 plan = (plans or {}).get("" if row.id == job.id else row.name)
                 if plan is not None:
                     row.spec = {**row.spec, "name": plan}
         return str(job.id)
+
+    def given(self, job_id: str) -> dict[str, str]:
+        """The models that a job is given, by role."""
+        with self.context.database.read() as session:
+            return given_to(session, job_id)
 
     def children(self, parent_id: str) -> dict[str, Job]:
         """By name, in the order of the spec."""

@@ -66,7 +66,9 @@ def test_two_workers_share_a_comparison(both_rig: Rig, small_data: Path) -> None
     }
     assert len(claims) == 2
     model = rig.models(children["teacher"].id)["student"]
-    assert {child.teacher_model_id for name, child in children.items() if name != "teacher"} == {model.id}
+    assert {rig.given(child.id)["teacher"] for name, child in children.items() if name != "teacher"} == {
+        model.id
+    }
     for name in ARMS:
         child = children[name]
         assert set(rig.models(child.id)) == {"student"}

@@ -52,7 +52,7 @@ def test_a_folder_of_the_hub_teaches(rig: Rig, tmp_path: Path) -> None:
         assert model.report is not None
         assert model.architecture["name"] == "vit"
         assert model.report["classes"] == sorted(LABELS.values())
-        job = rig.wait_for_end(rig.add_job(dataset_id, spec, teacher_model_id=model_id), "succeeded")
+        job = rig.wait_for_end(rig.add_job(dataset_id, spec, given={"teacher": model_id}), "succeeded")
     assert job.result is not None
     assert job.result["teacher"]["test"]["accuracy"] == 1.0  # the labels are its own answers
     assert job.result["teacher"]["architecture"]["name"] == "vit"

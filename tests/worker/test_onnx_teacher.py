@@ -82,7 +82,7 @@ def test_a_network_of_ones_own_teaches(rig: Rig, small_data: Path, undisturbed: 
                 training={"epochs": 1, "batch_size": 16},
                 controls={"no_teacher": False},
             )
-            jobs.append(rig.add_job(dataset_id, spec, teacher_model_id=model_id))
+            jobs.append(rig.add_job(dataset_id, spec, given={"teacher": model_id}))
         for job_id in jobs:
             job = rig.wait_for_end(job_id, "succeeded")
             assert job.result is not None

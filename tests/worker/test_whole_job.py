@@ -89,26 +89,40 @@ def test_a_job_becomes_a_student(both_rig: Rig, small_data: Path, undisturbed: P
     assert worker.trainers() == []
 
 
-def test_a_given_teacher_teaches(rig: Rig, small_data: Path, undisturbed: Path) -> None:
-    bundle = undisturbed / "teacher"
+def add_bundle(rig: Rig, bundle: Path) -> str:
     model_id = rig.add_model(bundle / "model.safetensors", format="bundle", state="ready")
+    key = f"models/{model_id}/bundle"
     for path in bundle.iterdir():
-        rig.context.storage.put(f"models/{model_id}/bundle/{path.name}", path)
+        rig.context.storage.put(f"{key}/{path.name}", path)
     with rig.context.database.write() as session:
-        key = f"models/{model_id}/bundle"
         session.execute(update(Model).where(Model.id == model_id).values(storage_key=key))
+    return model_id
+
+
+def test_given_teachers_teach_a_student_that_begins_with_given_weights(
+    rig: Rig, small_data: Path, undisturbed: Path
+) -> None:
+    model_id, start_id = add_bundle(rig, undisturbed / "teacher"), add_bundle(rig, undisturbed / "student")
     spec = small_spec(
         teacher={"modality": "clean", "model": "whatever-its-name"},
+        more_teachers=[{"modality": "clean", "model": "another-name", "weight": 0.5}],
+        student={"modality": "wave", "start": "a-third-name"},
         training={"epochs": 1, "batch_size": 16},
         controls={"no_teacher": False},
     )
-    job_id = rig.add_job(rig.add_dataset(small_data), spec, teacher_model_id=model_id)
+    given = {"teacher": model_id, "teacher2": model_id, "start": start_id}
+    job_id = rig.add_job(rig.add_dataset(small_data), spec, given=given)
     with running(rig.start_worker(REAL)):
         job = rig.wait_for_end(job_id, "succeeded")
     assert job.result is not None
     trained = json.loads((undisturbed / "result.json").read_text())["teacher"]
     assert job.result["teacher"]["epochs"] == 0
     assert job.result["teacher"]["weights_sha256"] == trained["weights_sha256"]
+    assert job.result["more_teachers"][0]["weights_sha256"] == trained["weights_sha256"]
+    architecture = json.loads((undisturbed / "result.json").read_text())["student"]["architecture"]
+    assert job.result["student"]["architecture"] == architecture
+    told = [event.data["message"] for event in rig.events(job_id, "job.warning")]
+    assert any(text.startswith("the student begins with") and "drawn" not in text for text in told), told
     assert set(rig.models(job_id)) == {"student"}
     # What it said is there for the next job with this teacher and these data.
     cached = list(rig.context.settings.teacher_cache_dir.iterdir())
@@ -124,7 +138,7 @@ def test_bare_weights_are_given_the_architecture_of_their_row(
         format="safetensors", architecture=architecture, state="ready",
     )  # fmt: skip
     spec = small_spec(teacher={"modality": "clean", "model": "whatever-its-name"})
-    job = rig.job(rig.add_job(rig.add_dataset(small_data), spec, teacher_model_id=model_id))
+    job = rig.job(rig.add_job(rig.add_dataset(small_data), spec, given={"teacher": model_id}))
     with rig.context.database.read() as session:
         stored = find_inputs(session, job)
     local = fetch_inputs(rig.context.storage, job, stored, tmp_path)

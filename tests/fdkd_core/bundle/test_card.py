@@ -116,7 +116,9 @@ def test_what_the_models_cost() -> None:
         role: found.model_copy(update={"latency": latency(0.25)}) for role, found in card.results.items()
     }
     results["student"] = results["student"].model_copy(update={"latency": latency(0.125, 1.5)})
-    fp32 = OnnxFile(file="model.onnx", size_bytes=3 << 20, val_accuracy=0.9, latency=latency(0.1, 1.0))
+    fp32 = OnnxFile(
+        file="model.onnx", size_bytes=3 << 20, metric="accuracy", val=0.9, latency=latency(0.1, 1.0)
+    )
     fields = fp32.model_dump() | {"file": "model.int8.onnx", "size_bytes": 1 << 19, "scheme": "static"}
     int8 = Int8File.model_validate({**fields, "kept": False, "reason": "Dropped as slower: so much."})
     report = ExportReport(fp32=fp32, int8=[int8], int8_failures=[])

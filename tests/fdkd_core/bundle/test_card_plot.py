@@ -43,7 +43,7 @@ def test_bars_are_as_long_as_the_figures() -> None:
 
 
 def test_times_have_a_panel_of_their_own() -> None:
-    fp32 = OnnxFile(file="model.onnx", size_bytes=1, val_accuracy=0.5, latency=latency(0.5))
+    fp32 = OnnxFile(file="model.onnx", size_bytes=1, metric="accuracy", val=0.5, latency=latency(0.5))
     fields = dict(fp32) | {"file": "model.int8.onnx", "scheme": "static", "reason": ""}
     export = ExportReport(fp32=fp32, int8=[Int8File(**fields, kept=True)], int8_failures=[])
     models = [("teacher", model(0.75, 4.0)), ("student", model(0.5, 1.0)), ("control", model(0.5))]

@@ -19,6 +19,7 @@ from fdkd_core.spec.compare import arms, teacher_job
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.frozen_teachers import frozen_problems
 from fdkd_core.spec.loading import canonical_json, parse_spec
+from fdkd_core.spec.tasks import TASK_FACTS
 
 BOTH = {"features": "pooled", "logits": "scores"}
 LOGITS, FEATURES = {"logits": "scores"}, {"features": "pooled"}
@@ -130,9 +131,11 @@ def test_a_comparison_trains_no_teacher_and_all_arms_look_into_the_same_columns(
     assert {arm.teacher for arm in arms(found, None).values()} == {found.teacher}
 
 
-def test_recorded_outputs_are_scores_of_classes() -> None:
+def test_a_task_may_have_no_vector_to_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = TASK_FACTS["multilabel"]._replace(no_recorded="it answers with pictures")
     job = spec(BOTH, task={"kind": "multilabel"}, method={"name": "logit_kd"})
+    assert frozen_problems(job, [None], [None]) == []
+    monkeypatch.setitem(TASK_FACTS, "multilabel", facts)
     (problem,) = frozen_problems(job, [None], [None])
     assert (problem.code, problem.pointer) == (INCOMPATIBLE, "/teacher/outputs_from")
-    assert "multilabel" in problem.detail
-    assert frozen_problems(spec(BOTH), [None], [None]) == []
+    assert problem.detail == "recorded outputs are not read for multilabel, because it answers with pictures"

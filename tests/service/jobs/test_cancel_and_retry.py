@@ -140,7 +140,7 @@ def test_a_job_that_ended_badly_is_tried_again(
     document = load_spec(SPEC).model_dump(mode="json")
     job_id = add_job_in(
         api.database, dataset_id, state,
-        spec=document, labels={"a": "b"}, teacher_model_id=model_id, work_key="job_a/attempt-2",
+        spec=document, labels={"a": "b"}, given={"teacher": model_id}, work_key="job_a/attempt-2",
     )  # fmt: skip
     before = api.client.get(f"/v1/jobs/{job_id}").content
     answer = api.client.post(f"/v1/jobs/{job_id}/retry")
@@ -172,7 +172,7 @@ def test_a_retry_needs_its_inputs(
     api: ServiceUnderTest, dataset_id: str, table: type[Dataset] | type[Model]
 ) -> None:
     model_id = add_model(api.database)
-    job_id = add_job_in(api.database, dataset_id, JobState.FAILED, teacher_model_id=model_id)
+    job_id = add_job_in(api.database, dataset_id, JobState.FAILED, given={"teacher": model_id})
     with api.database.write() as session:
         session.execute(update(table).values(deleted_at=db_now()))
     answer = api.client.post(f"/v1/jobs/{job_id}/retry")

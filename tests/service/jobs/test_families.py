@@ -20,6 +20,7 @@ from family_records import (
     succeed,
     take,
 )
+from job_records import given_models
 from service_fixtures import ServiceUnderTest
 
 from fdkd_core.spec import load_spec
@@ -73,7 +74,7 @@ def test_stages_are_run_in_order(api: ServiceUnderTest, post: Any) -> None:
     for name in ARMS:
         require_sound(database, parent_id)
         arm = take(database, name)
-        assert arm.teacher_model_id == model_id
+        assert given_models(database, arm.id) == {TEACHER: model_id}
         assert arm.spec["teacher"] == {
             "modality": "image", "architecture": None, "train": None, "model": model_id, "outputs": None,
             "outputs_from": None,
@@ -99,9 +100,9 @@ def test_with_a_given_teacher_all_arms_may_begin(api: ServiceUnderTest, post: An
     database = api.database
     teacher = given_teacher(database)
     parent_id = post(teacher=teacher)
-    assert read(database, parent_id).teacher_model_id == teacher["model"]
+    assert given_models(database, parent_id) == {TEACHER: teacher["model"]}
     for name in ARMS:
-        assert take(database, name).teacher_model_id == teacher["model"]
+        assert given_models(database, take(database, name).id) == {TEACHER: teacher["model"]}
     assert claim(database) is None
     require_sound(database, parent_id)
 

@@ -18,6 +18,7 @@ from family_records import (
     succeed,
     take,
 )
+from job_records import given_models
 from service_fixtures import ServiceUnderTest
 from sqlalchemy import update
 
@@ -68,7 +69,7 @@ def test_the_teacher_is_trained_again_from_its_checkpoint(api: ServiceUnderTest,
     succeed(database, take(database, TEACHER))
     for name in ARMS:
         arm = take(database, name)
-        assert arm.teacher_model_id is not None
+        assert set(given_models(database, arm.id)) == {TEACHER}
         succeed(database, arm)
     assert take(database).id == new.id
 
@@ -89,11 +90,12 @@ def test_what_succeeded_is_taken_over(api: ServiceUnderTest, post: Any) -> None:
     own = children(database, new.id)
     assert list(own) == ["logit_kd", "fd_cmkd", "fd_cmkd shuffled_pairs"]
     assert own["logit_kd"].work_key == work_key
-    model_id = old["logit_kd"].teacher_model_id
+    model_id = given_models(database, old["logit_kd"].id)[TEACHER]
     for name, child in own.items():
         assert (child.retry_of, child.waits_for) == (old[name].id, None)
         assert child.spec == old[name].spec
-        assert child.spec["teacher"]["model"] == child.teacher_model_id == model_id
+        assert given_models(database, child.id) == {TEACHER: model_id}
+        assert child.spec["teacher"]["model"] == model_id
     for name in own:
         child = take(database, name)
         progress = read(database, new.id).progress
@@ -149,7 +151,7 @@ def test_when_only_the_conclusion_failed_only_that_is_repeated(api: ServiceUnder
 def test_without_its_teacher_it_cannot_be_repeated(api: ServiceUnderTest, post: Any) -> None:
     database, old_id = api.database, post()
     succeed(database, take(database, TEACHER))
-    model_id = children(database, old_id)[NO_TEACHER].teacher_model_id
+    model_id = given_models(database, children(database, old_id)[NO_TEACHER].id)[TEACHER]
     assert api.client.delete(f"/v1/models/{model_id}").status_code == 409, "the arms need it"
     api.client.post(f"/v1/jobs/{old_id}/cancel")
     with database.write() as session:

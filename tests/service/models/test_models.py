@@ -31,10 +31,11 @@ from stored_rows import insert_dataset, insert_job, insert_model
 from service import validations
 from service.auth import LOCAL_OWNER
 from service.errors import InUseError, NotReadyError
+from service.jobs import repository as jobs
 from service.jobs.inputs import hold_inputs
 from service.jobs.states import JobState
 from service.models import repository, service
-from service.tables import Job, Model
+from service.tables import JobModel, Model
 
 WEIGHTS = safetensors_bytes()
 MLP = {"name": "mlp", "width": 8}
@@ -314,11 +315,12 @@ def test_ids_of_nothing(served: ServiceUnderTest) -> None:
             check_refusal(stranger.request(method, f"{MODELS}/{made}"), 404, "not_found")
 
 
+@pytest.mark.parametrize("role", ["teacher", "start"])
 @pytest.mark.parametrize("state", list(JobState))
-def test_deleting_the_teacher_of_a_job(served: ServiceUnderTest, state: JobState) -> None:
+def test_deleting_the_model_of_a_job(served: ServiceUnderTest, state: JobState, role: str) -> None:
     model_id = post(served, "teacher", WEIGHTS).json()["id"]
     dataset_id = insert_dataset(served.database, "digits")
-    insert_job(served.database, dataset_id, teacher_model_id=model_id, state=state)
+    insert_job(served.database, dataset_id, given={role: model_id}, state=state)
     if state in (JobState.QUEUED, JobState.RUNNING):
         with nothing_lost(served.settings):
             check_refusal(served.client.delete(f"{MODELS}/{model_id}"), 409, "in_use")
@@ -346,12 +348,11 @@ def test_deleting_races_a_new_student(served: ServiceUnderTest) -> None:
             barrier.wait()
             try:
                 with served.database.write() as session:
-                    hold_inputs(session, LOCAL_OWNER, dataset_id, model_id, max_waiting=100)
-                    session.add(
-                        Job(
-                            id=model_id.replace("mdl_", "job_"), owner_id=LOCAL_OWNER, kind="distill",
-                            name="job", spec={}, dataset_id=dataset_id, teacher_model_id=model_id,
-                        )
+                    given = {"start": model_id}
+                    hold_inputs(session, LOCAL_OWNER, dataset_id, given, max_waiting=100)
+                    jobs.insert_job(
+                        session, None, given=given, owner_id=LOCAL_OWNER, kind="distill", name="job", spec={},
+                        labels={}, dataset_id=dataset_id,
                     )  # fmt: skip
             except NotReadyError:
                 return False
@@ -361,7 +362,7 @@ def test_deleting_races_a_new_student(served: ServiceUnderTest) -> None:
             deleting, using = threads.submit(delete), threads.submit(use)
             assert (deleting.result(), using.result()) in {(True, False), (False, True)}
         with served.database.read() as session:
-            job = session.scalar(select(Job).where(Job.teacher_model_id == model_id))
+            job = session.scalar(select(JobModel).where(JobModel.model_id == model_id))
             deleted_at = session.get_one(Model, model_id).deleted_at
         assert (job is not None, deleted_at is not None) == (using.result(), deleting.result())
 

@@ -1,0 +1,80 @@
+"""Whether a given model can read a column, told from the reports on both: no torch, no data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fdkd_core.errors import Problem, quote
+from fdkd_core.spec.job import StudentSpec
+from fdkd_core.spec.named_models import START_POINTER
+from fdkd_core.spec.stated import parsed_architecture
+
+Report = Mapping[str, Any]
+"""On a column of a dataset, or on a model."""
+
+
+def input_mismatch(column: Report, model: Report) -> str | None:
+    """Why a model's preprocessing cannot read a column, or None.
+
+    Pictures and sounds are brought to the model's size; the number of features of a vector and of channels of
+    a series are what they are.
+
+    Args:
+        column: `kind`, `input_shape` and, of a series, `source_channels` of the column as it is.
+        model: The same of the model, its kind under `modality_kind`.
+    """
+    if column["kind"] != model["modality_kind"]:
+        return f"the model takes {model['modality_kind']}; this column is {column['kind']}"
+    if column["kind"] == "vector" and list(column["input_shape"]) != list(model["input_shape"]):
+        return (
+            f"the model takes {model['input_shape'][0]} features; this column has {column['input_shape'][0]}"
+        )
+    if column["kind"] == "series" and column.get("source_channels") != model.get("source_channels"):
+        return (
+            f"the model takes series of {model.get('source_channels')} channels; "
+            f"this column has {column.get('source_channels')}"
+        )
+    return None
+
+
+def another_reading(column: Report, model: Report) -> bool:
+    """Whether a column is read by another model already, whose preprocessing is not this one's.
+
+    Args:
+        column: The report on it, or in its place that on the model whose preprocessing it goes through.
+        model: On another model. Reports of earlier releases do not tell, nor do those on files without any
+            preprocessing: then it is found out when the job starts.
+    """
+    found = [report.get("preprocessing_sha256") for report in (column, model)]
+    return None not in found and found[0] != found[1]
+
+
+def start_fit_problems(spec: StudentSpec, source: Report, column: Report, model: Report) -> list[Problem]:
+    """Why a student cannot begin with a model: all of them `incompatible`.
+
+    Classes need not be the data's: the last layer is then drawn anew. Nor need sizes of pictures or
+    vocabularies, since the column is read by the model's own preprocessing.
+
+    Args:
+        spec: The student.
+        source: Its column.
+        column: The same, or the report on the given teacher that reads it too.
+        model: On what `start` names.
+    """
+    if model["modality_kind"] is None:
+        detail = (
+            "weights to begin with come with their preprocessing, as a bundle or a Hugging Face folder; this "
+            f"is a file of format {model['format']}"
+        )
+        return [Problem("incompatible", detail, START_POINTER)]
+    problems = []
+    if spec.architecture not in (None, parsed_architecture(model["architecture"])):
+        detail = f"`start` holds {quote(model['architecture'], 160)}; leave this out"
+        problems.append(Problem("incompatible", detail, "/student/architecture"))
+    mismatch = input_mismatch(source, model)
+    if mismatch is None and another_reading(column, model):
+        mismatch = f"a given teacher reads {quote(spec.modality)} by another preprocessing"
+    if mismatch is not None:
+        problems.append(Problem("incompatible", mismatch, START_POINTER))
+    return problems
