@@ -192,7 +192,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"task": {"kind": "classification"}, "method": {"name": "none"}, "teacher": {"modality": "colour"},
       "student": {"modality": "depth"}}, "/task/kind", "of this dataset are masks, for segmentation"),
     ({"teacher": {"outputs_from": {"features": "vector"}}, "method": {"name": "pkd"}},
-     "/teacher/outputs_from", "not for segmentation"),
+     "/teacher/outputs_from", "not read for segmentation"),
 ]  # fmt: skip
 
 
