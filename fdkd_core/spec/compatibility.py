@@ -28,6 +28,7 @@ from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.output_columns import output_column_problems
+from fdkd_core.spec.processes import process_problems, stated_processes
 from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems
 from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
@@ -45,6 +46,7 @@ def check(
     *,
     more_reports: Sequence[Report | None] = (),
     memory_bytes: int | None = None,
+    processes: int | None = None,
 ) -> list[Problem]:
     """All reasons why the job cannot start, each with a JSON pointer into the spec; empty when it can.
 
@@ -54,10 +56,11 @@ def check(
         teacher_report: Of the model that `teacher.model` names; see `fdkd_core.validate`.
         more_reports: The same for each of `more_teachers`, null for those that are trained.
         memory_bytes: Of the device that will train; null takes this machine's.
+        processes: That train one model; null takes what the spec asks for.
 
     Returns:
         Problems with the codes `missing_column`, `missing_field`, `incompatible`, `dataset_too_small` and
-        `exceeds_limit`.
+        `exceeds_limit`, `not_supported`.
 
     Raises:
         ValueError: The spec names a teacher model, and there is no report on it.
@@ -80,6 +83,7 @@ def check(
             architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
     problems += pairing_problems(spec)
+    problems += process_problems(spec, processes or stated_processes(spec))
     if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
             unfit = task_problems(method, spec.task, pointer)
