@@ -39,7 +39,7 @@ class Ranks:
     size = 1
 
     @contextmanager
-    def training(self, model: nn.Module, network: Network) -> Iterator[Network]:
+    def training(self, model: nn.Module, network: Network, sample: Callable[[], Tensor]) -> Iterator[Network]:
         """Around all steps of a phase: what to call instead of the network."""
         yield network
 
@@ -60,6 +60,10 @@ class Ranks:
     def agreed(self, values: Mapping[str, float]) -> dict[str, float]:
         """The same values for all, on which they decide whether to go on."""
         return dict(values)
+
+    def norms(self, own: Tensor) -> Tensor:
+        """Norms of gradients over the whole batch, from those over this process's rows."""
+        return own
 
     def average_gradients(self, method: nn.Module) -> None:
         """Keeps the parameters that are the method's own the same everywhere, to the last bit."""
@@ -82,18 +86,16 @@ class SeveralRanks(Ranks):
         self._words = words
 
     @contextmanager
-    def training(self, model: nn.Module, network: Network) -> Iterator[Network]:
+    def training(self, model: nn.Module, network: Network, sample: Callable[[], Tensor]) -> Iterator[Network]:
         """Averages the gradients of the model over the ranks, and its batch statistics.
 
         Args:
             model: In training; its weights are those of rank 0 on return.
             network: What is called to run it: itself, or its compiled form.
+            sample: Makes some inputs of the model.
         """
-        with norms_over_ranks(model, self._words):
-            # A static graph lets weights be that no loss of any step reaches.
-            parallel = DistributedDataParallel(
-                cast(nn.Module, network), forward_sync_buffers=False, static_graph=True
-            )
+        with without_idle_weights(model, sample()), norms_over_ranks(model, self._words):
+            parallel = DistributedDataParallel(cast(nn.Module, network), forward_sync_buffers=False)
             try:
                 yield parallel
             except FDKDError:  # raised between two steps, or by all ranks in the same step
@@ -135,6 +137,12 @@ class SeveralRanks(Ranks):
         distributed.broadcast(told, 0, group=self._words)
         return dict(zip(values, told.tolist(), strict=True))
 
+    def norms(self, own: Tensor) -> Tensor:
+        """The root of the summed squares; `_Gather` has multiplied them."""
+        squares = own.square()
+        distributed.all_reduce(squares)
+        return squares.sqrt() / self.size
+
     def average_gradients(self, method: nn.Module) -> None:
         """Every rank has computed the same gradients, on a GPU up to the order of its sums."""
         gradients = [parameter.grad for parameter in method.parameters() if parameter.grad is not None]
@@ -150,6 +158,27 @@ class SeveralRanks(Ranks):
     def _say_phase_ends(self) -> None:
         if self.rank == 0:
             self.say(PHASE_ENDS)
+
+
+@contextmanager
+def without_idle_weights(model: nn.Module, inputs: Tensor) -> Iterator[None]:
+    """Takes weights out of the training that its loss never reaches: the others would wait for their gradients.
+
+    Some networks of transformers have such. `find_unused_parameters` would look for them in every step.
+    """
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    was_training = model.training
+    model.eval()
+    reached = torch.autograd.grad(model(inputs).logits.sum(), weights, allow_unused=True)
+    model.train(was_training)
+    idle = [weight for weight, gradient in zip(weights, reached, strict=True) if gradient is None]
+    for weight in idle:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in idle:
+            weight.requires_grad_(True)
 
 
 class _Gather(torch.autograd.Function):

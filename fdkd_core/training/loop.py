@@ -123,14 +123,19 @@ class Trainee:
     network: Network | None = None
     """What runs the model in training; None for the model itself."""
 
-    def outputs(self, batch: Batch, step: int) -> ModelOutput:
-        """What the model says of a batch, in fp32 whatever it computes in; see `fdkd_core.ranks`."""
+    def outputs(self, batch: Batch, step: int) -> tuple[ModelOutput, Tensor]:
+        """What the model says of a batch, in fp32 whatever it computes in; see `fdkd_core.ranks`.
+
+        Returns:
+            The outputs, and the features [B of this process, D] that they come from: all gradients of the step
+            pass through those.
+        """
         self.ranks.draw_own(self.spec.seed, step)
         inputs = torch.from_numpy(self.ranks.own(batch.inputs)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.execution.precision == "bf16"):
             found = (self.network or self.model)(inputs)
-        found = ModelOutput(*(part.float() for part in found))
-        return self.ranks.gather(found, len(batch.inputs))
+        in_fp32 = ModelOutput(*(part.float() for part in found))
+        return self.ranks.gather(in_fp32, len(batch.inputs)), found.features
 
     @property
     def lessons(self) -> list[Lesson]:
@@ -190,7 +195,7 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
     """One optimiser step. Terms arrive per sample and are averaged here, once, and weighted here, once."""
     device = trainee.device
     labels = torch.from_numpy(batch.labels).to(device)
-    student = trainee.outputs(batch, step)
+    student, features = trainee.outputs(batch, step)
     task = trainee.task.loss(student.logits, labels)
     terms = distillation_terms(trainee, batch, student, labels)
     # A row without a teacher counts as one whose distillation terms are zero.
@@ -201,7 +206,7 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
         if not math.isfinite(value):
             raise TrainingDivergedError(step, name, value)
 
-    weights = {"task": 1.0, **term_weights(trainee, means, student.features, step / trainee.total_steps)}
+    weights = {"task": 1.0, **term_weights(trainee, means, features, step / trainee.total_steps)}
     weighted = {name: weights[name] * mean for name, mean in means.items()}
     norms = _gradient_norms(trainee.model, weighted) if trainee.spec.log_gradient_norms else None
     trainee.optimizer.zero_grad(set_to_none=True)
@@ -251,8 +256,12 @@ def follow_steps(trainee: Trainee, step: int, ranks: SeveralRanks) -> None:
 def taking_steps(trainee: Trainee) -> Iterator[ThreadPoolExecutor]:
     """Around a row of steps: the model in training mode, run by all ranks; gives what loads its batches."""
     network = trainee.network
+
+    def sample() -> Tensor:
+        return torch.from_numpy(trainee.batches.batch(0).inputs[:2]).to(trainee.device)
+
     with (
-        trainee.ranks.training(trainee.model, network or trainee.model) as trainee.network,
+        trainee.ranks.training(trainee.model, network or trainee.model, sample) as trainee.network,
         ThreadPoolExecutor(1, thread_name_prefix="batches") as loader,
     ):
         trainee.model.train()
@@ -304,7 +313,7 @@ def term_weights(
     weights = method.weights_at(progress)
     if method.balance is None:
         return weights
-    factors = method.balance.factors(means["task"], means, features)
+    factors = method.balance.factors(means["task"], means, features, trainee.ranks.norms)
     return {name: weight * factors.get(name, 1.0) for name, weight in weights.items()}
 
 
