@@ -171,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=_positive, help="CPU threads of all processes together (default: all usable cores)"
     )
     parser.add_argument(
-        "--processes", type=_positive, help="that train each model together (default: resources.gpus of the spec)"
+        "--processes",
+        type=_positive,
+        help="that train each model (default: resources.gpus of the spec)",
     )
     parser.add_argument(
         "--decode-workers", type=_positive, help="processes that decode files (default: by amount)"

@@ -60,6 +60,11 @@ class JobRun:
     executions: dict[str, ExecutionReport] = field(default_factory=dict)
     """How trainings of the job are computed, as far as it was found out."""
 
+    @property
+    def processes(self) -> int:
+        """That train each model together."""
+        return 1 if self.crew is None else self.crew.size
+
     def run_phase(self, phase: Phase, steps_before: int) -> tuple[Trained, int]:
         """Trains one model, or goes on with it; see `phases.run_phase`."""
         phase = replace(phase, name=self.phase_prefix + phase.name)

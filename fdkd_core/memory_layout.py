@@ -24,7 +24,9 @@ def use_fast_layout(model: nn.Module, device: torch.device) -> None:
 def is_channels_last(model: nn.Module) -> bool:
     """Whether the kernels of a network's convolutions lie in channels-last."""
     return any(
-        weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+        weight.dim() == 4
+        and not weight.is_contiguous()
+        and weight.is_contiguous(memory_format=torch.channels_last)
         for weight in model.parameters()
     )
 

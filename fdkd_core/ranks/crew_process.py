@@ -47,7 +47,7 @@ def join(folder: Path, rank: int, size: int, device: torch.device) -> SeveralRan
     """Makes this process one of the ranks; returns when all have joined."""
     # Loopback: all ranks are on one machine, and nobody else has business with them.
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
-    store = distributed.FileStore(str(folder / "store"), size)
+    store = distributed.FileStore(str(folder / "store"), size)  # type: ignore[attr-defined]
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.index is not None:
         torch.cuda.set_device(device)

@@ -129,7 +129,7 @@ class SeveralRanks(Ranks):
     def gather(self, output: ModelOutput, num_rows: int) -> ModelOutput:
         """Each part of the output, from all ranks; gradients flow to this rank's rows."""
         lengths = [len(part) for part in np.array_split(np.empty(num_rows, np.bool_), self.size)]
-        return ModelOutput(*(cast(Tensor, _Gather.apply(part, self.rank, lengths)) for part in output))
+        return ModelOutput(*(_gathered(part, self.rank, lengths) for part in output))
 
     def agreed(self, values: Mapping[str, float]) -> dict[str, float]:
         """Those of rank 0: were one rank alone to find a value infinite, the others would wait for it."""
@@ -151,7 +151,7 @@ class SeveralRanks(Ranks):
         together = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(together)
         together /= self.size
-        parts = together.split([gradient.numel() for gradient in gradients])
+        parts = torch.split(together, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -162,7 +162,7 @@ class SeveralRanks(Ranks):
 
 @contextmanager
 def without_idle_weights(model: nn.Module, inputs: Tensor) -> Iterator[None]:
-    """Takes weights out of the training that its loss never reaches: the others would wait for their gradients.
+    """Takes out of the training the weights that its loss never reaches, for whose gradients all would wait.
 
     Some networks of transformers have such. `find_unused_parameters` would look for them in every step.
     """
@@ -202,3 +202,6 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         return ctx.size * gradient[ctx.start : ctx.start + ctx.length], None, None
+
+
+_gathered: Callable[[Tensor, int, list[int]], Tensor] = _Gather.apply

@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 import safetensors
-import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
@@ -112,7 +111,8 @@ def write_phase(folder: Path, number: int, phase: Phase, trainee: Trainee, state
         "state": loop,
     }
     with storage_errors():
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, _path(folder, number, "safetensors"))
+        kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(kept, _path(folder, number, "safetensors"))
         _path(folder, number, "json").write_text(json.dumps(document))
 
 
@@ -160,7 +160,9 @@ class PhaseHandout:
         return unpack(trainee, state, self._document["state"])
 
     def _lesson(self, index: int) -> tuple[ModelOutput | None, Tensor | None]:
-        found = {name: self._tensors.get(f"teacher{index}/{name}") for name in ("features", "logits", "paired")}
+        found = {
+            name: self._tensors.get(f"teacher{index}/{name}") for name in ("features", "logits", "paired")
+        }
         features, logits = found["features"], found["logits"]
         outputs = None if features is None or logits is None else ModelOutput(features, logits)
         return outputs, found["paired"]

@@ -1,14 +1,14 @@
 """Batch normalisation over the batch of all ranks, as one process would have it.
 
 Statistics of a rank's own rows would be those of another batch size: a network that trains on 4 GPUs would
-not be the network that trains on one. torch has `SyncBatchNorm` for GPUs only; for CPUs it is written out here.
+not be the network that trains on one. torch has `SyncBatchNorm` for GPUs only; for CPUs it is written out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -31,11 +31,11 @@ class RankBatchNorm(_BatchNorm):
         self.training = norm.training
         self._group = group
 
-    def _check_input_dim(self, input: Tensor) -> None:
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
         if input.dim() < 2:
             raise ValueError(f"expected at least 2 axes, got {input.dim()}")
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Of [B, C, ...], normalised by channel."""
         if not self.training and self.track_running_stats:
             return super().forward(input)
@@ -55,7 +55,7 @@ class RankBatchNorm(_BatchNorm):
         return centred * scale.view(shape)
 
     def _sum(self, values: Tensor) -> Tensor:
-        return cast(Tensor, _SumOverRanks.apply(values, self._group))
+        return _summed(values, self._group)
 
     @torch.no_grad()
     def _note(self, mean: Tensor, variance: Tensor) -> None:
@@ -83,6 +83,9 @@ class _SumOverRanks(torch.autograd.Function):
         return total, None
 
 
+_summed: Callable[[Tensor, distributed.ProcessGroup], Tensor] = _SumOverRanks.apply
+
+
 @contextmanager
 def norms_over_ranks(model: nn.Module, cpu_group: distributed.ProcessGroup) -> Iterator[None]:
     """Has the batch norms of a model look at all ranks; afterwards they are the ordinary ones again.
@@ -97,8 +100,9 @@ def norms_over_ranks(model: nn.Module, cpu_group: distributed.ProcessGroup) -> I
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm) and not isinstance(child, RankBatchNorm | nn.SyncBatchNorm):
-                on_gpu = child.running_mean is not None and child.running_mean.is_cuda
-                new = nn.SyncBatchNorm.convert_sync_batchnorm(child) if on_gpu else RankBatchNorm(child, cpu_group)
+                new: nn.Module = RankBatchNorm(child, cpu_group)
+                if child.running_mean is not None and child.running_mean.is_cuda:
+                    new = nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
                 setattr(parent, name, new)
                 replaced.append((parent, name, child))
     try:

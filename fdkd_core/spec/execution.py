@@ -19,10 +19,13 @@ class Execution(StrictModel):
     @property
     def words(self) -> str:
         """For people, such as `bf16, channels-last`."""
-        parts = [self.precision]
+        parts: list[str] = [self.precision]
         parts += ["channels-last"] if self.channels_last else []
         parts += ["compiled"] if self.compiled else []
         return ", ".join(parts)
+
+
+PLAIN = Execution()
 
 
 class TimedExecution(StrictModel):

@@ -109,8 +109,8 @@ class TrainingSpec(StrictModel):
     bf16 it is tens of times slower."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the network. `auto`: on GPUs where the same probe finds that it pays for the time it
-    takes, never on CPUs, where it gained nothing dependable and takes a minute. `on` falls back to `off`, with
-    a warning, where it does not work."""
+    takes, never on CPUs, where it gained nothing dependable and takes a minute. `on` falls back to `off`
+    where it does not work."""
     max_grad_norm: Annotated[float, Field(gt=0.0, le=1e6)] | None = None
     """Clip the global gradient norm to this; null leaves gradients alone, as the authors, so that a
     rate that is too high shows."""

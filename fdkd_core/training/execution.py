@@ -1,7 +1,7 @@
 """Choosing how a network's steps are computed: as stated, or by a short probe on GPUs.
 
-Nothing is chosen by time on a CPU, so that equal jobs give equal results there. On a GPU the choice depends on
-the machine and the moment; it is kept in the checkpoint, so that a resume goes on in the same way.
+Nothing is chosen by time on a CPU, so that equal jobs give equal results there. On a GPU the choice depends
+on the machine and the moment; it is kept in the checkpoint, so that a resume goes on in the same way.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ TimeStep = Callable[[Execution], float]
 """Seconds of a step when it is computed so."""
 
 
-def choose_execution(
-    trainee: Trainee, make: Callable[[], Trainee], *, processes: int = 1
-) -> ExecutionReport:
+def choose_execution(trainee: Trainee, make: Callable[[], Trainee], *, processes: int = 1) -> ExecutionReport:
     """How a training is computed.
 
     Args:

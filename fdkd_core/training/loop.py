@@ -21,7 +21,7 @@ from fdkd_core.methods.base import Method, StepViews, rows_of
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.ranks.group import ALONE, STEP, Network, Ranks, SeveralRanks
 from fdkd_core.spec import TrainingSpec
-from fdkd_core.spec.execution import Execution, ExecutionReport
+from fdkd_core.spec.execution import PLAIN, Execution, ExecutionReport
 from fdkd_core.spec.figures import SplitMetrics, figure, signed_figure
 from fdkd_core.tasks.base import Task
 from fdkd_core.training.optimizer import build_optimizer, set_learning_rate
@@ -119,7 +119,7 @@ class Trainee:
     """Of the teachers beside the first."""
     ranks: Ranks = ALONE
     """The processes that train it together."""
-    execution: Execution = Execution()
+    execution: Execution = PLAIN
     network: Network | None = None
     """What runs the model in training; None for the model itself."""
 
@@ -127,8 +127,8 @@ class Trainee:
         """What the model says of a batch, in fp32 whatever it computes in; see `fdkd_core.ranks`.
 
         Returns:
-            The outputs, and the features [B of this process, D] that they come from: all gradients of the step
-            pass through those.
+            The outputs, and the features [B of this process, D] that they come from: all gradients of the
+            step pass through those.
         """
         self.ranks.draw_own(self.spec.seed, step)
         inputs = torch.from_numpy(self.ranks.own(batch.inputs)).to(self.device)
