@@ -28,7 +28,9 @@ def write_rows(path: Path, seed: int = 0) -> None:
         depth=(2.0 + 0.4 * pictures).astype(np.float32).clip(0.05),
         series=tones(label, rng)[..., None],
         text=sentences(label, rng),
-        vector=(rng.normal(size=(CLASSES, 24))[label] + 1.6 * rng.normal(size=(total, 24))).astype(np.float32),
+        vector=(rng.normal(size=(CLASSES, 24))[label] + 1.6 * rng.normal(size=(total, 24))).astype(
+            np.float32
+        ),
         label=label,
         split=np.repeat(list(SPLITS), list(SPLITS.values())),
     )
@@ -39,9 +41,9 @@ def gratings(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.f
     rows = len(label)
     angle = np.pi * (label + rng.uniform(-0.35, 0.35, rows)) / CLASSES
     down, across = np.mgrid[:SIDE, :SIDE] / SIDE
-    along = (
-        np.cos(angle)[:, None, None] * across + np.sin(angle)[:, None, None] * down
-    ) * rng.uniform(3, 6, (rows, 1, 1))
+    along = (np.cos(angle)[:, None, None] * across + np.sin(angle)[:, None, None] * down) * rng.uniform(
+        3, 6, (rows, 1, 1)
+    )
     wave: NDArray[np.float64] = np.sin(2 * np.pi * along + rng.uniform(0, 6, (rows, 1, 1)))
     return wave + 0.8 * rng.normal(size=wave.shape)
 

@@ -104,9 +104,7 @@ def test_accuracies(name: str, folder: Path, data: PairedDataset) -> dict[str, f
 
 
 def _accuracy(session: OnnxSession, inputs: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    answers = [
-        session(np.ascontiguousarray(part)).argmax(axis=1) for part in np.array_split(inputs, 10)
-    ]
+    answers = [session(np.ascontiguousarray(part)).argmax(axis=1) for part in np.array_split(inputs, 10)]
     return float((np.concatenate(answers) == labels).mean())
 
 
@@ -188,17 +186,25 @@ def main() -> None:
             out = Path(holder) / name
             result = train(name, path, out, given.epochs)
             rows += rows_of(name, result, out / "student", data)
-            print(table([row for row in rows if row["architecture"] == name]).splitlines()[2:], flush=True)
-    given.out.mkdir(parents=True, exist_ok=True)
-    with (given.out / "int8_loss.csv").open("w", newline="") as file:
+            print(
+                "\n".join(table([row for row in rows if row["architecture"] == name]).splitlines()[2:]),
+                flush=True,
+            )
+            write(given.out, rows, given.epochs)  # what is there if it is ended early
+
+
+def write(out: Path, rows: list[dict[str, Any]], epochs: int) -> None:
+    """Both files."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "int8_loss.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     machine = describe_machine(torch.device("cpu")) | {"load average": load_average()}
     facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
-    (given.out / "int8_loss.md").write_text(
+    (out / "int8_loss.md").write_text(
         "# What int8 costs each architecture, trained\n\n"
-        f"{given.epochs} epochs on made-up rows of six classes (`int8_data.py`); accuracy in % of 600 test rows, "
+        f"{epochs} epochs on made-up rows of six classes (`int8_data.py`); accuracy in % of 600 test rows, "
         "points that int8 loses against float32 (a standard error of the difference is about half a point), "
         "medians in onnxruntime on one thread. Kept is the job's verdict on the validation split.\n\n"
         f"{table(rows)}\n\n{facts}\n"

@@ -12,6 +12,7 @@ from fdkd_core.spec import AnyJobSpec, CompareSpec
 from fdkd_core.spec.compare import arms, teacher_job
 from service.identifiers import new_id
 from service.jobs.families import TEACHER, taught_by, teacher_model
+from service.jobs.gpus import needed_gpus
 from service.jobs.states import JobState
 from service.tables import Job
 
@@ -92,6 +93,7 @@ def repeat(session: Session, old: Job) -> Family | None:
                 "waits_for": TEACHING if trains_teacher and is_arm else None,
                 "retry_of": child.id,
                 "work_key": child.work_key,
+                "gpus": child.gpus,
             }
         )
     return Family(children, adopted, model_id)
@@ -118,4 +120,5 @@ def _child(spec: AnyJobSpec, *, waits_for: int | None) -> dict[str, Any]:
         "waits_for": waits_for,
         "retry_of": None,
         "work_key": None,
+        "gpus": needed_gpus(spec),
     }
