@@ -94,7 +94,7 @@ def test_of_a_comparison_only_the_trainings_need_them(api: ServiceUnderTest, dat
     body = {**compare(teacher=teacher), "resources": {"gpus": 2}}
     parent = api.client.post("/v1/jobs", json={"spec": body}).json()["id"]
     with api.database.read() as session:
-        found = dict(session.execute(select(Job.id, Job.gpus)).tuples().all())
+        found = {row.id: row.gpus for row in session.execute(select(Job.id, Job.gpus))}
     assert found.pop(parent) == 1
     assert found
     assert set(found.values()) == {2}
