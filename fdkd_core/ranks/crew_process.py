@@ -38,8 +38,10 @@ WORD_TIMEOUT = timedelta(days=7)
 NOTICE_S = 30.0
 """Rank 0 notices by its next exchange that a rank has died. Where that is stuck on a GPU it never does, and
 the run is ended after this time."""
-END_S = 5.0
-"""For a follower to end by itself, when it was told that the run is over."""
+CAUSE_S = 5.0
+"""For a follower to end, once an exchange with it has failed, and to say why."""
+GOODBYE_S = 1.0
+"""For all followers to end by themselves, when they were told that the run is over. They have nothing to save."""
 _TOLD: dict[str, type[FDKDError]] = {error.code: error for error in (OutOfMemoryError, StorageError)}
 
 
@@ -129,8 +131,9 @@ class Crew:
             if is_orderly and all(follower.is_alive for follower in self._followers):
                 with contextlib.suppress(RuntimeError):
                     self._ranks.say(RUN_ENDS)
+                until = time.monotonic() + GOODBYE_S
                 for follower in self._followers:
-                    follower.wait(END_S)
+                    follower.wait(max(0.0, until - time.monotonic()))
             self._ranks = None
         for follower in self._followers:
             follower.end()
@@ -172,7 +175,7 @@ class Crew:
 
     def _cause_of(self, error: RuntimeError) -> Exception:
         """Why an exchange between the ranks failed: the error that ended one of them, if one ended."""
-        until = time.monotonic() + END_S
+        until = time.monotonic() + CAUSE_S
         while time.monotonic() < until:
             for follower in self._followers:
                 if not follower.is_alive:
