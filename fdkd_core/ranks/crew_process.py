@@ -41,7 +41,7 @@ the run is ended after this time."""
 CAUSE_S = 5.0
 """For a follower to end, once an exchange with it has failed, and to say why."""
 GOODBYE_S = 1.0
-"""For all followers to end by themselves, when they were told that the run is over. They have nothing to save."""
+"""For all followers to end by themselves, when told that the run is over. They have nothing to save."""
 _TOLD: dict[str, type[FDKDError]] = {error.code: error for error in (OutOfMemoryError, StorageError)}
 
 
