@@ -1,4 +1,4 @@
-"""Made-up rows of five kinds that show the same class, hard enough for a figure to move."""
+"""Made-up rows of four kinds that show the same class, hard enough for a figure to move."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPLITS = {"train": 900, "val": 600, "test": 600}
 
 
 def write_rows(path: Path, seed: int = 0) -> None:
-    """An .npz with `image`, `depth`, `series`, `text` and `vector`.
+    """An .npz with `image`, `series`, `text` and `vector`.
 
     Pictures are gratings whose direction is the class, series are tones whose pitch is, sentences have words
     that a class uses more often, vectors lie around centres; all under noise.
@@ -25,7 +25,6 @@ def write_rows(path: Path, seed: int = 0) -> None:
     np.savez(
         path,
         image=np.clip(128 + 40 * pictures, 0, 255).astype(np.uint8)[..., None],
-        depth=(2.0 + 0.4 * pictures).astype(np.float32).clip(0.05),
         series=tones(label, rng)[..., None],
         text=sentences(label, rng),
         vector=(rng.normal(size=(CLASSES, 24))[label] + 1.6 * rng.normal(size=(total, 24))).astype(

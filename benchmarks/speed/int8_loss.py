@@ -48,7 +48,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "resnet": ("image", {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1]}, {}),
     "convnext": ("image", {"patch_size": 2, "hidden_sizes": [24, 48], "depths": [2, 2]}, ADAMW),
     "vit": ("image", {**ENCODER, "patch_size": 4}, ADAMW),
-    "ast": ("depth", {**ENCODER, "patch_size": 8, "frequency_stride": 4, "time_stride": 4}, ADAMW),
+    "ast": ("image", {**ENCODER, "patch_size": 8, "frequency_stride": 4, "time_stride": 4}, ADAMW),
     "wav2vec2": (
         "series",
         {
@@ -156,7 +156,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         parity = json.loads(row["parity"]) if row["parity"] else {}
         cells = [
             f"{row['architecture']} ({row['modality']})" if is_first else "",
-            f"{row['parameters']:,}" if is_first else "",
+            f"{int(row['parameters']):,}" if is_first else "",
             row["scheme"],
             f"{100 * float(row['test_accuracy'] or 'nan'):.1f}",
             "" if is_first else f"{lost:+.1f}",
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = []
+    rows = kept_rows(given.out, given.only)
     with tempfile.TemporaryDirectory() as holder:
         path = Path(holder) / "rows.npz"
         write_rows(path)
@@ -191,6 +191,15 @@ def main() -> None:
                 flush=True,
             )
             write(given.out, rows, given.epochs)  # what is there if it is ended early
+
+
+def kept_rows(out: Path, only: list[str]) -> list[dict[str, Any]]:
+    """Of an earlier run, those of architectures that this one leaves out."""
+    try:
+        with (out / "int8_loss.csv").open(newline="") as file:
+            return [row for row in csv.DictReader(file) if row["architecture"] not in only]
+    except FileNotFoundError:
+        return []
 
 
 def write(out: Path, rows: list[dict[str, Any]], epochs: int) -> None:
