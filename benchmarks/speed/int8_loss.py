@@ -44,7 +44,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "conv2d": ("image", {}, {}),
     "resnet18": ("image", {"width": 16}, {}),
     "text_transformer": ("text", {}, ADAMW),
-    "mobilenet_v2": ("image", {"depth_multiplier": 0.35}, {}),
+    "mobilenet_v2": ("image", {"depth_multiplier": 0.35}, ADAMW),
     "resnet": ("image", {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1]}, {}),
     "convnext": ("image", {"patch_size": 2, "hidden_sizes": [24, 48], "depths": [2, 2]}, ADAMW),
     "vit": ("image", {**ENCODER, "patch_size": 4}, ADAMW),
