@@ -76,6 +76,7 @@ def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
                 options=RunOptions(
                     device=options.device,
                     threads=options.threads,
+                    processes=options.processes,
                     manifest=options.manifest,
                     # A path in a spec is meant from where the spec lies.
                     models={name: options.spec.parent / name for name in references},
@@ -165,7 +166,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--manifest", help="manifest inside DATA, where there are several")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: all usable cores)")
+    parser.add_argument(
+        "--threads", type=_positive, help="CPU threads of all processes together (default: all usable cores)"
+    )
+    parser.add_argument(
+        "--processes",
+        type=_positive,
+        help="that train each model (default: resources.gpus of the spec)",
+    )
     parser.add_argument(
         "--decode-workers", type=_positive, help="processes that decode files (default: by amount)"
     )

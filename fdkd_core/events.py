@@ -2,10 +2,10 @@
 
 | event | fields |
 |---|---|
-| `run_started` | name, kind, spec_sha256, data_sha256, device, threads, phases |
+| `run_started` | name, kind, spec_sha256, data_sha256, device, threads, processes, phases |
 | `data_loaded` | report (the data report) |
 | `arm_started` | arm (how the names of its phases begin), label, number, total |
-| `phase_started` | phase, step, total_steps, resumed |
+| `phase_started` | phase, step, total_steps, resumed, execution (how steps are computed, and why) |
 | `step` | phase, step, total_steps, job_step, epoch, lr, loss, terms, weighted, gradient_norms, speed, wait |
 | `epoch` | phase, epoch, step, the figures of the task, loss, best_epoch |
 | `checkpoint` | phase, step |

@@ -55,6 +55,7 @@ class Finalisation:
         *,
         threads: int,
         started: float,
+        processes: int = 1,
         auto: AutoReport | None = None,
     ) -> RunResult:
         """Reads the test split, once per model, writes the bundles and the result.
@@ -124,6 +125,7 @@ class Finalisation:
             versions=versions,
             device=str(self.device),
             threads=threads,
+            processes=processes,
             seconds=time.monotonic() - started,
         )
         if failure is not None:
@@ -142,6 +144,7 @@ class Finalisation:
             seconds=trained.seconds,
             epochs=trained.epochs,
             best_epoch=trained.best_epoch,
+            execution=trained.execution,
             **model_figures(self._as_handed_over(trained), tuple(recipe["input_shape"])),
         )
 

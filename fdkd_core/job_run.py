@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,10 +17,14 @@ from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
 from fdkd_core.preparation import make_phase, teacher_training, training_of
 from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec, teacher_name
+from fdkd_core.spec.execution import ExecutionReport
 from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.teacher_cache import TeacherCache
 from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
 from fdkd_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fdkd_core.ranks.crew_process import Crew
 
 Fake = Callable[[ModelOutput], ModelOutput]
 """Such as `teacher_views.shuffled` with a seed."""
@@ -51,6 +55,15 @@ class JobRun:
     """What the student begins with; None draws its weights."""
     phase_prefix: str = ""
     """Before the names of phases, where a job is a part of another."""
+    crew: Crew | None = None
+    """Other processes that train with this one."""
+    executions: dict[str, ExecutionReport] = field(default_factory=dict)
+    """How trainings of the job are computed, as far as it was found out."""
+
+    @property
+    def processes(self) -> int:
+        """That train each model together."""
+        return 1 if self.crew is None else self.crew.size
 
     def run_phase(self, phase: Phase, steps_before: int) -> tuple[Trained, int]:
         """Trains one model, or goes on with it; see `phases.run_phase`."""
@@ -65,6 +78,8 @@ class JobRun:
             device=self.device,
             steps_before=steps_before,
             secret=self.options.checkpoint_secret,
+            crew=self.crew,
+            executions=self.executions,
         )
 
     def teacher(self, index: int = 0, *, steps_before: int = 0) -> tuple[Trained, int]:

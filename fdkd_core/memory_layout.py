@@ -21,6 +21,16 @@ def use_fast_layout(model: nn.Module, device: torch.device) -> None:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def is_channels_last(model: nn.Module) -> bool:
+    """Whether the kernels of a network's convolutions lie in channels-last."""
+    return any(
+        weight.dim() == 4
+        and not weight.is_contiguous()
+        and weight.is_contiguous(memory_format=torch.channels_last)
+        for weight in model.parameters()
+    )
+
+
 def _is_unsound(module: nn.Module) -> bool:
     return (
         isinstance(module, nn.Conv2d)

@@ -22,7 +22,11 @@ class RunOptions:
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU if there is one."""
     threads: int | None = None
-    """CPU threads of torch; null takes the usable cores. A resume is bit-identical only with the same."""
+    """CPU threads of torch, of all processes together; null takes the usable cores. A resume is
+    bit-identical only with the same."""
+    processes: int | None = None
+    """Processes that train each model together; null takes the `resources.gpus` of the spec. On a CPU more
+    than one is for trying out what is meant for GPUs: threads divide the same cores better."""
     manifest: str | None = None
     """Manifest of the dataset to read, where it ships several."""
     models: Mapping[str, Path] = field(default_factory=dict)
@@ -45,15 +49,19 @@ class RunOptions:
     Then the data are not read, and nothing is trained."""
 
 
-def prepare_torch(options: RunOptions) -> tuple[torch.device, int]:
+def prepare_torch(options: RunOptions, processes: int = 1) -> tuple[torch.device, int]:
     """Chooses device and thread count, and sets torch to them.
 
+    Args:
+        options: As given.
+        processes: That share the threads, and need a GPU each if any.
+
     Raises:
-        SpecError: A GPU was asked for where there is none.
+        SpecError: GPUs were asked for that are not there.
     """
     import torch  # seconds, which the options of a command line must not wait for
 
-    threads = options.threads or len(os.sched_getaffinity(0))
+    threads = max(1, (options.threads or len(os.sched_getaffinity(0))) // processes)
     torch.set_num_threads(threads)
     name = options.device
     if name == "auto":
@@ -67,4 +75,30 @@ def prepare_torch(options: RunOptions) -> tuple[torch.device, int]:
         raise SpecError(
             Problem("not_available", f"the device {quote(name)} was asked for, but there is no GPU")
         )
+    if processes > 1:
+        _check_gpus(options, device, processes)
     return device, threads
+
+
+def _check_gpus(options: RunOptions, device: torch.device, processes: int) -> None:
+    """Refuses several processes where each cannot have a GPU, unless the CPU was asked for.
+
+    Raises:
+        SpecError: There are too few.
+    """
+    import torch
+
+    pointer = None if options.processes else "/resources/gpus"
+    if device.type == "cpu":
+        # `auto` means the GPUs that the spec asks for; one CPU in their place would take days.
+        if options.device == "cpu" or options.processes:
+            return
+        found = 0
+    elif device.index is not None:
+        detail = f"the device {device} is one GPU; {processes} processes need one each"
+        raise SpecError(Problem("not_available", detail, pointer))
+    else:
+        found = torch.cuda.device_count()
+    if found < processes:
+        detail = f"{processes} GPUs were asked for; this machine has {found}"
+        raise SpecError(Problem("not_available", detail, pointer))

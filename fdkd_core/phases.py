@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ from fdkd_core.methods.several_teachers import SeveralTeachers
 from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import ArchitectureSpec, MethodSpec, NoneSpec, TrainingSpec
+from fdkd_core.spec.execution import ExecutionReport
 from fdkd_core.spec.figures import SplitMetrics
 from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
 from fdkd_core.training.checkpoint import CheckpointStore
 from fdkd_core.training.evaluation import answer_rows
+from fdkd_core.training.execution import apply_execution, choose_execution
 from fdkd_core.training.loop import (
     Hooks,
     Lesson,
@@ -39,6 +42,9 @@ from fdkd_core.training.loop import (
     make_optimizer,
 )
 from fdkd_core.training.randomness import seed_torch
+
+if TYPE_CHECKING:
+    from fdkd_core.ranks.crew_process import Crew
 
 NO_DISTILLATION = NoneSpec()
 
@@ -75,7 +81,8 @@ class FurtherTeacher:
 
     name: str
     """Its phase, which its terms are called by."""
-    teacher: Trained
+    teacher: Trained | None
+    """The teacher itself, for methods that train it further."""
     rows: TeacherRows
     weight: float
     """Factor of all its terms."""
@@ -97,6 +104,8 @@ class Trained:
     epochs: int
     best_epoch: int
     seconds: float
+    execution: ExecutionReport | None = None
+    """How its training steps were computed; None of a model that was not trained here."""
 
 
 def vocab_size(data: PairedDataset, modality: str) -> int | None:
@@ -236,6 +245,8 @@ def run_phase(
     device: torch.device,
     steps_before: int,
     secret: bytes | None = None,
+    crew: Crew | None = None,
+    executions: dict[str, ExecutionReport] | None = None,
 ) -> tuple[Trained, int]:
     """Trains a phase to its end; a phase that already ended is only loaded.
 
@@ -249,6 +260,8 @@ def run_phase(
         device: Where to train.
         steps_before: Steps of the phases before this one, for the job's progress.
         secret: Signs the checkpoints; see `CheckpointStore`.
+        crew: Other processes to train with; None trains alone.
+        executions: What was found out in earlier phases of the job, which equal trainings share; added to.
 
     Returns:
         The trained model, and the number of steps of this phase.
@@ -259,12 +272,17 @@ def run_phase(
     )
     seed_torch(phase.training.seed, "dropout")
     state = store.restore(trainee)
+    if state.execution is None:
+        known = executions if executions is not None else {}
+        state.execution = _execution(phase, trainee, data, known, processes=crew.size if crew else 1)
+    apply_execution(trainee, state.execution.chosen)
     log.emit(
         "phase_started",
         phase=phase.name,
         step=state.step,
         total_steps=trainee.total_steps,
         resumed=state.step > 0,
+        execution=state.execution.model_dump(mode="json"),
     )
     averages = StepAverages(
         log,
@@ -286,7 +304,9 @@ def run_phase(
         if store.save_if_due(trainee, state, must=must):
             log.emit("checkpoint", phase=phase.name, step=state.step)
 
-    state = fit(trainee, state, Hooks(on_metrics, should_stop, on_checkpoint))
+    is_over = state.step >= trainee.total_steps or state.stopped_early
+    with nullcontext() if crew is None or is_over else crew.train(phase, trainee, state):
+        state = fit(trainee, state, Hooks(on_metrics, should_stop, on_checkpoint))
     trainee.model.load_state_dict(state.best_weights)
     trainee.model.eval()
     log.emit(
@@ -304,5 +324,24 @@ def run_phase(
         epochs=len(state.history),
         best_epoch=state.best_epoch,
         seconds=state.seconds,
+        execution=state.execution,
     )
     return trained, trainee.total_steps
+
+
+def _execution(
+    phase: Phase, trainee: Trainee, data: PairedDataset, known: dict[str, ExecutionReport], *, processes: int
+) -> ExecutionReport:
+    """How the phase is computed; the student and its control in the same way."""
+    training = phase.training
+    rows = training.batch_size // processes
+    asked = (phase.modality, phase.architecture, rows, training.precision, training.compile)
+    if repr(asked) not in known:
+        tried = replace(
+            phase, training=training.model_copy(update={"batch_size": rows}), method=NO_DISTILLATION,
+            teacher_outputs=None, paired=None, more_teachers=(), row_weights=None,
+        )  # fmt: skip
+        known[repr(asked)] = choose_execution(
+            trainee, lambda: make_trainee(tried, data, trainee.device), processes=processes
+        )
+    return known[repr(asked)]

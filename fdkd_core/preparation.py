@@ -224,7 +224,9 @@ def make_phase(
     )
 
 
-def check_fit(spec: AnyJobSpec, data: PairedDataset, given: Given, device: torch.device) -> None:
+def check_fit(
+    spec: AnyJobSpec, data: PairedDataset, given: Given, device: torch.device, processes: int = 1
+) -> None:
     """Refuses a job whose parts do not fit together, by the rules that the service applies too.
 
     Raises:
@@ -232,7 +234,7 @@ def check_fit(spec: AnyJobSpec, data: PairedDataset, given: Given, device: torch
     """
     first, *others = [teacher.report if teacher else None for teacher in given] or [None]
     memory = device_memory_bytes(device)
-    problems = check(spec, data.report, first, more_reports=others, memory_bytes=memory)
+    problems = check(spec, data.report, first, more_reports=others, memory_bytes=memory, processes=processes)
     if problems:
         raise IncompatibleError(problems)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.diagnose import plan_diagnosis, run_diagnosis
-from fdkd_core.errors import GateFailedError
+from fdkd_core.errors import FDKDError, GateFailedError
 from fdkd_core.events import EventLog, EventSink
 from fdkd_core.job_run import JobRun
 from fdkd_core.memory_limit import memory_errors
@@ -34,6 +38,7 @@ from fdkd_core.spec import (
     spec_sha256,
     teacher_name,
 )
+from fdkd_core.spec.processes import stated_processes
 from fdkd_core.spec.result import Result, RunResult
 from fdkd_core.studies.auto import plan_auto, run_auto
 from fdkd_core.studies.compare import plan_compare, run_compare
@@ -41,6 +46,9 @@ from fdkd_core.studies.elsewhere import run_elsewhere
 from fdkd_core.studies.study import plan_study, run_study
 from fdkd_core.uplift import failure_of
 from fdkd_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fdkd_core.ranks.crew_process import Crew
 
 DEFAULT_OPTIONS = RunOptions()
 
@@ -118,11 +126,12 @@ def run(
     if options.arm_results is not None:
         return run_elsewhere(spec, options.arm_results, out_dir, on_event)
     runner = runner_of(spec)
-    device, threads = prepare_torch(options)
+    processes = num_processes(spec, options)
+    device, threads = prepare_torch(options, processes)
     given, start = given_teachers(spec, options), given_start(spec, options)
     data = load_data(spec, data_path, given, options, start)
     spec = resolve_spec(spec, data, given, start)
-    check_fit(spec, data, given, device)
+    check_fit(spec, data, given, device, processes)
     models = [None if teacher is None else teacher.load(data) for teacher in given]
     check_phases(spec, data, models, device, start)
 
@@ -158,18 +167,20 @@ def run(
             data_sha256=data.sha256,
             device=str(device),
             threads=threads,
+            processes=processes,
             phases=runner.plan(spec, data, is_teacher_given=bool(models) and models[0] is not None),
         )
         log.emit("data_loaded", report=data.report)
         if start is not None:
             log.emit("warning", message=start.account)
         first, *others = models or [None]
-        job = JobRun(
-            spec, data, first, workspace, log, should_stop, device, threads, options, identity, started,
-            more_given=tuple(others), start=start,
-        )  # fmt: skip
         try:
-            result = runner.run(job)
+            with _crew(processes, workspace, data, device, threads, on_event) as crew:
+                job = JobRun(
+                    spec, data, first, workspace, log, should_stop, device, threads, options, identity,
+                    started, more_given=tuple(others), start=start, crew=crew,
+                )  # fmt: skip
+                result = runner.run(job)
         except GateFailedError:
             if not options.keep_checkpoints:
                 workspace.remove_checkpoints()
@@ -180,3 +191,32 @@ def run(
         return result
     finally:
         workspace.close()
+
+
+def num_processes(spec: AnyJobSpec, options: RunOptions) -> int:
+    """Processes that train each model of the job together."""
+    stated = stated_processes(spec)
+    return 1 if isinstance(spec, DiagnoseSpec) else options.processes or stated
+
+
+def _crew(
+    processes: int,
+    workspace: Workspace,
+    data: PairedDataset,
+    device: torch.device,
+    threads: int,
+    on_event: EventSink,
+) -> AbstractContextManager[Crew | None]:
+    """The other processes of the run; None when there is one alone."""
+    if processes == 1:
+        return nullcontext()
+    from fdkd_core.ranks.crew_process import Crew
+
+    def give_up(error: Exception) -> None:
+        # The thread that could say so waits for a rank that is gone.
+        if isinstance(error, FDKDError):
+            on_event({"event": "run_failed", "code": error.code, "message": str(error)})
+        os.write(2, f"{error}\n".encode())
+        os._exit(error.exit_code if isinstance(error, FDKDError) else 1)
+
+    return Crew(processes, workspace.checkpoints("ranks"), data, device, threads, give_up)

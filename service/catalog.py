@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fdkd_core.spec import AnyJobSpec, JobKind, MethodChoice, TaskSpec
 from fdkd_core.spec.catalogue import FITTING_KINDS, KindName
+from fdkd_core.spec.resources import ResourcesSpec
 from service.auth import Ctx, Reader
 from service.settings import Settings
 
@@ -66,6 +67,7 @@ class Catalog(BaseModel):
     methods: list[Choice]
     modality_kinds: list[KindName]
     tasks: list[Choice]
+    resources: dict[str, Any]
     limits: Limits
 
 
@@ -84,6 +86,7 @@ def catalog(settings: Settings) -> Catalog:
         methods=methods,
         modality_kinds=list(get_args(KindName)),
         tasks=tasks,
+        resources=ResourcesSpec.model_json_schema(),
         limits=Limits.model_validate(settings, from_attributes=True),
     )
 

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     """Device of trainers: `cpu`, `cuda`, `cuda:N`, `auto`."""
     worker_slots: int = 1
     """Jobs one worker process trains at a time."""
+    worker_gpus: Annotated[int, Field(ge=0, le=16)] | None = None
+    """GPUs that one job of a worker may use at once; null counts them: all where it trains a job at a time
+    and `device` names no single one, else one. With `device` cpu so many processes stand in for them."""
 
     @model_validator(mode="before")
     @classmethod

@@ -192,7 +192,6 @@ class Job(Leased, Table):
     children: Mapped[dict[str, Any] | None]
     """Of a parent: how many children are in each state, and `adopted`, those of the comparison that it
     repeats. Written with every move of a child, under the parent's lock."""
-
     available_at: Mapped[datetime] = mapped_column(insert_default=db_now())
     """Not to be claimed before; later than creation after a loss, for the back-off."""
     losses: Mapped[int] = mapped_column(default=0)
@@ -203,7 +202,8 @@ class Job(Leased, Table):
     heartbeat_at: Mapped[datetime | None]
     work_key: Mapped[str | None] = mapped_column(String(120))
     """Working folder of the newest attempt that began, with the checkpoints to go on from."""
-
+    gpus: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Needed at once, by which workers pass it over; 1 may be a CPU."""
     progress: Mapped[dict[str, Any] | None]
     """`{phase, step, total_steps, epoch, eta_s}` over the whole job."""
     result: Mapped[dict[str, Any] | None]
@@ -323,6 +323,7 @@ class Worker(Table):
     mode: Mapped[str] = mapped_column(String(16))
     """`polling` or `celery`."""
     slots: Mapped[int]
+    gpus: Mapped[int] = mapped_column(default=1, server_default="1")  # for one job; 0 where it is the CPU
     version: Mapped[str] = mapped_column(String(40))
     started_at: Mapped[datetime] = mapped_column(insert_default=db_now())
     heartbeat_at: Mapped[datetime] = mapped_column(insert_default=db_now())

@@ -1,32 +1,16 @@
 """What a child process does to itself before it works: it dies with its worker and stays within its memory.
 
-None of it can be done from outside: a worker that was killed kills nothing any more.
+None of it can be done from outside: a worker that was killed kills nothing any more. That it dies with its
+worker is `fdkd_core.parent_death`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import select
 import signal
 import threading
-
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_worker(worker_pid: int) -> None:
-    """Has the kernel kill this process when the worker's thread that started it ends.
-
-    Raises:
-        OSError: The kernel refuses.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    # The worker may have died before the call, in which case no signal will ever come.
-    if os.getppid() != worker_pid:
-        os._exit(1)
 
 
 def watch_worker(silence_s: float) -> None:

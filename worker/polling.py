@@ -17,6 +17,7 @@ from service.context import Context
 from service.jobs import line, transitions
 from service.tables import Job
 from worker.attempt import Attempt
+from worker.gpus import gpus_for_a_job
 from worker.outcomes import Action
 from worker.standby import Trainers
 
@@ -87,6 +88,7 @@ class Slot:
         self._failed_starts = failed_starts
         self._poll_s = poll_s
         self._trainers = Trainers(context.settings)
+        self._gpus = gpus_for_a_job(context.settings)
 
     def run(self) -> None:
         """Takes jobs until the worker is to end."""
@@ -117,10 +119,12 @@ class Slot:
         for _ in range(MAX_TRIES):
             # Idle workers look often, and a look takes no lock.
             with self._context.database.read() as session:
-                if not line.is_anyone_due(session):
+                if not line.is_anyone_due(session, self._gpus):
                     return None
             with self._context.database.write() as session:
-                job = transitions.claim(session, self._worker_id, self._context.settings.lease_s)
+                job = transitions.claim(
+                    session, self._worker_id, self._context.settings.lease_s, gpus=self._gpus
+                )
             if job is not None:
                 return job
         return None

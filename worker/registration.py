@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.context import Context
 from service.db import db_now
 from service.tables import Worker
+from worker.gpus import gpus_for_a_job
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Registration:
             "pid": os.getpid(),
             "mode": mode,
             "slots": context.settings.worker_slots,
+            "gpus": gpus_for_a_job(context.settings),
             "version": _version(),
         }
         self._ended = threading.Event()

@@ -16,7 +16,8 @@ import os
 import sys
 import tempfile
 
-from worker.confinement import die_with_worker, limit_memory, watch_worker
+from fdkd_core.parent_death import die_with_parent
+from worker.confinement import limit_memory, watch_worker
 
 EXIT_NOT_STARTED = 78
 READY = "trainer_ready"
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 def confine(options: argparse.Namespace) -> None:
     """Ties this process to its worker and bounds its memory; must come before anything slow."""
     os.umask(0o077)
-    die_with_worker(options.worker_pid)
+    die_with_parent(options.worker_pid)
     if not options.standby:
         watch_worker(options.silence_s)
     if options.memory_bytes is not None:

@@ -14,13 +14,14 @@ import sys
 
 def main(arguments: list[str] | None = None) -> int:
     """Confines the process and validates; returns the exit code."""
-    from worker.confinement import die_with_worker, limit_cpu, limit_memory, watch_worker
+    from fdkd_core.parent_death import die_with_parent
+    from worker.confinement import limit_cpu, limit_memory, watch_worker
 
     given = sys.argv[1:] if arguments is None else arguments
     split = given.index("--")
     options = _parser().parse_args(given[:split])
     os.umask(0o077)
-    die_with_worker(options.worker_pid)
+    die_with_parent(options.worker_pid)
     watch_worker(options.silence_s)
     limit_memory(options.memory_bytes)
     limit_cpu(options.cpu_s)

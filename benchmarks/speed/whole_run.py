@@ -32,6 +32,7 @@ for _name in ("nms", "qnms"):
 
 from authors_step import Heads, loss_terms  # noqa: E402
 from machine import describe_machine, load_average  # noqa: E402
+from our_run import of_width, ours  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.utils.data import Dataset, RandomSampler, SequentialSampler  # noqa: E402
@@ -39,12 +40,8 @@ from torchdistill.core.distillation import DistillationBox  # noqa: E402
 from workload import CLASSES, Workload  # noqa: E402
 
 from fdkd_core.data.batches import clean_inputs  # noqa: E402
-from fdkd_core.spec import FDCMKDSpec  # noqa: E402
-from fdkd_core.training.evaluation import predict_rows  # noqa: E402
-from fdkd_core.training.loop import Hooks, LoopState, fit  # noqa: E402
 
 LR, MOMENTUM = 0.01, 0.9
-SILENT = Hooks(lambda metrics: None, lambda: False, lambda state, must: None)
 
 
 class Pairs(Dataset[Any]):
@@ -105,7 +102,7 @@ def box(workload: Workload, student_width: int, workers: int) -> DistillationBox
     """The training as torchdistill has it: teacher and student in torch's default layout."""
     teacher = workload.model("image", channels_last=False)
     student = Student(
-        _of_width(workload, student_width).model("audio", channels_last=False), teacher.feature_dim
+        of_width(workload, student_width).model("audio", channels_last=False), teacher.feature_dim
     )
     loader = {"num_workers": workers, "batch_size": workload.batch_size, "drop_last": True}
     config = {
@@ -135,24 +132,6 @@ def theirs(workload: Workload, student_width: int, epochs: int, workers: int) ->
             loss.item()  # which their examples log
         made.post_epoch_process()
     return time.perf_counter() - started
-
-
-def ours(workload: Workload, student_width: int, epochs: int) -> float:
-    """Seconds of ours, the teacher's outputs included."""
-    data = workload.data
-    teacher = workload.teacher()
-    started = time.perf_counter()
-    outputs = predict_rows(teacher, data.modalities["image"], data.splits["train"], workload.device)
-    trainee = _of_width(workload, student_width).trainee("audio", FDCMKDSpec(), outputs)
-    trainee.spec = trainee.spec.model_copy(update={"epochs": epochs})
-    fit(trainee, LoopState(), SILENT)
-    return time.perf_counter() - started
-
-
-def _of_width(workload: Workload, width: int) -> Workload:
-    other = Workload(width, workload.batch_size, workload.num_batches, workload.device)
-    other.__dict__["data"] = workload.data
-    return other
 
 
 def main() -> None:

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.batches import Batch, clean_inputs
 from fdkd_core.data.table import ModalityData, PairedDataset
+from fdkd_core.memory_layout import is_channels_last
 from fdkd_core.modalities import KINDS
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.phases import Phase, make_model, make_trainee
 from fdkd_core.spec import MethodSpec, NoneSpec, ResNet18Spec, SGDSpec, TrainingSpec
+from fdkd_core.spec.execution import Execution
 from fdkd_core.training.evaluation import predict_rows
+from fdkd_core.training.execution import apply_execution
 from fdkd_core.training.loop import Trainee
 
 SIDE, CLASSES = 64, 10
@@ -78,8 +81,12 @@ class Workload:
         )  # fmt: skip
 
     def trainee(self, *args: Any, **kwargs: Any) -> Trainee:
-        """The trainee of a phase; see `phase`."""
+        """The trainee of a phase; see `phase`. Nothing is probed: steps are computed as stated."""
         trainee = make_trainee(self.phase(*args, **kwargs), self.data, self.device)
+        stated = Execution.model_validate(
+            {"precision": trainee.spec.precision, "channels_last": is_channels_last(trainee.model)}
+        )
+        apply_execution(trainee, stated)
         trainee.model.train()
         return trainee
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -35,19 +35,26 @@ class GradientBalance(nn.Module):
         # A buffer, so that a resumed run goes on with the same factors.
         self.register_buffer("norms", torch.zeros(1 + len(names)))
 
-    def factors(self, task: Tensor, terms: Mapping[str, Tensor], features: Tensor) -> dict[str, float]:
+    def factors(
+        self,
+        task: Tensor,
+        terms: Mapping[str, Tensor],
+        features: Tensor,
+        over_ranks: Callable[[Tensor], Tensor] = lambda norms: norms,
+    ) -> dict[str, float]:
         """Takes in this step's gradients; by what each term's weight is multiplied.
 
         Args:
             task: Mean task loss of the batch.
             terms: Mean of each term, by name.
             features: The student's features, from which all of them were computed.
+            over_ranks: From norms over the features of this process to those over all of the batch.
 
         Returns:
             norm of the task's gradient / norm of the term's gradient; 1 for a term without one.
         """
         measured = [task, *(terms[name] for name in self.names)]
-        found = torch.stack([_norm(term, features) for term in measured])
+        found = over_ranks(torch.stack([_norm(term, features) for term in measured]))
         self.norms.mul_(MOMENTUM).add_((1 - MOMENTUM) * found)
         # The bias of the zeros they began with is the same for all, and cancels in the ratio.
         task_norm, *norms = self.norms.tolist()

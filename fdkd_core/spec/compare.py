@@ -71,7 +71,7 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
             kind="study", name=label, dataset=spec.dataset, task=spec.task, teacher=teacher,
             student=spec.student, training=spec.training, method=method, teacher_view=view,
             tuning=spec.tuning, seeds=spec.seeds, pairing=spec.pairing, paired_fraction=spec.paired_fraction,
-            export=spec.export,
+            export=spec.export, resources=spec.resources,
         )  # fmt: skip
 
     found = {NO_TEACHER: study(NO_TEACHER, NoneSpec())}
@@ -103,6 +103,7 @@ def teacher_job(spec: CompareSpec) -> TrainSpec | None:
         student=StudentSpec(modality=spec.teacher.modality, architecture=spec.teacher.architecture),
         training=teacher_training(spec),
         export=spec.export.model_copy(update={"onnx": False}),  # it teaches the arms, nobody serves it
+        resources=spec.resources,
     )
 
 

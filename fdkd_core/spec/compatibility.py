@@ -28,6 +28,7 @@ from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.output_columns import output_column_problems
+from fdkd_core.spec.processes import process_problems, stated_processes
 from fdkd_core.spec.stated import parsed_architecture, stated_or_default
 from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
 from fdkd_core.spec.tasks import TaskSpec
@@ -45,6 +46,7 @@ def check(
     more_reports: Sequence[Report | None] = (),
     start_report: Report | None = None,
     memory_bytes: int | None = None,
+    processes: int | None = None,
 ) -> list[Problem]:
     """All reasons why the job cannot start, each with a JSON pointer into the spec; empty when it can.
 
@@ -56,10 +58,11 @@ def check(
         start_report: Of the model that `student.start` names. Null where there is none, and where spec and
             dataset report speak of its architecture and its preprocessing already.
         memory_bytes: Of the device that will train; null takes this machine's.
+        processes: That train one model; null takes what the spec asks for.
 
     Returns:
         Problems with the codes `missing_column`, `missing_field`, `incompatible`, `dataset_too_small` and
-        `exceeds_limit`.
+        `exceeds_limit`, `not_supported`.
 
     Raises:
         ValueError: The spec names a teacher model, and there is no report on it.
@@ -89,6 +92,7 @@ def check(
             spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory
         )
     problems += pairing_problems(spec) + weighting_problems(spec)
+    problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
         problems += map_problems(spec, dataset_report, reports, memory)
     if isinstance(spec, TeachingSpec):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fdkd_core.spec.execution import ExecutionReport
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.strict import StrictModel
 
@@ -114,6 +115,8 @@ class FinalRun(StrictModel):
     seconds: float
     epochs: int
     best_epoch: int
+    execution: ExecutionReport | None = None
+    """See `ModelResult.execution`."""
 
 
 class Estimate(StrictModel):

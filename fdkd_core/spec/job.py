@@ -24,6 +24,7 @@ from fdkd_core.spec.methods import AutoSpec, FDCMKDSpec, MethodChoice, MethodSpe
 from fdkd_core.spec.methods.base import Weight
 from fdkd_core.spec.onnx_outputs import TeacherOutputsSpec
 from fdkd_core.spec.output_columns import OutputColumnsSpec
+from fdkd_core.spec.resources import ResourcesSpec
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.spec.training import TrainingSpec
@@ -199,6 +200,8 @@ class MethodJobSpec(TeachingSpec):
     `instance`; with `class` they are taught the means too, which come from the paired rows only."""
     export: ExportSpec = ExportSpec()
     """What is made of the student for serving, and measured."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """What the job asks of the machine."""
 
 
 class DistillSpec(MethodJobSpec):
@@ -283,6 +286,8 @@ class TrainSpec(StrictModel):
     """How it is trained."""
     export: ExportSpec = ExportSpec()
     """What is made of it for serving, and measured."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """What the job asks of the machine."""
 
     @field_validator("training")
     @classmethod

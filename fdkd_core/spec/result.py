@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from fdkd_core.spec.auto_result import AutoReport
+from fdkd_core.spec.execution import ExecutionReport
 from fdkd_core.spec.export_result import ExportReport, Latency
 from fdkd_core.spec.figures import ClassificationMetrics as ClassificationMetrics
 from fdkd_core.spec.figures import Estimate as Estimate
@@ -46,6 +47,8 @@ class ModelResult(StrictModel):
     latency: Latency | None = None
     """Null where it was not measured: `export.latency_s` is 0, or it is a control, which is as fast as the
     student."""
+    execution: ExecutionReport | None = None
+    """How its training steps were computed, and why so; null for a model that was not trained here."""
 
 
 class GateResult(StrictModel):
@@ -125,6 +128,9 @@ class RunResult(StrictModel):
     """Python and library versions that made this result."""
     device: str
     threads: int
+    """Of each process."""
+    processes: int = 1
+    """That trained each model together."""
     seconds: float
     """Wall time of the whole run, over all attempts."""
 
@@ -174,6 +180,9 @@ class StudyResult(StrictModel):
     versions: dict[str, str]
     device: str
     threads: int
+    """Of each process."""
+    processes: int = 1
+    """That trained each model together."""
     seconds: float
 
 

@@ -104,9 +104,14 @@ class TrainingSpec(StrictModel):
     patience_epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Stop after this many epochs without a better validation figure; null trains to the end, so that
     student and control get the same budget."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """fp32 is right everywhere. bf16 autocast pays on GPUs; on CPUs without native bf16 it is tens of
-    times slower."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What the network computes in; losses are always in fp32. `auto`: on GPUs bf16 where a short probe at
+    the start finds it faster, for trainings that are long enough; on CPUs fp32, since on those without native
+    bf16 it is tens of times slower."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of the network. `auto`: on GPUs where the same probe finds that it pays for the time it
+    takes, never on CPUs, where it gained nothing dependable and takes a minute. `on` falls back to `off`
+    where it does not work."""
     max_grad_norm: Annotated[float, Field(gt=0.0, le=1e6)] | None = None
     """Clip the global gradient norm to this; null leaves gradients alone, as the authors, so that a
     rate that is too high shows."""

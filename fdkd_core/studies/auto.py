@@ -173,7 +173,9 @@ def run_auto(job: JobRun) -> RunResult:
     taught = [] if isinstance(won.method, NoneSpec) else [taught_rows("teacher", rows, job)]
     as_chosen = spec.model_copy(update={"method": won.method, "training": won.training})
     final = Finalisation(as_chosen, job.data, job.workspace, job.device, job.identity)
-    result = final.finish(trained, taught, threads=job.threads, started=job.started, auto=report)
+    result = final.finish(
+        trained, taught, threads=job.threads, started=job.started, processes=job.processes, auto=report
+    )
     warn_of_gates(job, result)
     return result
 

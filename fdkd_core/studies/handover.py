@@ -90,6 +90,7 @@ def hand_over_study(
         versions=library_versions(),
         device=str(job.device),
         threads=job.threads,
+        processes=job.processes,
         seconds=time.monotonic() - job.started,
     )
     card = study_card(spec, found, data_report=job.data.report, identity=job.identity)

@@ -119,7 +119,7 @@ def run_final(lesson: Lesson, name: str, candidate: Candidate, seed: int, steps_
         raise TrainingDivergedError(error.step, error.term, error.value, where=where) from None
     run = FinalRun(
         seed=seed, val=val, test=test, seconds=trained.seconds, epochs=trained.epochs,
-        best_epoch=trained.best_epoch,
+        best_epoch=trained.best_epoch, execution=trained.execution,
     )  # fmt: skip
     lesson.outcomes.write_weights(name, render_weights(trained.model))
     lesson.outcomes.write(name, run.model_dump(mode="json"), checkpoints=job.phase_prefix + name)
@@ -141,7 +141,7 @@ def load_final(lesson: Lesson, name: str, candidate: Candidate, run: FinalRun) -
     model.to(job.device).eval()
     return Trained(
         phase.modality, phase.architecture, model, epochs=run.epochs, best_epoch=run.best_epoch,
-        seconds=run.seconds,
+        seconds=run.seconds, execution=run.execution,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from fdkd_core.atomic_files import fsync_folder, storage_errors, write_atomic, write_json_atomic
 from fdkd_core.errors import CheckpointError
+from fdkd_core.spec.execution import ExecutionReport
 from fdkd_core.training.loop import LoopState, Trainee
 from fdkd_core.training.randomness import random_state, restore_random_state
 
@@ -101,7 +102,7 @@ class CheckpointStore:
             except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
                 self._warn(f"checkpoint {path.name} is damaged and was passed over: {error}")
                 continue
-            state = _unpack(trainee, tensors, document)
+            state = unpack(trainee, tensors, document)
             self._last_step = state.step
             if document["threads"] != torch.get_num_threads():
                 self._warn(
@@ -115,7 +116,7 @@ class CheckpointStore:
         return self._folder / f"step-{step:010d}"
 
     def _save(self, trainee: Trainee, state: LoopState) -> None:
-        tensors, document = _pack(trainee, state)
+        tensors, document = pack(trainee, state)
         files = {
             "state.safetensors": dump_tensors(tensors),
             "state.json": json.dumps(document, sort_keys=True).encode(),
@@ -171,7 +172,8 @@ class CheckpointStore:
         return hmac.new(self._secret or b"", text, hashlib.sha256).hexdigest()
 
 
-def _pack(trainee: Trainee, state: LoopState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack(trainee: Trainee, state: LoopState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All that a resume needs: tensors, and a JSON document of the rest."""
     tensors = {f"model/{name}": tensor for name, tensor in trainee.model.state_dict().items()}
     tensors |= {f"method/{name}": tensor for name, tensor in trainee.method.state_dict().items()}
     tensors |= {f"best/{name}": tensor for name, tensor in state.best_weights.items()}
@@ -186,13 +188,15 @@ def _pack(trainee: Trainee, state: LoopState) -> tuple[dict[str, Tensor], dict[s
                 slots[str(index)][name] = value
     loop = asdict(state)
     del loop["best_weights"]
+    loop["execution"] = state.execution and state.execution.model_dump(mode="json")
     # -inf, the value before any validation, has no JSON form.
     loop["best_value"] = None if np.isinf(state.best_value) else state.best_value
     document = {"loop": loop, "optimizer": slots, "threads": torch.get_num_threads()}
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, document
 
 
-def _unpack(trainee: Trainee, tensors: dict[str, Tensor], document: dict[str, Any]) -> LoopState:
+def unpack(trainee: Trainee, tensors: dict[str, Tensor], document: dict[str, Any]) -> LoopState:
+    """Puts back into a trainee what `pack` took, and returns the state."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
@@ -209,4 +213,6 @@ def _unpack(trainee: Trainee, tensors: dict[str, Tensor], document: dict[str, An
     loop = document["loop"]
     if loop["best_value"] is None:
         del loop["best_value"]
+    if loop.get("execution") is not None:
+        loop["execution"] = ExecutionReport.model_validate(loop["execution"])
     return LoopState(**loop, best_weights=parts.get("best", {}))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,7 +19,9 @@ from fdkd_core.data.batches import Batch, TrainingBatches
 from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
 from fdkd_core.methods.base import Method, StepViews, rows_of
 from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.ranks.group import ALONE, STEP, Network, Ranks, SeveralRanks
 from fdkd_core.spec import TrainingSpec
+from fdkd_core.spec.execution import PLAIN, Execution, ExecutionReport
 from fdkd_core.spec.figures import SplitMetrics, figure, signed_figure
 from fdkd_core.tasks.base import Task
 from fdkd_core.training.optimizer import build_optimizer, set_learning_rate
@@ -41,6 +44,8 @@ class LoopState:
     """One record per epoch: epoch, step, and the task's figures and loss on the validation split."""
     seconds: float = 0.0
     """Wall time spent in the loop, over all attempts. Not part of what makes a resume identical."""
+    execution: ExecutionReport | None = None
+    """How steps are computed, chosen before the first one and kept; None when nothing was chosen yet."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,25 @@ class Trainee:
     """Of the training rows, [N]: how much each counts with this teacher; None for 1."""
     more_lessons: tuple[Lesson, ...] = ()
     """Of the teachers beside the first."""
+    ranks: Ranks = ALONE
+    """The processes that train it together."""
+    execution: Execution = PLAIN
+    network: Network | None = None
+    """What runs the model in training; None for the model itself."""
+
+    def outputs(self, batch: Batch, step: int) -> tuple[ModelOutput, Tensor]:
+        """What the model says of a batch, in fp32 whatever it computes in; see `fdkd_core.ranks`.
+
+        Returns:
+            The outputs, and the features [B of this process, D] that they come from: all gradients of the
+            step pass through those.
+        """
+        self.ranks.draw_own(self.spec.seed, step)
+        inputs = torch.from_numpy(self.ranks.own(batch.inputs)).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.execution.precision == "bf16"):
+            found = (self.network or self.model)(inputs)
+        in_fp32 = ModelOutput(*(part.float() for part in found))
+        return self.ranks.gather(in_fp32, len(batch.inputs)), found.features
 
     @property
     def lessons(self) -> list[Lesson]:
@@ -144,8 +168,7 @@ def fit(trainee: Trainee, state: LoopState, hooks: Hooks) -> LoopState:
         TrainingInterrupted: `should_stop` said so; a checkpoint was saved.
     """
     spec, steps_per_epoch = trainee.spec, trainee.batches.steps_per_epoch
-    trainee.model.train()
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as loader:
+    with taking_steps(trainee) as loader:
         upcoming = loader.submit(trainee.batches.batch, state.step)
         while state.step < trainee.total_steps and not state.stopped_early:
             if hooks.should_stop():
@@ -156,6 +179,7 @@ def fit(trainee: Trainee, state: LoopState, hooks: Hooks) -> LoopState:
             wait_s = time.monotonic() - started
             upcoming = loader.submit(trainee.batches.batch, state.step + 1)
 
+            trainee.ranks.begin_step()
             lr = learning_rate(spec.schedule, spec.optimizer.lr, state.step, trainee.total_steps)
             hooks.on_metrics(train_step(trainee, batch, lr=lr, step=state.step, wait_s=wait_s))
             state.step += 1
@@ -171,23 +195,23 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
     """One optimiser step. Terms arrive per sample and are averaged here, once, and weighted here, once."""
     device = trainee.device
     labels = torch.from_numpy(batch.labels).to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=trainee.spec.precision == "bf16")
-    with autocast:
-        student = trainee.model(torch.from_numpy(batch.inputs).to(device))
-        task = trainee.task.loss(student.logits, labels)
-        terms = distillation_terms(trainee, batch, student, labels)
+    student, features = trainee.outputs(batch, step)
+    task = trainee.task.loss(student.logits, labels)
+    terms = distillation_terms(trainee, batch, student, labels)
     # A row without a teacher counts as one whose distillation terms are zero.
     means = {"task": task.mean()} | {name: term.sum() / len(labels) for name, term in terms.items()}
     values = dict(zip(means, torch.stack(list(means.values())).tolist(), strict=True))
+    values = trainee.ranks.agreed(values)
     for name, value in values.items():
         if not math.isfinite(value):
             raise TrainingDivergedError(step, name, value)
 
-    weights = {"task": 1.0, **term_weights(trainee, means, student.features, step / trainee.total_steps)}
+    weights = {"task": 1.0, **term_weights(trainee, means, features, step / trainee.total_steps)}
     weighted = {name: weights[name] * mean for name, mean in means.items()}
     norms = _gradient_norms(trainee.model, weighted) if trainee.spec.log_gradient_norms else None
     trainee.optimizer.zero_grad(set_to_none=True)
     torch.stack(list(weighted.values())).sum().backward()  # type: ignore[no-untyped-call]
+    trainee.ranks.average_gradients(trainee.method)
     if trainee.spec.max_grad_norm is not None:
         trained = [parameter for group in trainee.optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(trained, trainee.spec.max_grad_norm)
@@ -204,6 +228,47 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
         num_samples=len(batch.labels),
         wait_s=wait_s,
     )
+
+
+def follow_steps(trainee: Trainee, step: int, ranks: SeveralRanks) -> None:
+    """What `fit` is on the other ranks: the same steps, for as long as rank 0 says that there is one.
+
+    Args:
+        trainee: As on rank 0.
+        step: The first one.
+        ranks: Of the trainee.
+
+    Raises:
+        TrainingDivergedError: On all ranks in the same step.
+    """
+    spec = trainee.spec
+    with taking_steps(trainee) as loader:
+        upcoming = loader.submit(trainee.batches.batch, step)
+        while ranks.hear()[0] == STEP:
+            batch = upcoming.result()
+            upcoming = loader.submit(trainee.batches.batch, step + 1)
+            lr = learning_rate(spec.schedule, spec.optimizer.lr, step, trainee.total_steps)
+            train_step(trainee, batch, lr=lr, step=step)
+            step += 1
+
+
+@contextmanager
+def taking_steps(trainee: Trainee) -> Iterator[ThreadPoolExecutor]:
+    """Around a row of steps: the model in training mode, run by all ranks; gives what loads its batches."""
+    network = trainee.network
+
+    def sample() -> Tensor:
+        return torch.from_numpy(trainee.batches.batch(0).inputs[:2]).to(trainee.device)
+
+    with (
+        trainee.ranks.training(trainee.model, network or trainee.model, sample) as trainee.network,
+        ThreadPoolExecutor(1, thread_name_prefix="batches") as loader,
+    ):
+        trainee.model.train()
+        try:
+            yield loader
+        finally:
+            trainee.network = network
 
 
 def note_validation(state: LoopState, trainee: Trainee) -> None:
@@ -248,7 +313,7 @@ def term_weights(
     weights = method.weights_at(progress)
     if method.balance is None:
         return weights
-    factors = method.balance.factors(means["task"], means, features)
+    factors = method.balance.factors(means["task"], means, features, trainee.ranks.norms)
     return {name: weight * factors.get(name, 1.0) for name, weight in weights.items()}
 
 

@@ -13,6 +13,7 @@ from fdkd_core.spec.compare import arms, teacher_job
 from service.identifiers import new_id
 from service.jobs.families import TEACHER, taught_by, teacher_model
 from service.jobs.given_models import Given, given_to
+from service.jobs.gpus import needed_gpus
 from service.jobs.states import JobState
 from service.tables import Job
 
@@ -101,6 +102,7 @@ def repeat(session: Session, old: Job) -> Family | None:
             "waits_for": TEACHING if trains_teacher and is_arm else None,
             "retry_of": child.id,
             "work_key": child.work_key,
+            "gpus": child.gpus,
         }
         children.append(Child(columns, given if is_arm else {}))
     return Family(children, adopted, given)
@@ -128,6 +130,7 @@ def _child(spec: AnyJobSpec, *, waits_for: int | None, given: Given | None = Non
             "waits_for": waits_for,
             "retry_of": None,
             "work_key": None,
+            "gpus": needed_gpus(spec),
         },
         given or {},
     )

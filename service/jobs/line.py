@@ -37,7 +37,7 @@ IS_IN_LINE = (_JOBS.c.state == _QUEUED, _JOBS.c.waits_for.is_(None))
 IS_WAITING = (_JOBS.c.state == _QUEUED, _JOBS.c.parent_id.is_(None))
 """The job counts as one that waits: a comparison does, its children do not."""
 
-_IS_DUE = (*IS_IN_LINE, _JOBS.c.available_at <= db_now())
+_IS_DUE = (*IS_IN_LINE, _JOBS.c.available_at <= db_now(), _JOBS.c.gpus <= bindparam("gpus"))
 _BY_AGE = (_JOBS.c.available_at, _JOBS.c.id)
 
 _NEXT = select(_JOBS.c.id).where(*_IS_DUE, _JOBS.c.parent_id.is_(None)).order_by(*_BY_AGE).limit(1)
@@ -83,23 +83,28 @@ def _heads() -> CompoundSelect[Any]:
 _HEADS = _heads()
 
 
-def is_anyone_due(session: Session) -> bool:
-    """Whether a worker would find something to do; a look, which takes no lock."""
-    return session.execute(_HEADS).one_or_none() is not None
+def is_anyone_due(session: Session, gpus: int = 1) -> bool:
+    """Whether a worker with so many GPUs would find something to do; a look, which takes no lock."""
+    return session.execute(_HEADS, {"gpus": max(1, gpus)}).one_or_none() is not None
 
 
-def next_in_line(session: Session) -> str | None:
+def next_in_line(session: Session, gpus: int = 1) -> str | None:
     """The job to be claimed next; its parent, if it has one, is locked.
+
+    Args:
+        session: Of `Database.write()`.
+        gpus: That the worker has for one job; jobs that need more are passed over. A CPU counts as one.
 
     Returns:
         Its id; somebody else may be faster. None when no job is due.
     """
-    head = session.execute(_HEADS).one_or_none()
+    has = {"gpus": max(1, gpus)}
+    head = session.execute(_HEADS, has).one_or_none()
     if head is None:
         return None
     if head.parent_id is not None:
         session.execute(_LOCK, {"job_id": head.parent_id})
-        child: str | None = session.execute(_NEXT_CHILD, {"parent_id": head.parent_id}).scalar()
+        child: str | None = session.execute(_NEXT_CHILD, {"parent_id": head.parent_id, **has}).scalar()
         return child
     # One that another worker is about to take is passed over.
-    return session.execute(_NEXT_UNLOCKED).scalar() or str(head.id)
+    return session.execute(_NEXT_UNLOCKED, has).scalar() or str(head.id)

@@ -50,7 +50,7 @@ def _insert_with_event() -> Select[Any]:
     """The job and the first event of its history in one statement, which SQLite has no syntax for."""
     names = (
         "id", "owner_id", "kind", "name", "state", "spec", "labels", "dataset_id", "retry_of",
-        "work_key",
+        "work_key", "gpus",
     )  # fmt: skip
     values = {name: bindparam(name, type_=_JOBS.c[name].type) for name in names}
     made = insert(_JOBS).values(values).returning(*READ).cte("made")

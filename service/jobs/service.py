@@ -17,6 +17,7 @@ from service.idempotency import Intent, Made
 from service.jobs import comparisons, families, repository, transitions
 from service.jobs.documents import history_document, job_document, list_document, models_document
 from service.jobs.given_models import given_to
+from service.jobs.gpus import check_gpus, needed_gpus
 from service.jobs.inputs import find_inputs, hold_inputs
 from service.jobs.schemas import HistoryQuery, JobBody, JobQuery
 from service.jobs.states import TERMINAL, JobEventType, JobState
@@ -45,6 +46,7 @@ def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> 
     def make(session: Session) -> Row[Any]:
         inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=True)
         check_inputs(submission, inputs)
+        check_gpus(session, submission.spec, context.settings.lease_s)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
         return repository.insert_job(
             session,
@@ -56,6 +58,7 @@ def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> 
             spec=submission.document,
             labels=submission.labels,
             dataset_id=inputs.dataset.id,
+            gpus=needed_gpus(submission.spec),
         )
 
     return _make_once(context, intent, make)
@@ -72,6 +75,7 @@ def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
     with context.database.read() as session:
         inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=False)
         check_inputs(submission, inputs)
+        check_gpus(session, submission.spec, context.settings.lease_s)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
     return {
         "valid": True,
@@ -123,6 +127,7 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
             dataset_id=old.dataset_id,
             retry_of=old.id,
             work_key=old.work_key,
+            gpus=old.gpus,
         )
 
     return _make_once(context, intent, make)

@@ -55,14 +55,16 @@ def apply(
     return job
 
 
-def claim(session: Session, worker_id: str, lease_s: float, job_id: str | None = None) -> Job | None:
-    """Takes the job that is next in line, or the given one if it still waits.
+def claim(
+    session: Session, worker_id: str, lease_s: float, job_id: str | None = None, *, gpus: int = 1
+) -> Job | None:
+    """Takes the job that is next in line for a worker with so many GPUs, or the given one if it still waits.
 
     Returns:
         The job, whose `attempt` fences every later write; None when there is nothing to do, or when somebody
         else was faster.
     """
-    found = job_id if job_id is not None else line.next_in_line(session)
+    found = job_id if job_id is not None else line.next_in_line(session, gpus)
     if found is None:
         return None
     try:
@@ -70,7 +72,7 @@ def claim(session: Session, worker_id: str, lease_s: float, job_id: str | None =
             session,
             found,
             JobEventType.CLAIMED,
-            only_if=(Job.waits_for.is_(None), Job.available_at <= db_now()),
+            only_if=(Job.waits_for.is_(None), Job.available_at <= db_now(), Job.gpus <= max(1, gpus)),
             data={"worker_id": worker_id},
             worker_id=worker_id,
             lease_expires_at=db_now(lease_s),

@@ -142,6 +142,22 @@ def test_one_run_gives_every_figure(tmp_path: Path) -> None:
     assert "authors' step, default layout" in done.stdout
 
 
+@pytest.mark.long
+def test_the_roofline_is_told_on_a_cpu_too(tmp_path: Path) -> None:
+    tiny = ["--width", "16", "--batch", "8", "--steps", "2", "--rounds", "1", "--matrix", "128"]
+    command = [sys.executable, str(SPEED / "roofline.py"), "--device", "cpu", "--threads", "1", *tiny]
+    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "roofline-cpu.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["variant"] for row in rows] == ["plain student", "FD-CMKD, cached teacher"]
+    for row in rows:
+        assert float(row["achieved_tflops"]) > 0
+        share = float(row["achieved_tflops"]) / float(row["roof_tflops"])
+        assert float(row["share_of_roof"]) == pytest.approx(share)
+    assert "waiting for a batch" in (tmp_path / "roofline-cpu.md").read_text()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     done = run_benchmark("--device", "cuda", "--out", str(tmp_path))

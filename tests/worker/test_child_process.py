@@ -107,8 +107,9 @@ def test_the_whole_group_is_killed(tmp_path: Path) -> None:
 
 CONFINED = """
     import os, sys, time
-    from worker.confinement import die_with_worker, watch_worker
-    die_with_worker({pid})
+    from fdkd_core.parent_death import die_with_parent
+    from worker.confinement import watch_worker
+    die_with_parent({pid})
     watch_worker({silence_s})
     sys.stderr.write("up\\n")
     time.sleep(600)
@@ -139,13 +140,14 @@ def test_a_child_whose_worker_is_gone_already_does_not_begin(tmp_path: Path) -> 
 def test_a_child_dies_with_its_worker(tmp_path: Path, means: str) -> None:
     """By the kernel's signal, and without it by the end of the pulse."""
     script = tmp_path / "worker.py"
-    confine = "die_with_worker(os.getppid())" if means == "signal" else "watch_worker(600)"
+    confine = "die_with_parent(os.getppid())" if means == "signal" else "watch_worker(600)"
     script.write_text(
         textwrap.dedent(
             f"""
             import subprocess, sys, time
             inner = (
-                "import os, sys, time; from worker.confinement import *; {confine}; "
+                "import os, sys, time; from worker.confinement import *; "
+                "from fdkd_core.parent_death import die_with_parent; {confine}; "
                 "sys.stdout.write(str(os.getpid())); sys.stdout.flush(); time.sleep(600)"
             )
             child = subprocess.Popen(

@@ -275,7 +275,7 @@ def test_checkpoints_never_cost_more_than_their_share(planted: Planted, tmp_path
 
 
 def test_nothing_of_the_teacher_is_in_a_checkpoint(planted: Planted) -> None:
-    tensors, document = checkpoint._pack(trainee_of(planted, FDCMKDSpec()), LoopState())
+    tensors, document = checkpoint.pack(trainee_of(planted, FDCMKDSpec()), LoopState())
     assert {name.split("/")[0] for name in tensors} == {"model", "method", "random"}
     assert "teacher" not in str(document)
 

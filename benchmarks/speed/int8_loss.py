@@ -1,0 +1,224 @@
+"""What eight-bit weights cost each architecture once it is trained: accuracy, size, time.
+
+    python benchmarks/speed/int8_loss.py [--epochs 6] [--only conv2d] [--out benchmarks/speed/results]
+
+Every architecture of the registry, those of transformers with sizes that a CPU trains in seconds, learns made-up
+rows (`int8_data.py`) by a `train` job of the core, export included. Whether an int8 file was kept, and why not,
+is the job's own verdict, on its validation split; the test figures are computed here from the same files. One
+thread throughout. Figures of accuracy are reproducible, those of time are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from int8_data import write_rows
+from machine import describe_machine, load_average
+from numpy.typing import NDArray
+
+from fdkd_core.bundle.onnx_int8 import quantise_dynamic, quantise_static
+from fdkd_core.bundle.onnx_session import OnnxSession
+from fdkd_core.data.batches import clean_inputs
+from fdkd_core.data.dataset import load_dataset
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.finalisation import MAX_CALIBRATION_ROWS
+from fdkd_core.options import RunOptions
+from fdkd_core.run import run
+from fdkd_core.spec import ClassificationSpec, load_spec
+from fdkd_core.spec.export_result import OnnxFile
+from fdkd_core.spec.result import RunResult
+
+ENCODER = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+ADAMW = {"name": "adamw", "lr": 2e-3}
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "mlp": ("vector", {}, {}),
+    "conv1d": ("series", {}, {}),
+    "conv2d": ("image", {}, {}),
+    "resnet18": ("image", {"width": 16}, {}),
+    "text_transformer": ("text", {}, ADAMW),
+    "mobilenet_v2": ("image", {"depth_multiplier": 0.35}, ADAMW),
+    "resnet": ("image", {"embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1]}, {}),
+    "convnext": ("image", {"patch_size": 2, "hidden_sizes": [24, 48], "depths": [2, 2]}, ADAMW),
+    "vit": ("image", {**ENCODER, "patch_size": 4}, ADAMW),
+    "ast": ("image", {**ENCODER, "patch_size": 8, "frequency_stride": 4, "time_stride": 4}, ADAMW),
+    "wav2vec2": (
+        "series",
+        {
+            **ENCODER, "conv_dim": [24, 32], "conv_stride": [5, 4], "conv_kernel": [11, 5],
+            "classifier_proj_size": 48, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4,
+        },
+        ADAMW,
+    ),
+    "bert": ("text", ENCODER, ADAMW),
+    "distilbert": ("text", {"dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96}, ADAMW),
+}  # fmt: skip
+"""Column, sizes and optimiser ({} for the default) of each architecture."""
+
+
+def train(name: str, data: Path, out: Path, epochs: int) -> RunResult:
+    """A `train` job with its export."""
+    column, sizes, optimizer = CASES[name]
+    training: dict[str, Any] = {"epochs": epochs, "batch_size": 32}
+    spec = load_spec(
+        {
+            "kind": "train",
+            "dataset": "int8",
+            "task": {"kind": "classification"},
+            "student": {"modality": column, "architecture": {"name": name, **sizes}},
+            "training": training | ({"optimizer": optimizer} if optimizer else {}),
+            "export": {"latency_s": 1.0},
+        }
+    )
+    result = run(spec, data, out, options=RunOptions(device="cpu", threads=1))
+    assert isinstance(result, RunResult)
+    return result
+
+
+def test_accuracies(name: str, folder: Path, data: PairedDataset) -> dict[str, float]:
+    """Accuracy on the test split of float32 and of both int8 files, made as the job made them."""
+    modality, test = data.modalities[CASES[name][0]], data.splits["test"]
+    fp32_file = (folder / "model.onnx").read_bytes()
+    rows = data.splits["train"]
+    chosen = rows[np.linspace(0, len(rows) - 1, MAX_CALIBRATION_ROWS).astype(np.int64)]
+    makers: dict[str, Callable[[], bytes]] = {
+        "fp32": lambda: fp32_file,
+        "dynamic": lambda: quantise_dynamic(fp32_file),
+        "static": lambda: quantise_static(fp32_file, clean_inputs(modality, chosen)),
+    }
+    found = {}
+    for scheme, make in makers.items():
+        try:
+            session = OnnxSession(make(), threads=1)
+            found[scheme] = _accuracy(session, clean_inputs(modality, test), data.labels[test])
+        except Exception as error:  # the job says of what class; here a figure is missing
+            print(f"{name} {scheme}: {type(error).__name__}")
+    return found
+
+
+def _accuracy(session: OnnxSession, inputs: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    answers = [session(np.ascontiguousarray(part)).argmax(axis=1) for part in np.array_split(inputs, 10)]
+    return float((np.concatenate(answers) == labels).mean())
+
+
+def rows_of(name: str, result: RunResult, folder: Path, data: PairedDataset) -> list[dict[str, Any]]:
+    """A row for float32 and one for each scheme that could be tried."""
+    assert result.export is not None
+    accuracies = test_accuracies(name, folder, data)
+    parity = json.loads((folder / "manifest.json").read_text())["onnx"]
+    files: dict[str, OnnxFile] = {"fp32": result.export.fp32}
+    files |= {file.scheme: file for file in result.export.int8}
+    rows = []
+    for scheme, file in files.items():
+        kept = next((made for made in result.export.int8 if made.scheme == scheme), None)
+        assert file.latency is not None
+        rows.append(
+            {
+                "architecture": name,
+                "modality": CASES[name][0],
+                "parameters": result.student.parameters,
+                "scheme": scheme,
+                "test_accuracy": f"{accuracies[scheme]:.4f}" if scheme in accuracies else "",
+                "val_accuracy": f"{file.val_accuracy:.4f}",
+                "size_bytes": file.size_bytes,
+                "ms_1": _milliseconds(file, 1),
+                "ms_32": _milliseconds(file, 32),
+                "kept": "" if kept is None else "yes" if kept.kept else "no",
+                "reason": "" if kept is None else kept.reason,
+                "parity": json.dumps(parity) if scheme == "fp32" else "",
+            }
+        )
+    return rows
+
+
+def _milliseconds(file: OnnxFile, batch_size: int) -> str:
+    found = file.latency.median_ms(batch_size) if file.latency else None
+    return "" if found is None else f"{found:.3f}"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for each architecture and scheme."""
+    lines = [
+        "| architecture (column) | parameters | scheme | test accuracy | points lost | KiB | ms for 1 / 32 | kept | largest logit difference to torch |",
+        "|---|---:|---|---:|---:|---:|---:|---|---:|",
+    ]
+    for row in rows:
+        is_first = row["scheme"] == "fp32"
+        first = next(r for r in rows if r["architecture"] == row["architecture"] and r["scheme"] == "fp32")
+        lost = 100 * (float(first["test_accuracy"]) - float(row["test_accuracy"] or "nan"))
+        parity = json.loads(row["parity"]) if row["parity"] else {}
+        cells = [
+            f"{row['architecture']} ({row['modality']})" if is_first else "",
+            f"{int(row['parameters']):,}" if is_first else "",
+            row["scheme"],
+            f"{100 * float(row['test_accuracy'] or 'nan'):.1f}",
+            "" if is_first else f"{lost:+.1f}",
+            f"{int(row['size_bytes']) / 1024:.0f}",
+            f"{row['ms_1']} / {row['ms_32']}",
+            row["kept"] if row["kept"] != "no" else row["reason"].partition(":")[0].lower(),
+            f"{parity['max_abs_difference']:.1e}" if parity else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = kept_rows(given.out, given.only)
+    with tempfile.TemporaryDirectory() as holder:
+        path = Path(holder) / "rows.npz"
+        write_rows(path)
+        columns = sorted({CASES[name][0] for name in given.only})
+        data = load_dataset(path, columns, task=ClassificationSpec(), seed=0)
+        for name in given.only:
+            out = Path(holder) / name
+            result = train(name, path, out, given.epochs)
+            rows += rows_of(name, result, out / "student", data)
+            print(
+                "\n".join(table([row for row in rows if row["architecture"] == name]).splitlines()[2:]),
+                flush=True,
+            )
+            write(given.out, rows, given.epochs)  # what is there if it is ended early
+
+
+def kept_rows(out: Path, only: list[str]) -> list[dict[str, Any]]:
+    """Of an earlier run, those of architectures that this one leaves out."""
+    try:
+        with (out / "int8_loss.csv").open(newline="") as file:
+            return [row for row in csv.DictReader(file) if row["architecture"] not in only]
+    except FileNotFoundError:
+        return []
+
+
+def write(out: Path, rows: list[dict[str, Any]], epochs: int) -> None:
+    """Both files."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "int8_loss.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    machine = describe_machine(torch.device("cpu")) | {"load average": load_average()}
+    facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
+    (out / "int8_loss.md").write_text(
+        "# What int8 costs each architecture, trained\n\n"
+        f"{epochs} epochs on made-up rows of six classes (`int8_data.py`); accuracy in % of 600 test rows, "
+        "points that int8 loses against float32 (a standard error of the difference is about half a point), "
+        "medians in onnxruntime on one thread. Kept is the job's verdict on the validation split.\n\n"
+        f"{table(rows)}\n\n{facts}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
