@@ -27,15 +27,13 @@ from typing import NoReturn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import keys, openapi, schema
-from service.app import create_app
-from service.auth import LOCAL_OWNER, SCOPES
+from service import schema
 from service.context import Context, open_context
 from service.db import Database
 from service.errors import NotFoundError
 from service.identifiers import is_id, new_id
 from service.logs import configure_logging
-from service.server import Server
+from service.scopes import LOCAL_OWNER, SCOPES
 from service.settings import Settings
 
 
@@ -82,6 +80,10 @@ def serve(options: argparse.Namespace, settings: Settings) -> NoReturn:
     def say_ready() -> None:
         _say(f"FDKD API listens on {_address(listener)}")
 
+    # What only one command needs is imported there: `fdkd serve` migrates first, and waits for it.
+    from service.app import create_app
+    from service.server import Server
+
     server = Server(create_app(settings), on_ready=say_ready)
     # uvicorn raises the signal again when it has finished; having finished is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,6 +105,8 @@ def create_key(options: argparse.Namespace, settings: Settings) -> None:
     owner = new_id("own") if options.owner == "new" else options.owner
     if not is_id(owner, "own"):
         raise StartError("an owner is an id such as `keys ls` shows, or `new` for a new one")
+    from service import keys
+
     with _opened(settings) as database:
         key = keys.create(database, owner_id=owner, name=options.name, scopes=options.scope or list(SCOPES))
     sys.stderr.write(f"key of {owner}; it is not kept and cannot be shown again:\n")
@@ -111,6 +115,8 @@ def create_key(options: argparse.Namespace, settings: Settings) -> None:
 
 def list_keys(options: argparse.Namespace, settings: Settings) -> None:
     """Prints a line for each key."""
+    from service import keys
+
     with _opened(settings) as database:
         for key in keys.list_all(database):
             state = "revoked" if key.revoked_at else "active"
@@ -122,17 +128,24 @@ def list_keys(options: argparse.Namespace, settings: Settings) -> None:
 
 def revoke_key(options: argparse.Namespace, settings: Settings) -> None:
     """Makes a key useless."""
+    from service import keys
+
     with _opened(settings) as database:
         keys.revoke(database, options.id)
 
 
 def print_openapi(options: argparse.Namespace, settings: Settings) -> None:
     """Prints the description of the API, as `tests/golden/openapi.json` holds it."""
+    from service import openapi
+    from service.app import create_app
+
     sys.stdout.write(openapi.as_text(create_app(settings)))
 
 
 def _check_keys(context: Context, listener: socket.socket) -> None:
     """Makes the local key, or refuses to listen where others can connect before anybody has one."""
+    from service import keys
+
     host = listener.getsockname()[0] if listener.family in (socket.AF_INET, socket.AF_INET6) else None
     if host is None or ipaddress.ip_address(host.partition("%")[0]).is_loopback:
         keys.ensure_local_key(context)

@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import SecurityScopes
@@ -20,12 +20,6 @@ from service.db import Database, db_now
 from service.errors import MissingScopeError, UnauthenticatedError
 from service.identifiers import new_id
 from service.tables import ApiKey
-
-Scope = Literal["read", "write"]
-SCOPES: dict[str, str] = {"read": "Look at everything of the owner.", "write": "Create, cancel and delete."}
-
-LOCAL_OWNER = "own_" + "0" * 26
-"""The owner of an installation for one person: whoever can read the data folder."""
 
 PUBLIC_PATHS = frozenset({"/livez", "/readyz"})
 """All that is answered without a key; anything else is refused before it is looked up."""

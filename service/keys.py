@@ -11,10 +11,11 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
-from service.auth import LOCAL_OWNER, SCOPES, create_key, enter_key, hash_key, new_key
+from service.auth import create_key, enter_key, hash_key, new_key
 from service.context import Context
 from service.db import Database, db_now
 from service.errors import NotFoundError
+from service.scopes import LOCAL_OWNER, SCOPES
 from service.tables import ApiKey
 
 LOCAL_KEY_FILE = "api-key"

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 
-from service.auth import PUBLIC_PATHS, SCOPES, Reader, authorize
+from service.auth import PUBLIC_PATHS, Reader, authorize
 from service.errors import (
     PROBLEM_SCHEMA,
     DuplicateKeyError,
@@ -36,6 +36,7 @@ from service.errors import (
     UriTooLongError,
     documented,
 )
+from service.scopes import SCOPES
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
 

@@ -206,6 +206,7 @@ def test_0_numbers_are_learnt_too(real: Client, tmp_path: Path) -> None:
     assert "/task/kind" in refused.stderr
 
 
+@pytest.mark.long  # as that of masks, over HTTP; what it learns is tested in the core
 def test_0_embeddings_find_each_other(real: Client, tmp_path: Path) -> None:
     """From an upload whose test split shows nobody of training, over HTTP, to a search with the student."""
     few = {"train": 20, "val": 5, "test": 8}

@@ -22,8 +22,9 @@ from service_fixtures import (
 from sqlalchemy import func, select, update
 
 from service import auth, openapi
-from service.auth import LOCAL_OWNER, PUBLIC_PATHS, KeyRing, Reader, Writer, create_key, hash_key
+from service.auth import PUBLIC_PATHS, KeyRing, Reader, Writer, create_key, hash_key
 from service.db import db_now
+from service.scopes import LOCAL_OWNER
 from service.tables import ApiKey
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")

@@ -17,10 +17,11 @@ from sqlalchemy import delete, func, select, update
 
 from service import keys
 from service.__main__ import main
-from service.auth import LOCAL_OWNER, create_key, hash_key
+from service.auth import create_key, hash_key
 from service.context import Context, open_context
 from service.db import Database, db_now
 from service.keys import LOCAL_KEY_FILE, ensure_local_key
+from service.scopes import LOCAL_OWNER
 from service.settings import Settings
 from service.tables import ApiKey
 

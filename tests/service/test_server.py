@@ -19,10 +19,10 @@ from service_fixtures import authorization, make_key
 from sqlalchemy import text
 
 from service import schema
-from service.auth import LOCAL_OWNER
 from service.db import Database
 from service.identifiers import new_id
 from service.keys import LOCAL_KEY_FILE
+from service.scopes import LOCAL_OWNER
 from service.settings import Settings
 from service.tables import Dataset, Job
 

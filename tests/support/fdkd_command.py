@@ -6,13 +6,21 @@ import os
 import pty
 import select
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from warm_process import run_warm
+
+from fdkd_client.cli import main
+
 FDKD = Path(sys.executable).with_name("fdkd")
+
+
+def _main(arguments: list[str]) -> None:
+    sys.argv[:] = [str(FDKD), *arguments]
+    main()
 
 
 @dataclass
@@ -26,14 +34,7 @@ class Ran:
 
 def fdkd(*arguments: str | os.PathLike[str], stdin: str = "", timeout_s: float = 120, **env: str) -> Ran:
     """Runs to the end, without a terminal; more variables by keyword."""
-    found = subprocess.run(
-        [FDKD, *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env={**os.environ, **env},
-    )
+    found = run_warm(_main, *map(os.fspath, arguments), stdin=stdin, timeout_s=timeout_s, **env)
     return Ran(found.returncode, found.stdout, found.stderr)
 
 

@@ -6,12 +6,12 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from service.auth import LOCAL_OWNER
 from service.db import Database, db_now
 from service.identifiers import new_id
 from service.jobs import transitions
 from service.jobs.given_models import give, given_to
 from service.jobs.states import JobEventType, JobState
+from service.scopes import LOCAL_OWNER
 from service.settings import Settings
 from service.tables import Dataset, Job, Model, Table
 

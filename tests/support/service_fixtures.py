@@ -20,10 +20,11 @@ from fastapi.testclient import TestClient
 
 from service import schema
 from service.app import create_app
-from service.auth import LOCAL_OWNER, create_key
+from service.auth import create_key
 from service.context import Context
 from service.db import Database
 from service.identifiers import new_id
+from service.scopes import LOCAL_OWNER
 from service.server import Server
 from service.settings import Settings
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from service.auth import LOCAL_OWNER
 from service.db import Database
 from service.identifiers import Prefix, new_id
 from service.jobs.given_models import give
 from service.names import name_key
+from service.scopes import LOCAL_OWNER
 from service.tables import Artifact, Dataset, Job, Model
 
 

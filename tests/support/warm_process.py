@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["fdkd_core.__main__", "fdkd_core.run"])
+_SERVER.set_forkserver_preload(["fdkd_core.__main__", "fdkd_core.run", "fdkd_client.cli"])
 
 
 def run_warm(
-    function: Callable[[list[str]], Any], *arguments: object, timeout_s: float = 120, **env: str
+    function: Callable[[list[str]], Any],
+    *arguments: object,
+    stdin: str = "",
+    timeout_s: float = 120,
+    **env: str,
 ) -> subprocess.CompletedProcess[str]:
     """Calls a function of a module with command-line arguments; what it returns is the exit status.
 
@@ -29,7 +33,8 @@ def run_warm(
     """
     told = list(map(str, arguments))
     with tempfile.TemporaryDirectory() as folder:
-        streams = [Path(folder) / name for name in ("stdout", "stderr")]
+        streams = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_text(stdin)
         process = _SERVER.Process(target=_call, args=(function, told, streams, {**os.environ, **env}))
         process.start()
         process.join(timeout_s)
@@ -37,7 +42,7 @@ def run_warm(
             process.kill()
             process.join()
             raise TimeoutError(f"{function.__module__} {told} did not end")
-        stdout, stderr = (path.read_text() if path.exists() else "" for path in streams)
+        stdout, stderr = (path.read_text() if path.exists() else "" for path in streams[1:])
         return subprocess.CompletedProcess(told, process.exitcode, stdout, stderr)
 
 
@@ -46,10 +51,10 @@ def _call(
 ) -> None:
     os.environ.clear()
     os.environ.update(env)
-    for descriptor, path in enumerate(streams, start=1):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor, path in enumerate(streams):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | (os.O_APPEND if descriptor else 0))
         os.dup2(opened, descriptor)
         os.close(opened)
-    sys.stdin = open(os.devnull)  # noqa: SIM115 - for as long as the process lives
+    sys.stdin = os.fdopen(os.dup(0))
     sys.stdout, sys.stderr = (os.fdopen(os.dup(descriptor), "w", buffering=1) for descriptor in (1, 2))
     sys.exit(function(arguments))

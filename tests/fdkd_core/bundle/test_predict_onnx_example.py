@@ -40,7 +40,7 @@ def test_it_predicts_what_fdkd_core_predicts(
 ) -> None:
     summary, values = bundles(kind)
     student = load_student(summary.path)
-    for number, value in enumerate(values[:2]):
+    for number, value in enumerate(values[:1]):
         path = tmp_path / f"{number}{'.wav' if kind == 'audio' else '.txt' if kind == 'text' else '.npy'}"
         if isinstance(value, bytes):
             path.write_bytes(value)

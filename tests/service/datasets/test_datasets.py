@@ -27,12 +27,12 @@ from sqlalchemy import select
 from stored_rows import insert_artifact, insert_dataset, insert_job, insert_model
 
 from service import quota, validations
-from service.auth import LOCAL_OWNER
 from service.datasets import repository, service
 from service.db import Database
 from service.errors import InUseError, NotFoundError, NotReadyError
 from service.jobs.inputs import hold_inputs
 from service.jobs.states import JobState
+from service.scopes import LOCAL_OWNER
 from service.tables import Dataset, Job, Upload
 
 CONTENT = zip_bytes()

@@ -10,12 +10,12 @@ from service_fixtures import ServiceUnderTest, make_app
 from sqlalchemy import func, select, update
 
 from fdkd_core.spec import load_spec
-from service.auth import LOCAL_OWNER
 from service.db import db_now
 from service.errors import StaleAttemptError
 from service.jobs import transitions
 from service.jobs.schemas import JobRead
 from service.jobs.states import TERMINAL, JobEventType, JobState
+from service.scopes import LOCAL_OWNER
 from service.tables import Dataset, Job, JobEvent, Model
 
 

@@ -13,11 +13,11 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from fdkd_core.spec import load_spec
-from service.auth import LOCAL_OWNER
 from service.db import Database, db_now
 from service.identifiers import new_id
 from service.jobs.inputs import find_inputs
 from service.jobs.schemas import JobRead, Validated
+from service.scopes import LOCAL_OWNER
 from service.tables import Dataset, IdempotencyKey, Job, JobEvent
 
 

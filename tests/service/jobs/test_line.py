@@ -10,9 +10,9 @@ from job_records import add_job
 from service_fixtures import ServiceUnderTest
 from sqlalchemy import event, insert, text
 
-from service.auth import LOCAL_OWNER
 from service.identifiers import new_id
 from service.jobs import line
+from service.scopes import LOCAL_OWNER
 from service.tables import Job
 
 

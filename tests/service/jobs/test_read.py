@@ -8,11 +8,11 @@ from service_fixtures import ServiceUnderTest
 from sqlalchemy import event, insert, text
 
 from fdkd_core.spec import load_spec
-from service.auth import LOCAL_OWNER
 from service.identifiers import new_id
 from service.jobs import transitions
 from service.jobs.schemas import JobRead
 from service.jobs.states import JobEventType, JobState
+from service.scopes import LOCAL_OWNER
 from service.tables import Job
 
 DOCUMENT = load_spec(SPEC).model_dump(mode="json")

@@ -12,11 +12,11 @@ from job_records import add_dataset, add_job_in, spec
 from service_fixtures import ServiceUnderTest, make_app
 from sqlalchemy import func, select, update
 
-from service.auth import LOCAL_OWNER
 from service.db import Database, db_now
 from service.idempotency import Intent, recall
 from service.identifiers import new_id
 from service.jobs.states import JobState
+from service.scopes import LOCAL_OWNER
 from service.tables import Dataset, IdempotencyKey, Job
 
 

@@ -29,12 +29,12 @@ from sqlalchemy import select
 from stored_rows import insert_dataset, insert_job, insert_model
 
 from service import validations
-from service.auth import LOCAL_OWNER
 from service.errors import InUseError, NotReadyError
 from service.jobs import repository as jobs
 from service.jobs.inputs import hold_inputs
 from service.jobs.states import JobState
 from service.models import repository, service
+from service.scopes import LOCAL_OWNER
 from service.tables import JobModel, Model
 
 WEIGHTS = safetensors_bytes()
