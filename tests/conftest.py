@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from ready_databases import ReadyPostgreSQL, create_database, drop_database, sqlite_with_tables
+from ready_databases import ReadyPostgreSQL, create_database, drop_database, lent_database
 
 # Before torch is imported, here and in every process that a test starts: the runner already uses every core,
 # and threads that wait for each other spin.
@@ -77,12 +77,7 @@ def ready_postgresql(postgresql_server: psycopg.Connection) -> Iterator[ReadyPos
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database with tables and no rows: the test runs once on SQLite and once on PostgreSQL."""
-    if request.param == "sqlite":
-        yield sqlite_with_tables(tmp_path / "test.db")
-        return
-    ready: ReadyPostgreSQL = request.getfixturevalue("ready_postgresql")
-    with ready.lent() as url:
-        yield url
+    yield from lent_database(request, tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

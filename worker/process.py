@@ -9,7 +9,6 @@ import time
 from service.context import Context
 from service.identifiers import new_id
 from service.jobs.sweep import Sweeper
-from worker.celery_app import BrokerListener
 from worker.polling import Bell, FailedStarts, Slot
 from worker.registration import Registration
 from worker.validation import ValidationSlot
@@ -33,6 +32,8 @@ class WorkerProcess:
         self._jobs, self._uploads = Bell(), Bell()
         self._listener = None
         if settings.broker_url:
+            from worker.celery_app import BrokerListener  # Celery is a fifth of what starting takes
+
             self._listener = BrokerListener(settings.broker_url, self._jobs, self._uploads)
         self._registration = Registration(context, self.id, mode)
         self._sweeper = Sweeper(context)

@@ -59,7 +59,9 @@ def wait_until_training(client: Client, job_id: str, attempt: int) -> int:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
 def test_it_comes_and_goes(server: LocalServer, number: signal.Signals) -> None:
     assert stat.S_IMODE(server.note.stat().st_mode) == 0o600
     assert stat.S_IMODE((server.data_dir / "api-key").stat().st_mode) == 0o600

@@ -69,6 +69,7 @@ def test_fd_cmkd_beats_feature_mse_where_only_the_low_band_is_shared() -> None:
     assert decoupled > control + 0.06
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_no_gain_is_claimed_where_nothing_is_shared() -> None:
     assert tuned_accuracy("fd_cmkd", shared=False) < tuned_accuracy("none", shared=False) + 0.04

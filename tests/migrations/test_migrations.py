@@ -197,6 +197,7 @@ def test_the_driver_refuses_references_to_nothing_after_a_migration(url: str, da
             session.execute(text("INSERT INTO job_logs VALUES (1, 'job_x', 1, 'trainer', 'line', 0)"))
 
 
+@pytest.mark.slow
 def test_two_that_start_at_once_wait_for_each_other(url: str, database: Database) -> None:
     command = [sys.executable, "-m", "service", "migrate"]
     environment = os.environ | {"FDKD_DATABASE_URL": url}

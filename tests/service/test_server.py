@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from ready_databases import lent_database
 from service_fixtures import authorization, make_key
 from sqlalchemy import text
 
@@ -25,6 +26,12 @@ from service.keys import LOCAL_KEY_FILE
 from service.scopes import LOCAL_OWNER
 from service.settings import Settings
 from service.tables import Dataset, Job
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """What a process of its own does with either database is tested in many places: here one will do."""
+    yield from lent_database(request, tmp_path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from fdkd_core.bundle import ModelCard, write_bundle
@@ -34,6 +35,9 @@ SPECS: dict[str, Any] = {
     "vector": MLPSpec(width=16, dropout=0.3),
     "text": TextTransformerSpec(width=16, heads=2, depth=1),
 }
+_QUICK = ("image", "audio", "vector")
+EVERY_KIND = [kind if kind in _QUICK else pytest.param(kind, marks=pytest.mark.long) for kind in SPECS]
+"""For tests that take seconds for each kind: a picture, a sound and a vector stand for the others."""
 WORDS = [
     "signal",
     "noise",

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from service import schema
@@ -91,6 +92,16 @@ class ReadyPostgreSQL:
                 _delete_rows(own)
                 return
         self.drop()
+
+
+def lent_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Body of the fixture `database_url`: the URL of a database with tables and no rows, by its parameter."""
+    if request.param == "sqlite":
+        yield sqlite_with_tables(folder / "test.db")
+        return
+    ready: ReadyPostgreSQL = request.getfixturevalue("ready_postgresql")
+    with ready.lent() as url:
+        yield url
 
 
 def create_database(server: psycopg.Connection) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ready_databases import lent_database
 from small_job import write_small_data
 from worker_rig import Rig, make_template, use_template
 
@@ -43,6 +44,12 @@ def make_rig(tmp_path: Path, undisturbed: Path) -> Iterator[Callable[..., Rig]]:
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """On SQLite."""
     return make_rig()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Workers meet PostgreSQL in the tests of the broker; their statements do, in `tests/service`."""
+    yield from lent_database(request, tmp_path)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def wait_until_ready(rig: Rig, count: int) -> None:
         rig.wait(lambda worker=worker: "is ready" in worker.log, what="a worker")
 
 
+@pytest.mark.long
 def test_a_wake_up_ten_times_to_four_workers(
     make_rig: Callable[..., Rig], postgresql_url: str, redis_url: str, small_data: Path
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bundle_samples import SPECS, Bundles, make_bundle, make_card, warmed
+from bundle_samples import EVERY_KIND, Bundles, make_bundle, make_card, warmed
 from plain_onnx import INPUTS, plain_network
 
 from fdkd_core.bundle import export_trial, load_bundle
@@ -90,7 +90,7 @@ def test_a_rounded_file_that_does_not_load_costs_no_student(monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", list(SPECS))
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_students_of_every_kind_can_be_rounded_both_ways(bundles: Bundles, kind: Any) -> None:
     summary, values = bundles(kind)
     bundle = load_bundle(summary.path)

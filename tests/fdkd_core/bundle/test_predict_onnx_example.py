@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_samples import SPECS, Bundles
+from bundle_samples import EVERY_KIND, Bundles
 
 from fdkd_core.bundle.student import load_student
 
@@ -34,7 +34,7 @@ def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", list(SPECS))
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_it_predicts_what_fdkd_core_predicts(
     clean_python: Path, bundles: Bundles, kind: Any, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ from file_requests import (
     snapshot,
     zip_bytes,
 )
+from ready_databases import lent_database
 from service_fixtures import RunningService, running_service
 
 from service.bodies import BLOCK_BYTES
@@ -36,6 +37,12 @@ from service.uploads.files import remove_left_over
 
 CONTENT = zip_bytes({"a": bytes(range(256)) * 40_000})
 """10 MB: more than two blocks."""
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """What a process of its own does with either database is tested in many places: here one will do."""
+    yield from lent_database(request, tmp_path)
 
 
 @pytest.fixture
