@@ -98,6 +98,8 @@ class ModelFigures(Answer):
     best_epoch: int
     weights_sha256: str
     latency: LatencyFigures | None = None
+    execution: dict[str, Any] | None = None
+    """How its steps were computed, and what was tried before that was chosen."""
 
 
 class GainFigures(Answer):
@@ -180,6 +182,7 @@ class RunFigures(Answer):
     versions: dict[str, str] = Field(default_factory=dict)
     device: str
     threads: int
+    processes: int = 1
     seconds: float
 
 
@@ -231,6 +234,7 @@ class StudyFigures(Answer):
     versions: dict[str, str] = Field(default_factory=dict)
     device: str
     threads: int
+    processes: int = 1
     seconds: float
 
 

@@ -88,7 +88,7 @@ def test_the_same_network_teaches_the_same(
         "modality": "clean", "architecture": {"name": "onnx", "opset": 20}, "multiply_adds": 0,
         "parameters": OnnxNetwork(content).parameters, "size_bytes": len(content), "seconds": 0.0,
         "epochs": 0, "best_epoch": 0, "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "val": None, "test": None, "latency": None,
+        "val": None, "test": None, "latency": None, "execution": None,
     }  # fmt: skip
     assert result.teacher_bundle is None
     assert not (tmp_path / "out" / "teacher").exists()

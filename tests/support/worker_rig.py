@@ -164,7 +164,7 @@ class Rig:
         with self.context.database.write() as session:
             job = insert_job(
                 session, plan_family(spec, {}), given={}, owner_id=OWNER, kind="compare", name=spec.name,
-                spec=spec.model_dump(mode="json"), labels={}, dataset_id=dataset_id,
+                spec=spec.model_dump(mode="json"), labels={}, dataset_id=dataset_id, gpus=1,
             )  # fmt: skip
             for row in session.scalars(select(Job).where((Job.id == job.id) | (Job.parent_id == job.id))):
                 plan = (plans or {}).get("" if row.id == job.id else row.name)

@@ -295,7 +295,7 @@ def make_job_of(database: Database, dataset_id: str) -> bool:
     """Creates a job over the inputs that a submitted job holds; without them there is none."""
     try:
         with database.write() as session:
-            hold_inputs(session, LOCAL_OWNER, dataset_id, None, max_waiting=100)
+            hold_inputs(session, LOCAL_OWNER, dataset_id, {}, max_waiting=100)
             session.add(
                 Job(
                     id=dataset_id.replace("ds_", "job_"), owner_id=LOCAL_OWNER, kind="train", name="job",

@@ -352,7 +352,7 @@ def test_deleting_races_a_new_student(served: ServiceUnderTest) -> None:
                     hold_inputs(session, LOCAL_OWNER, dataset_id, given, max_waiting=100)
                     jobs.insert_job(
                         session, None, given=given, owner_id=LOCAL_OWNER, kind="distill", name="job", spec={},
-                        labels={}, dataset_id=dataset_id,
+                        labels={}, dataset_id=dataset_id, gpus=1,
                     )  # fmt: skip
             except NotReadyError:
                 return False
