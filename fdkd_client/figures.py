@@ -195,6 +195,7 @@ class FinalRunFigures(Answer):
     seconds: float
     epochs: int
     best_epoch: int
+    execution: dict[str, Any] | None = None
 
 
 class TrialFigures(Answer):
