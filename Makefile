@@ -29,13 +29,13 @@ run-example: setup ## Distil an image teacher into an audio student on data the 
 	$(BIN)/python -m fdkd_core examples/digits.yaml runs/digits runs/image-teaches-audio
 
 test: setup ## The tests: all but those of test-storm
-	$(BIN)/python -m pytest -n 4 --dist loadgroup -m 'not storm and not long'
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not storm and not long'
 
 test-storm: setup ## What takes long: deployments killed at every bad moment; FDKD_FAULT_RUNS=20 for more of each
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'storm or long'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'storm or long'
 
 test-fast: setup ## The tests that take seconds
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not storm and not long'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not storm and not long'
 
 lint: setup ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -27,21 +27,16 @@ def _missing(what: str, url: str, error: Exception) -> None:
     pytest.skip(message)
 
 
-MADE_ONCE = {"bundles": "bundles", "clean_python": "bundles"}
-"""Fixtures of a whole run that take many seconds, and the group of the tests that ask for them."""
+FIRST = (
+    "tests/fdkd_client/", "tests/worker/", "tests/examples/", "tests/service/test_server.py",
+    "tests/service/uploads/", "tests/fdkd_core/diagnosis/", "tests/fdkd_core/studies/", "tests/fdkd_core/bundle/",
+)  # fmt: skip
+"""Files that take minutes. All tests of a file run in one process, which makes what they share once."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what takes long to make run in one process, which makes it once; slow ones begin."""
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-        group = next((MADE_ONCE[name] for name in fixtures if name in MADE_ONCE), None)
-        if group is None and any(found[-1].scope == "module" for found in fixtures.values()):
-            group = item.nodeid.partition("::")[0]
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Long files begin, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.fixture(scope="session")
