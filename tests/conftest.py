@@ -28,9 +28,15 @@ def _missing(what: str, url: str, error: Exception) -> None:
 
 
 FIRST = (
-    "tests/fdkd_client/", "tests/worker/", "tests/examples/", "tests/service/test_server.py",
-    "tests/service/uploads/", "tests/fdkd_core/diagnosis/", "tests/fdkd_core/studies/", "tests/fdkd_core/bundle/",
-)  # fmt: skip
+    "tests/fdkd_client/",
+    "tests/worker/",
+    "tests/examples/",
+    "tests/service/test_server.py",
+    "tests/service/uploads/",
+    "tests/fdkd_core/diagnosis/",
+    "tests/fdkd_core/studies/",
+    "tests/fdkd_core/bundle/",
+)
 """Files that take minutes. All tests of a file run in one process, which makes what they share once."""
 
 
