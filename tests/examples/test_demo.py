@@ -57,8 +57,9 @@ def test_it_shows_the_whole_way(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} - {".ses"} == {"demo", "spec.yaml"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle_it_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
     demo = start(tmp_path, epochs=5000)
     assert demo.stderr is not None

@@ -71,7 +71,7 @@ def test_a_killed_trainer_resumes(both_rig: Rig, small_data: Path, slots: int) -
     rig.require_clean_history(list(jobs.values()))
 
 
-@pytest.mark.parametrize("verb", ["segv", "raise"])
+@pytest.mark.parametrize("verb", ["segv", pytest.param("raise", marks=pytest.mark.long)])
 def test_a_second_crash_at_the_same_step_is_the_jobs_own_fault(rig: Rig, small_data: Path, verb: str) -> None:
     dataset_id = rig.add_dataset(small_data)
     poison = rig.add_job(dataset_id, plan=f"{verb}@student:5 until=9")
@@ -88,6 +88,7 @@ def test_a_second_crash_at_the_same_step_is_the_jobs_own_fault(rig: Rig, small_d
     rig.require_clean_history([poison, healthy])
 
 
+@pytest.mark.long
 def test_a_job_that_is_lost_again_and_again_is_given_up(
     make_rig: Callable[..., Rig], small_data: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_hanging_trainer_is_noticed(make_rig: Callable[..., Rig], small_data: 
     assert link(rig, job_id) == chain(STEPS)
 
 
+@pytest.mark.long
 def test_a_trainer_that_hangs_at_the_same_step_twice_fails_its_job(
     make_rig: Callable[..., Rig], small_data: Path
 ) -> None:

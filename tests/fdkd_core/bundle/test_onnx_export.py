@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from bundle_samples import SPECS, Bundles, warmed
+from bundle_samples import EVERY_KIND, Bundles, warmed
 
 from fdkd_core.bundle.onnx_export import OPSET, export_onnx
 from fdkd_core.bundle.onnx_session import OnnxSession, check_onnx
@@ -20,7 +20,7 @@ REL_TOL = 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", list(SPECS))
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_parity_is_recorded(bundles: Bundles, kind: Any) -> None:
     summary, values = bundles(kind)
     assert summary.onnx is not None
