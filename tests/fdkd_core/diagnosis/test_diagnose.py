@@ -121,6 +121,7 @@ def test_the_report_is_complete(finished: Any) -> None:
             assert b"<svg" in (out / "report" / name).read_bytes()[:1000]
 
 
+@pytest.mark.long
 def test_equal_seeds_give_equal_findings(finished: Any, data: Path, tmp_path: Path) -> None:
     first = finished[1]
     again = diagnose(small_diagnosis(), data, tmp_path / "again")
@@ -128,6 +129,7 @@ def test_equal_seeds_give_equal_findings(finished: Any, data: Path, tmp_path: Pa
     assert (again.verdict, again.reasons) == (first.verdict, first.reasons)
 
 
+@pytest.mark.long
 def test_the_noisy_modality_has_nothing_to_teach_the_clear_one(data: Path, tmp_path: Path) -> None:
     training = small_diagnosis().training.model_dump(mode="json")
     training["optimizer"] = {"name": "adamw", "lr": 0.02}
@@ -163,6 +165,7 @@ def test_a_column_that_slipped_by_a_row_is_found(data: Path, tmp_path: Path) -> 
     assert leaks == {("test", "teacher"): 1, ("test", "student"): 1}
 
 
+@pytest.mark.long
 def test_a_given_teacher_is_taken_as_it_is(data: Path, tmp_path: Path) -> None:
     training = small_diagnosis().training.model_dump(mode="json")
     train = {
@@ -194,6 +197,7 @@ def test_a_training_that_diverges_is_a_finding(data: Path, tmp_path: Path) -> No
     assert next(r for r in result.reasons if r.rule == "teacher").speaks == "unclear"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("phase", ["pairing", "teacher", "speed"])
 def test_a_stop_is_honoured_between_sections_and_the_next_run_starts_over(
     phase: str, data: Path, tmp_path: Path
