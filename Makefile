@@ -31,7 +31,7 @@ run-example: setup ## Distil an image teacher into an audio student on data the 
 test: setup ## The tests: all but those of test-storm
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not storm and not long'
 
-test-storm: setup ## What takes long: deployments killed at every bad moment; FDKD_FAULT_RUNS=20 for more of each
+test-storm: setup ## What takes long: workers and deployments that fail at every bad moment; FDKD_FAULT_RUNS=20 for more of each
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'storm or long'
 
 test-fast: setup ## The tests that take seconds

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-Scope = Literal["read", "write"]
 SCOPES: dict[str, str] = {"read": "Look at everything of the owner.", "write": "Create, cancel and delete."}
 
 LOCAL_OWNER = "own_" + "0" * 26

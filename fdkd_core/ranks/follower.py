@@ -27,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         follow(options.folder, options.rank, options.size, options.device, options.threads)
     except FDKDError as error:
-        print(json.dumps({"code": error.code, "message": str(error)}), flush=True)  # noqa: T201
+        sys.stdout.write(json.dumps({"code": error.code, "message": str(error)}) + "\n")
+        sys.stdout.flush()
         return error.exit_code
     return 0
 
