@@ -1,6 +1,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+# Some shells switch bytecode off: then each of the hundreds of processes that demo and tests start compiles
+# all of the project anew, and takes three times as long to start.
+export PYTHONDONTWRITEBYTECODE :=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 

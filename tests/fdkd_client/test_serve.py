@@ -80,7 +80,6 @@ def test_it_comes_and_goes(server: LocalServer, number: signal.Signals) -> None:
         pass
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_stopped_in_the_middle_of_a_job_it_goes_on_at_the_next_start(tmp_path: Path) -> None:
     """Within 10 seconds, with a checkpoint; and whoever watches sees the job through a restart."""
@@ -119,7 +118,6 @@ def test_stopped_in_the_middle_of_a_job_it_goes_on_at_the_next_start(tmp_path: P
             second.close()
 
 
-@pytest.mark.long
 def test_a_frozen_worker_does_not_hold_up_the_end(server: LocalServer) -> None:
     running = server.processes()
     server.child("worker").suspend()
@@ -129,7 +127,6 @@ def test_a_frozen_worker_does_not_hold_up_the_end(server: LocalServer) -> None:
     assert "killed" in server.log.read_text()
 
 
-@pytest.mark.long
 def test_asked_twice_it_waits_for_nothing(server: LocalServer) -> None:
     running = server.processes()
     server.child("worker").suspend()
@@ -140,7 +137,6 @@ def test_asked_twice_it_waits_for_nothing(server: LocalServer) -> None:
     assert wait_until_gone(running, 0) == []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("module", ["worker", "service"])
 def test_what_dies_is_started_again(server: LocalServer, module: str) -> None:
     before = server.child(module)

@@ -17,8 +17,6 @@ from worker_rig import Rig, running
 
 from service.queue import RUN_JOB, make_celery
 
-pytestmark = pytest.mark.long
-
 LONG_S = 600
 """An interval at which a worker does not look by itself during a test."""
 

@@ -13,8 +13,6 @@ import pytest
 from scripted_trainer import chain
 from worker_rig import Rig, is_alive, running
 
-pytestmark = pytest.mark.long
-
 
 def wait_for_step(rig: Rig, job_id: str, step: int) -> None:
     rig.wait(lambda: (rig.job(job_id).progress or {}).get("step", 0) >= step, what=f"step {step}")

@@ -17,8 +17,6 @@ from worker_rig import Rig, running
 from fdkd_core.spec.result import CompareResult
 from service.jobs.states import TERMINAL
 
-pytestmark = pytest.mark.long
-
 STEPS = 12
 ARMS = ["no_teacher", "logit_kd", "fd_cmkd"]
 SLOW = "steps=12 step_s=0.06"

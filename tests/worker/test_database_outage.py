@@ -9,11 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-import pytest
 from scripted_trainer import chain
 from worker_rig import Rig, running
-
-pytestmark = pytest.mark.long
 
 
 def wait_for_step(rig: Rig, job_id: str, step: int) -> None:

@@ -16,8 +16,6 @@ from worker_rig import MISBEHAVING, Rig, running
 from fdkd_core.spec import TrainSpec, load_spec
 from service.jobs.states import JobState
 
-pytestmark = pytest.mark.long
-
 STEPS = 10
 
 

@@ -16,8 +16,6 @@ from worker_rig import Rig, WorkerUnderTest, is_alive, running
 
 from service.jobs.states import JobState
 
-pytestmark = pytest.mark.long
-
 
 def link(rig: Rig, job_id: str) -> str:
     return json.loads(rig.read_artifact(job_id, "data_report.json"))["link"]

@@ -11,8 +11,6 @@ import pytest
 from small_job import CHECKPOINT_EVERY, STEPS_PER_PHASE
 from worker_rig import MISBEHAVING, Rig, running
 
-pytestmark = pytest.mark.long
-
 LAST = STEPS_PER_PHASE - 1
 
 

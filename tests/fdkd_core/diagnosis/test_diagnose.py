@@ -54,12 +54,6 @@ def finished(
     return out, diagnose(small_diagnosis(), data, out, on_event=events.append), events
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are drawn of `finished`, which is made before this; of others they would take half the time."""
-    monkeypatch.setattr("fdkd_core.diagnosis.report.render_plots", lambda findings, kind: {})
-
-
 def test_the_clear_modality_teaches_the_noisy_one(finished: Any) -> None:
     out, result, _ = finished
     assert parse_result((out / "result.json").read_bytes()) == result

@@ -143,14 +143,12 @@ def test_two_processes_give_the_weights_of_one(name: str, crew: Crew, train: Tra
     }
 
 
-@pytest.mark.long
 def test_the_tolerance_tells_trainings_apart(train: Train) -> None:
     """A rate that is a tenth lower is told, as would be statistics over half of each batch."""
     with pytest.raises(AssertionError):
         assert_close(train(phase())[0], train(phase(optimizer=SGDSpec(lr=0.045)), folder="two")[0], 2e-3)
 
 
-@pytest.mark.long
 def test_rows_without_a_teacher_and_several_teachers(crew: Crew, train: Train) -> None:
     """Some shares of a batch have no row with a teacher's view at all."""
     paired = torch.arange(ROWS) % 9 == 0

@@ -144,7 +144,6 @@ class DeadError(BaseException):
     """Ends a run wherever it is."""
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("phase", "step"), [("rung0-4", 11), ("final1-2", 25)])
 def test_a_search_resumes_to_the_same_choice(
     phase: str,

@@ -44,12 +44,6 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return out, result, events
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plot is drawn of `finished`, which is made before this; each takes a second."""
-    monkeypatch.setattr("fdkd_core.studies.report.render_forest_plot", lambda result, kind: b"")
-
-
 def fingerprint(out: Path) -> dict[str, Any]:
     """All that must not depend on interruptions."""
 
