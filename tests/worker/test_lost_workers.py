@@ -120,11 +120,14 @@ def test_a_stopped_worker_gives_its_job_back(both_rig: Rig, small_data: Path) ->
 
 
 def test_a_deploy_at_any_moment(rig: Rig, small_data: Path) -> None:
-    """Six workers one after the other, each told to stop at a random moment of its life."""
+    """Seven workers one after the other: the first is told to stop at work, the others at any moment of their lives."""
     seed = random.randrange(2**32)
     print("seed", seed)
     moments = random.Random(seed)
     jobs = [rig.add_job(rig.add_dataset(small_data), plan="steps=40 step_s=0.02") for _ in range(3)]
+    first = rig.start_worker()
+    wait_for_step(rig, jobs[0], 1)
+    assert first.stop() == 0, first.log
     for _ in range(6):
         worker = rig.start_worker()
         time.sleep(moments.uniform(0.5, 2))
