@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -17,10 +15,14 @@ import psutil
 from service_fixtures import make_key, prepare_database
 from small_job import small_spec, write_small_data
 from sqlalchemy import text
+from warm_process import WarmProcess
 
+from service.__main__ import main as service_main
 from service.db import Database
 from service.settings import Settings
+from worker.__main__ import main as worker_main
 
+MAINS = {"service": service_main, "worker": worker_main}
 QUICK = {
     "FDKD_LEASE_S": "3",
     "FDKD_HEARTBEAT_S": "0.5",
@@ -57,8 +59,8 @@ class Deployment:
             "FDKD_BROKER_URL": broker_url,
             **variables,
         }
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.log = (folder.parent / f"{folder.name}.log").open("wb")
+        self.processes: list[WarmProcess] = []
+        self.log_path = folder.parent / f"{folder.name}.log"
         settings = Settings(data_dir=folder, database_url=database_url)
         prepare_database(settings)
         self.database = Database(settings.resolved_database_url)
@@ -74,22 +76,15 @@ class Deployment:
         self.kill_everything()
         self.http.close()
         self.database.close()
-        self.log.close()
 
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, **variables: str) -> WarmProcess:
         """A process of the deployment."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            env=self.environment | variables,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-            start_new_session=True,
-        )
+        module, *rest = arguments
+        process = WarmProcess(MAINS[module], *rest, env=self.environment | variables, log=self.log_path)
         self.processes.append(process)
         return process
 
-    def start_api(self, *, ready: bool = True, **variables: str) -> subprocess.Popen[bytes]:
+    def start_api(self, *, ready: bool = True, **variables: str) -> WarmProcess:
         """Starts the API and waits until it answers."""
         process = self.start("service", "api", "--port", str(self.port), **variables)
         deadline = time.monotonic() + 30
@@ -103,7 +98,7 @@ class Deployment:
                 time.sleep(0.05)
         return process
 
-    def start_worker(self, **variables: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, **variables: str) -> WarmProcess:
         """Starts a worker."""
         return self.start("worker", **variables)
 
@@ -128,7 +123,7 @@ class Deployment:
 
     def read_log(self) -> str:
         """The end of what the processes said."""
-        return Path(self.log.name).read_text(errors="replace")[-6000:]
+        return self.log_path.read_text(errors="replace")[-6000:]
 
     def dataset(self, name: str = "small") -> str:
         """Uploads the small dataset and waits until it is ready; a worker must be running."""

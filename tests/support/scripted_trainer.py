@@ -21,7 +21,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from scripted_results import compare_result, study_result
 from trainer_plan import Plan, read_plan, trace
 
 from fdkd_core.atomic_files import write_json_atomic
@@ -112,6 +111,8 @@ class Run:
         self.say("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
         trace("concludes")
         self.plan.reach("finalise")
+        from scripted_results import compare_result  # and with it the spec's models, which few need
+
         result = compare_result(json.loads(arms.read_text())["arms"])
         (self.out / "report").mkdir(exist_ok=True)
         (self.out / "report" / "arms.csv").write_text("\n".join(arm.label for arm in result.arms))
@@ -125,6 +126,8 @@ class Run:
         write_json_atomic(self.out / "data_report.json", {"link": link})
         result = json.loads((template / "result.json").read_text())
         if self.spec["kind"] == "study":
+            from scripted_results import study_result
+
             result = study_result(self.spec, link, result).model_dump(mode="json")
         shutil.rmtree(self.out / "work")
         write_json_atomic(self.out / "result.json", {**result, "teacher_bundle": None})

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,9 @@ import psutil
 from small_job import small_spec
 from sqlalchemy import select, update
 from study_samples import compare_spec
+from warm_process import WarmProcess, run_warm
 
+from fdkd_core.__main__ import main as core_main
 from fdkd_core.spec import DistillSpec, TrainSpec
 from service import schema
 from service.context import Context, open_context
@@ -32,6 +33,7 @@ from service.jobs.repository import insert_job
 from service.jobs.states import TERMINAL, JobState
 from service.settings import Settings
 from service.tables import Artifact, Dataset, Job, JobEvent, JobLog, JobMetric, Model
+from worker.__main__ import main as worker_main
 
 SUPPORT = Path(__file__).parent
 SCRIPTED = [sys.executable, str(SUPPORT / "scripted_trainer.py")]
@@ -57,7 +59,7 @@ FAST: dict[str, Any] = {
 class WorkerUnderTest:
     """A worker process, its log and its trainers."""
 
-    process: subprocess.Popen[bytes]
+    process: WarmProcess
     log_path: Path
 
     @property
@@ -200,15 +202,7 @@ class Rig:
             "FDKD_DATA_DIR": str(chosen["data_dir"]),
         }
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "worker"],
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        worker = WorkerUnderTest(process, log_path)
+        worker = WorkerUnderTest(WarmProcess(worker_main, env=environment, log=log_path), log_path)
         self.workers.append(worker)
         return worker
 
@@ -354,8 +348,8 @@ def make_template(folder: Path, data: Path) -> Path:
     spec = folder / "template-spec.json"
     spec.write_text(small_spec().model_dump_json())
     out = folder / "template"
-    command = [sys.executable, "-m", "fdkd_core", str(spec), str(data), str(out)]
-    subprocess.run([*command, "--threads", "1", "--device", "cpu"], check=True, capture_output=True)
+    ran = run_warm(core_main, spec, data, out, "--threads", 1, "--device", "cpu")
+    assert ran.returncode == 0, ran.stderr
     return out
 
 

@@ -311,11 +311,11 @@ def test_limits_hold(save: Save, problems_of: ProblemsOf, limits: Limits, code: 
 
 
 BOMBS = {
-    "bytes": pa.array([bytes(1 << 20)] * 200),
-    "text": pa.array(["x" * (1 << 20)] * 200),
-    "files": pa.array([{"bytes": bytes(1 << 20), "path": "a.png"}] * 200),
-    "paths": pa.array([{"bytes": b"x", "path": "a" * (1 << 20)}] * 200),
-    "lists": pa.array([[0.0] * (1 << 16)] * 200),
+    "bytes": lambda: pa.array([bytes(1 << 20)] * 200),
+    "text": lambda: pa.array(["x" * (1 << 20)] * 200),
+    "files": lambda: pa.array([{"bytes": bytes(1 << 20), "path": "a.png"}] * 200),
+    "paths": lambda: pa.array([{"bytes": b"x", "path": "a" * (1 << 20)}] * 200),
+    "lists": lambda: pa.array([[0.0] * (1 << 16)] * 200),
 }
 
 
@@ -328,7 +328,7 @@ def test_refuses_a_bomb_without_unpacking_it(
     data = {
         "split": ["train"] * (n - 2) + ["test"] * 2,
         "label": ["a", "b"] * (n // 2),
-        "bomb": BOMBS[column],
+        "bomb": BOMBS[column](),
     }
     # One value of 1 MiB named 200 times. Without compression the file is 1 MiB, so let fewer make a bomb.
     limits = Limits(total_ratio_floor_bytes=1 << 20, max_ratio=100)

@@ -162,41 +162,42 @@ def tensor(begin: Any, end: Any) -> dict[str, Any]:
     return {"dtype": "F32", "shape": [1], "data_offsets": [begin, end]}
 
 
-BROKEN = {
-    "no length": b"\x10\x00",
-    "length 2**63": (1 << 63).to_bytes(8, "little") + b"{}",
-    "length 2**64 - 1": b"\xff" * 8 + b"{}",
-    "length 0": bytes(8),
-    "length over the cap": (MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b"{" + bytes(100),
-    "header cut off": (1000).to_bytes(8, "little") + b'{"a":',
-    "not JSON": safetensors_bytes(header=b"{not json"),
-    "an array": safetensors_bytes(header=b"[]"),
-    "deep": safetensors_bytes(header=b'{"a":' + b"[" * 100_000 + b"}"),
-    "many lists": safetensors_bytes(header=b'{"a":[' + b"[]," * 500_000 + b"[]]}"),
-    "a huge integer": safetensors_bytes(header=b'{"a":' + b"9" * 5000 + b"}"),
-    "not UTF-8": safetensors_bytes(header=b'{"\xff":1}'),
-    "metadata that is no map": safetensors_bytes(header={"__metadata__": []}),
-    "metadata of numbers": safetensors_bytes(header={"__metadata__": {"a": 1}}),
-    "an entry that is no object": safetensors_bytes(header={"a": 7}),
-    "no offsets": safetensors_bytes(header={"a": {}}),
-    "three offsets": safetensors_bytes(header={"a": {"data_offsets": [0, 1, 2]}}),
-    "offsets of text": safetensors_bytes(header={"a": tensor("0", "4")}, data=bytes(4)),
-    "negative offset": safetensors_bytes(header={"a": tensor(-4, 0)}),
-    "end before begin": safetensors_bytes(header={"a": tensor(0, -4)}),
-    "overlap": safetensors_bytes(header={"a": tensor(0, 4), "b": tensor(2, 6)}, data=bytes(6)),
-    "gap": safetensors_bytes(header={"a": tensor(0, 4), "b": tensor(8, 12)}, data=bytes(12)),
-    "data cut off": GOOD[:-1],
-    "data too long": GOOD + b"x",
-    "beyond 64 bits": safetensors_bytes(header={"a": tensor(0, 2**70)}),
-    "one tensor too many": safetensors_bytes({f"t{i}": 0 for i in range(MAX_TENSORS + 1)}),
-    "500,000 empty tensors": safetensors_bytes(
-        header=json.dumps({f"t{i}": {} for i in range(500_000)}).encode()
-    ),
-}
+def broken() -> dict[str, bytes]:
+    return {
+        "no length": b"\x10\x00",
+        "length 2**63": (1 << 63).to_bytes(8, "little") + b"{}",
+        "length 2**64 - 1": b"\xff" * 8 + b"{}",
+        "length 0": bytes(8),
+        "length over the cap": (MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b"{" + bytes(100),
+        "header cut off": (1000).to_bytes(8, "little") + b'{"a":',
+        "not JSON": safetensors_bytes(header=b"{not json"),
+        "an array": safetensors_bytes(header=b"[]"),
+        "deep": safetensors_bytes(header=b'{"a":' + b"[" * 100_000 + b"}"),
+        "many lists": safetensors_bytes(header=b'{"a":[' + b"[]," * 500_000 + b"[]]}"),
+        "a huge integer": safetensors_bytes(header=b'{"a":' + b"9" * 5000 + b"}"),
+        "not UTF-8": safetensors_bytes(header=b'{"\xff":1}'),
+        "metadata that is no map": safetensors_bytes(header={"__metadata__": []}),
+        "metadata of numbers": safetensors_bytes(header={"__metadata__": {"a": 1}}),
+        "an entry that is no object": safetensors_bytes(header={"a": 7}),
+        "no offsets": safetensors_bytes(header={"a": {}}),
+        "three offsets": safetensors_bytes(header={"a": {"data_offsets": [0, 1, 2]}}),
+        "offsets of text": safetensors_bytes(header={"a": tensor("0", "4")}, data=bytes(4)),
+        "negative offset": safetensors_bytes(header={"a": tensor(-4, 0)}),
+        "end before begin": safetensors_bytes(header={"a": tensor(0, -4)}),
+        "overlap": safetensors_bytes(header={"a": tensor(0, 4), "b": tensor(2, 6)}, data=bytes(6)),
+        "gap": safetensors_bytes(header={"a": tensor(0, 4), "b": tensor(8, 12)}, data=bytes(12)),
+        "data cut off": GOOD[:-1],
+        "data too long": GOOD + b"x",
+        "beyond 64 bits": safetensors_bytes(header={"a": tensor(0, 2**70)}),
+        "one tensor too many": safetensors_bytes({f"t{i}": 0 for i in range(MAX_TENSORS + 1)}),
+        "500,000 empty tensors": safetensors_bytes(
+            header=json.dumps({f"t{i}": {} for i in range(500_000)}).encode()
+        ),
+    }
 
 
 def test_broken_safetensors(tmp_path: Path) -> None:
-    for why, content in BROKEN.items():
+    for why, content in broken().items():
         with pytest.raises(InputError) as caught:
             identify(write(tmp_path, content), "model.safetensors")
         assert [problem.code for problem in caught.value.problems] == ["invalid_safetensors"], why
