@@ -120,7 +120,7 @@ def test_a_stopped_worker_gives_its_job_back(both_rig: Rig, small_data: Path) ->
 
 
 def test_a_deploy_at_any_moment(rig: Rig, small_data: Path) -> None:
-    """Seven workers one after the other: the first is told to stop at work, the others at any moment of their lives."""
+    """Seven workers one after the other: the first is told to stop at work, the others at any moment."""
     seed = random.randrange(2**32)
     print("seed", seed)
     moments = random.Random(seed)
