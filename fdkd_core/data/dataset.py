@@ -215,7 +215,7 @@ def _refuse_mismatch(
 ) -> None:
     """Refuses a column as a whole where the given recipe would refuse each of its values."""
     found: Recipe = {}
-    if kind in ("vector", "series") and kind == given.kind.name:  # the kinds that are never resized
+    if kind in ("vector", "series", "map") and kind == given.kind.name:  # the kinds that are never resized
         facts, _ = _inspect(column, kind, distinct)
         if not facts:
             return  # decoding says why

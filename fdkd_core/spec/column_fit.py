@@ -17,8 +17,8 @@ Report = Mapping[str, Any]
 def input_mismatch(column: Report, model: Report) -> str | None:
     """Why a model's preprocessing cannot read a column, or None.
 
-    Pictures and sounds are brought to the model's size; the number of features of a vector and of channels of
-    a series are what they are.
+    Pictures and sounds are brought to the model's size; maps, the number of features of a vector and of
+    channels of a series are what they are.
 
     Args:
         column: `kind`, `input_shape` and, of a series, `source_channels` of the column as it is.
@@ -26,6 +26,10 @@ def input_mismatch(column: Report, model: Report) -> str | None:
     """
     if column["kind"] != model["modality_kind"]:
         return f"the model takes {model['modality_kind']}; this column is {column['kind']}"
+    if column["kind"] == "map" and list(column["input_shape"]) != list(model["input_shape"]):
+        return (
+            f"the model takes maps of {list(model['input_shape'])}; this column has {column['input_shape']}"
+        )
     if column["kind"] == "vector" and list(column["input_shape"]) != list(model["input_shape"]):
         return (
             f"the model takes {model['input_shape'][0]} features; this column has {column['input_shape'][0]}"
