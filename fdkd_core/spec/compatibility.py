@@ -19,13 +19,14 @@ from fdkd_core.spec.catalogue import (
     method_problems,
     task_problems,
 )
-from fdkd_core.spec.column_fit import another_reading, input_mismatch, start_fit_problems
+from fdkd_core.spec.column_fit import another_reading, cut_problems, input_mismatch, start_fit_problems
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.dense import answer_problems
 from fdkd_core.spec.dense_fit import map_problems
 from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
+from fdkd_core.spec.named_models import START_POINTER
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.output_columns import output_column_problems
 from fdkd_core.spec.processes import process_problems, stated_processes
@@ -81,12 +82,14 @@ def check(
         problems += found + frozen_problems(spec, reports, dims)
     if spec.student.modality in columns:
         column, stated = columns[spec.student.modality], spec.student.architecture
-        misfits = []
+        source = dataset_report["modalities"][spec.student.modality]
+        misfits: list[Problem] = []
         if start_report is not None:
-            source = dataset_report["modalities"][spec.student.modality]
             misfits = start_fit_problems(spec.student, source, column, start_report)
         if start_report is not None and not misfits:
             column, stated = start_report, parsed_architecture(start_report["architecture"])
+        if spec.student.start is not None:
+            misfits += cut_problems(spec.task, source, column, START_POINTER)
         architecture = stated_or_default(stated, column, spec.task)
         problems += misfits or _check_trained(
             spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory
@@ -243,6 +246,7 @@ def _check_given(
     mismatch = input_mismatch(column, model)
     if mismatch:
         problems.append(Problem("incompatible", mismatch, f"{pointer}/model"))
+    problems += cut_problems(task, column, model, f"{pointer}/model")
     # Bundles are told apart by their task only since there are others.
     if model.get("task", "classification") != task.kind:
         detail = f"the teacher was trained for {model.get('task', 'classification')}; the job is {task.kind}"
