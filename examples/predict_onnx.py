@@ -119,6 +119,12 @@ def prepare_vector(path: Path, recipe: Recipe) -> Array:
     return np.clip(values, -recipe["clip"], recipe["clip"])
 
 
+def prepare_map(path: Path, recipe: Recipe) -> Array:
+    """Channels x height x width, in the half precision in which training saw them."""
+    values = np.load(path, allow_pickle=False).clip(-65_504, 65_504).astype(np.float16)
+    return standardize(values, recipe, (-1, 1, 1))
+
+
 def prepare_text(path: Path, recipe: Recipe) -> Array:
     """Token ids by byte-pair encoding, cut or padded to the input's length."""
     tokenizer = recipe["tokenizer"]
@@ -159,6 +165,7 @@ PREPARE = {
     "audio": prepare_audio,
     "series": prepare_series,
     "vector": prepare_vector,
+    "map": prepare_map,
     "text": prepare_text,
 }
 

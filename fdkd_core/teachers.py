@@ -23,7 +23,13 @@ from fdkd_core.models.onnx_teacher import OnnxTeacher
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.models.weights import load_weights
 from fdkd_core.phases import vocab_size
-from fdkd_core.spec import ArchitectureSpec, OutputColumnsSpec, TeacherOutputsSpec, TeacherSpec
+from fdkd_core.spec import (
+    ArchitectureSpec,
+    OutputColumnsSpec,
+    SegmentationSpec,
+    TeacherOutputsSpec,
+    TeacherSpec,
+)
 from fdkd_core.spec.compatibility import stated_architecture_problems
 from fdkd_core.spec.onnx_outputs import choose_outputs
 from fdkd_core.tasks import task_of
@@ -134,7 +140,9 @@ class GivenTeacher:
         if self._bundle is not None:
             return self._bundle.model
         if self._network is not None:
-            return _onnx_teacher(self._network, self._outputs, self.sha256, vocab_size(data, self.modality))
+            by_pixel = isinstance(data.task, SegmentationSpec)
+            tokens = vocab_size(data, self.modality)
+            return _onnx_teacher(self._network, self._outputs, self.sha256, tokens, by_pixel=by_pixel)
         assert self.architecture is not None
         model = build_model(
             self.architecture,
@@ -159,9 +167,14 @@ def _imported(folder: Path) -> Bundle:
 
 
 def _onnx_teacher(
-    network: OnnxNetwork, stated: TeacherOutputsSpec | None, sha256: str, tokens: int | None
+    network: OnnxNetwork,
+    stated: TeacherOutputsSpec | None,
+    sha256: str,
+    tokens: int | None,
+    *,
+    by_pixel: bool,
 ) -> OnnxTeacher:
-    logits, features, problems = choose_outputs(stated, network.outputs)
+    logits, features, problems = choose_outputs(stated, network.outputs, by_pixel=by_pixel)
     if problems:
         raise IncompatibleError(problems)
     assert logits is not None

@@ -21,6 +21,7 @@ def bundle_report(bundle: Bundle) -> dict[str, Any]:
         "input_shape": list(config.input_shape),
         "vocab_size": config.vocab_size,
         "source_channels": bundle.recipe.get("source_channels"),
+        "shortest_edge": bundle.recipe.get("shortest_edge"),
         "task": config.task.kind,
         "classes": bundle.classes,
         "parameters": parameters(*size),

@@ -109,9 +109,10 @@ def load_dataset(
             raise DatasetError(Problem("dataset_too_small", detail, "split"))
         given = {name: Preprocessor(recipe) for name, recipe in (recipes or {}).items()}
         plans = [_plan(table, name, rows["train"], given.get(name)) for name in modalities]
+        proportions = {}
         if table.labels.mask_files is not None:
             pictures = [(plan.column, plan.kind.kind) for plan in plans]
-            refuse_other_proportions(table.labels.mask_files, pictures, limits)
+            proportions = refuse_other_proportions(table.labels.mask_files, pictures, limits)
         decoded = _decode_all(plans, cache_dir, pool, progress)
     columns = {name: table.columns[name] for name in modalities}
     duplicates = find_duplicates(columns, splits, table.missing)
@@ -142,6 +143,7 @@ def load_dataset(
                     decoded[plan.column.name].recipe,
                     is_given=plan.is_given,
                     distinct_values=len(plan.distinct),
+                    proportions=proportions.get(plan.column.name),
                 ),
                 "training_rows_without": int((~decoded[plan.column.name].has(rows["train"])).sum()),
             }
@@ -215,7 +217,7 @@ def _refuse_mismatch(
 ) -> None:
     """Refuses a column as a whole where the given recipe would refuse each of its values."""
     found: Recipe = {}
-    if kind in ("vector", "series") and kind == given.kind.name:  # the kinds that are never resized
+    if kind in ("vector", "series", "map") and kind == given.kind.name:  # the kinds that are never resized
         facts, _ = _inspect(column, kind, distinct)
         if not facts:
             return  # decoding says why

@@ -7,12 +7,18 @@ from typing import Any
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.modalities.inference import InferredKind
 
-_REPEATED = ("rate_hz", "vocab_size", "layout", "scale", "source_channels")
+_REPEATED = ("rate_hz", "vocab_size", "layout", "scale", "source_channels", "shortest_edge")
 """Fields of a recipe that the report repeats, where the kind has them."""
 
 
 def describe_modality(
-    kind: InferredKind, options: dict[str, Any], recipe: Recipe, *, is_given: bool, distinct_values: int
+    kind: InferredKind,
+    options: dict[str, Any],
+    recipe: Recipe,
+    *,
+    is_given: bool,
+    distinct_values: int,
+    proportions: list[float] | None = None,
 ) -> dict[str, Any]:
     """One modality in the data report.
 
@@ -22,6 +28,7 @@ def describe_modality(
         recipe: Fitted.
         is_given: It came with a model.
         distinct_values: Of the column.
+        proportions: Least and largest width over height of its pictures, where labels are masks.
     """
     described: dict[str, Any] = {
         "kind": kind.kind,
@@ -35,6 +42,8 @@ def describe_modality(
         "distinct_values": distinct_values,
     }
     described |= {key: recipe[key] for key in _REPEATED if key in recipe}
+    if proportions is not None:
+        described["proportions"] = proportions
     if "mean" in recipe:
         described["normalisation"] = {
             "channels": len(recipe["mean"]),

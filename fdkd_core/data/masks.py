@@ -238,8 +238,10 @@ def index_masks(
 
 def refuse_other_proportions(
     masks: RawColumn, pictures: Iterable[tuple[RawColumn, KindName]], limits: Limits
-) -> None:
-    """Refuses rows whose mask cannot lie over their pictures.
+) -> dict[str, list[float]]:
+    """The least and largest width of the pictures of each column, as a multiple of their height.
+
+    Refuses rows whose mask cannot lie over their pictures.
 
     Each is scaled as a whole to the size at which it is learnt, so that other proportions mean another cut.
 
@@ -253,6 +255,7 @@ def refuse_other_proportions(
         DatasetError: `incompatible_shape`, with the rows.
     """
     log = ProblemLog(limits.max_bad_rows)
+    proportions: dict[str, list[float]] = {}
     for column, kind in pictures:
         if kind not in PICTURE_KINDS:
             continue
@@ -263,6 +266,9 @@ def refuse_other_proportions(
                 fact = KINDS[kind].inspect(column.read(row))
             except RowError:
                 continue
+            found = fact["width"] / fact["height"]
+            least, most = proportions.get(column.name, (found, found))
+            proportions[column.name] = [min(least, found), max(most, found)]
             # Within the rounding of whoever scaled the one to the other.
             scale = width / fact["width"]
             if abs(height - scale * fact["height"]) > max(1.0, scale):
@@ -272,3 +278,4 @@ def refuse_other_proportions(
                 )
                 log.add("incompatible_shape", detail, row=row + 1, pointer="label")
     log.raise_if_any()
+    return proportions

@@ -26,9 +26,13 @@ from fdkd_core.spec.hugging_face.architectures import (
     ViTSpec,
     Wav2Vec2Spec,
 )
+from fdkd_core.spec.hugging_face.dense import DenseHuggingFaceSpec, MobileNetV2DeepLabSpec, SegformerSpec
 from fdkd_core.spec.loading import problems_of
 
-MODEL_TYPES: dict[str, type[HuggingFaceSpec]] = {
+HubSpec = HuggingFaceSpec | DenseHuggingFaceSpec
+"""Architectures that a folder may hold."""
+
+MODEL_TYPES: dict[str, type[HubSpec]] = {
     "mobilenet_v2": MobileNetV2Spec,
     "resnet": ResNetSpec,
     "convnext": ConvNextSpec,
@@ -37,8 +41,18 @@ MODEL_TYPES: dict[str, type[HuggingFaceSpec]] = {
     "wav2vec2": Wav2Vec2Spec,
     "bert": BertSpec,
     "distilbert": DistilBertSpec,
+    "segformer": SegformerSpec,
 }
 """The allow-list, by `model_type`."""
+BY_PIXEL: dict[str, type[DenseHuggingFaceSpec]] = {
+    "SegformerForSemanticSegmentation": SegformerSpec,
+    "MobileNetV2ForSemanticSegmentation": MobileNetV2DeepLabSpec,
+}
+"""What `architectures` makes of them."""
+_MODEL_TYPE_OF: dict[type[HubSpec], str] = {
+    SegformerSpec: "segformer",
+    MobileNetV2DeepLabSpec: "mobilenet_v2",
+}
 
 # What a missing key means, where it is not the default of our own spec.
 _BASE = {
@@ -48,7 +62,7 @@ _BASE = {
     "intermediate_size": 3072,
 }
 _TEXT = {"vocab_size": 30522, "max_position_embeddings": 512}
-PACKAGE_DEFAULTS: dict[type[HuggingFaceSpec], dict[str, Any]] = {
+PACKAGE_DEFAULTS: dict[type[HubSpec], dict[str, Any]] = {
     MobileNetV2Spec: {"depth_multiplier": 1.0, "classifier_dropout_prob": 0.8},
     ResNetSpec: {
         "hidden_sizes": [256, 512, 1024, 2048],
@@ -61,6 +75,8 @@ PACKAGE_DEFAULTS: dict[type[HuggingFaceSpec], dict[str, Any]] = {
     Wav2Vec2Spec: {**_BASE, "conv_dim": [512] * 7},
     BertSpec: {**_BASE, **_TEXT},
     DistilBertSpec: {"dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072, **_TEXT},
+    SegformerSpec: {"drop_path_rate": 0.1},
+    MobileNetV2DeepLabSpec: {"depth_multiplier": 1.0, "output_stride": 32, "classifier_dropout_prob": 0.8},
 }
 
 _CODE_KEYS = ("auto_map", "trust_remote_code", "custom_pipelines")
@@ -72,6 +88,7 @@ _OTHER_NETWORK: dict[str, tuple[Any, ...]] = {
     "add_adapter": (False, None),
     "adapter_attn_dim": (None,),
     "pruned_heads": ({}, None),
+    "reshape_last_stage": (True, None),
     "quantization_config": (None,),
     "problem_type": ("single_label_classification", None),
 }
@@ -85,11 +102,16 @@ _ARCHITECTURE: TypeAdapter[ArchitectureSpec] = TypeAdapter(ArchitectureSpec)
 class Configuration:
     """What config.json says."""
 
-    architecture: HuggingFaceSpec
+    architecture: HubSpec
     num_channels: int
     """Of pictures; 3 where it is not said."""
     labels: list[str] | None
     """Names of the classes by index; None where it has none."""
+
+    @property
+    def by_pixel(self) -> bool:
+        """Whether the network answers by pixel."""
+        return isinstance(self.architecture, DenseHuggingFaceSpec)
 
 
 def read_configuration(document: Any) -> Configuration:
@@ -109,6 +131,7 @@ def read_configuration(document: Any) -> Configuration:
     if kind is None:
         detail = f"found {quote(found)}; allowed are {', '.join(MODEL_TYPES)}"
         raise _refusal("not_allowed", detail, "/model_type")
+    kind = _kind_by_pixel(document, str(found)) or kind
     for key, usual in _OTHER_NETWORK.items():
         if key in document and document[key] not in usual:
             detail = f"found {quote(document[key], 80)}, which makes it another network than `{found}` here"
@@ -117,10 +140,22 @@ def read_configuration(document: Any) -> Configuration:
     if type(channels) is not int or channels not in (1, 3):
         detail = f"found {quote(channels)}; pictures have 1 or 3 channels"
         raise _refusal("out_of_range", detail, "/num_channels")
-    return Configuration(_architecture(kind, document), channels, _labels(document))
+    spec = _architecture(kind, document)
+    if isinstance(spec, SegformerSpec) and document.get("num_encoder_blocks", 4) != len(spec.depths):
+        detail = f"found {quote(document.get('num_encoder_blocks', 4))}; there are {len(spec.depths)} depths"
+        raise _refusal("not_allowed", detail, "/num_encoder_blocks")
+    return Configuration(spec, channels, _labels(document))
 
 
-def _architecture(kind: type[HuggingFaceSpec], document: dict[str, Any]) -> HuggingFaceSpec:
+def _kind_by_pixel(document: dict[str, Any], model_type: str) -> type[DenseHuggingFaceSpec] | None:
+    """What `architectures` says of a `model_type` that has networks by pixel and others; None for others."""
+    named = document.get("architectures")
+    names = named if isinstance(named, list) else []
+    found = next((BY_PIXEL[name] for name in names if isinstance(name, str) and name in BY_PIXEL), None)
+    return found if found is not None and model_type == _MODEL_TYPE_OF[found] else None
+
+
+def _architecture(kind: type[HubSpec], document: dict[str, Any]) -> HubSpec:
     fields = {"name": kind.model_fields["name"].default}
     for name in kind.model_fields.keys() - {"name"}:
         if name in document:
@@ -137,7 +172,7 @@ def _architecture(kind: type[HuggingFaceSpec], document: dict[str, Any]) -> Hugg
             Problem(found.code, f"config.json: {found.detail}.", found.pointer)
             for found in problems_of(error, fields)
         ) from None
-    assert isinstance(spec, HuggingFaceSpec)
+    assert isinstance(spec, HubSpec)
     return spec
 
 

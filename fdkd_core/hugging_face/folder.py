@@ -21,7 +21,7 @@ from fdkd_core.bundle.folder import CONFIG, LABELS, PREPROCESS, TOKENIZER, WEIGH
 from fdkd_core.bundle.regular_file import read_limited
 from fdkd_core.bundle.unsafe_format import refuse_unsafe_format
 from fdkd_core.errors import IncompatibleError, ModelFileError, Problem, quote
-from fdkd_core.hugging_face.configuration_file import Configuration, read_configuration
+from fdkd_core.hugging_face.configuration_file import Configuration, HubSpec, read_configuration
 from fdkd_core.hugging_face.files import PROCESSOR, TOKENIZER_SETTINGS
 from fdkd_core.hugging_face.preprocessing import image_recipe, text_recipe
 from fdkd_core.hugging_face.sound_preprocessing import sound_recipe, states_length
@@ -34,19 +34,20 @@ from fdkd_core.spec.hugging_face.architectures import (
     ASTSpec,
     BertSpec,
     DistilBertSpec,
-    HuggingFaceSpec,
     Wav2Vec2Spec,
 )
+from fdkd_core.spec.tasks import ClassificationSpec, SegmentationSpec
 
 _MAX_ENTRIES = 1000
-_HEAD_PARTS = ("classifier.", "pre_classifier.", "projector.", "head_norm.", "encoder.pooler.")
+_HEAD_PARTS = ("classifier.", "pre_classifier.", "projector.", "head_norm.", "head.", "encoder.pooler.")
 """What weights of another task, such as those of pre-training, may lack."""
 
 
 def convert_folder(folder: Path, out: Path) -> None:
     """Writes the folder's classifier as a bundle: network, weights, preprocessing and labels, without ONNX.
 
-    Weights become float32. Classes are put in the order in which data has them: by number, or by code point.
+    Weights become float32. Classes are put in the order in which data has them: by number, or by code point;
+    those of a network by pixel stay as they are, since they are the indexes that masks hold.
 
     Args:
         folder: With config.json, model.safetensors, and preprocessor_config.json or tokenizer.json.
@@ -70,7 +71,7 @@ def convert_folder(folder: Path, out: Path) -> None:
         raise ModelFileError(error.problems) from None
     imported = read_imported(path, spec, expected)
     labels = configuration.labels or [str(index) for index in range(num_classes)]
-    order = _data_order(labels)
+    order = _data_order(labels, by_pixel=configuration.by_pixel)
     tensors = dict(imported.tensors)
     for name in ("classifier.weight", "classifier.bias"):
         tensors[name] = tensors[name][order].contiguous()
@@ -81,11 +82,12 @@ def convert_folder(folder: Path, out: Path) -> None:
         input_dtype=recipe["input_dtype"],
         vocab_size=recipe.get("vocab_size"),
         num_classes=num_classes,
+        task=SegmentationSpec() if configuration.by_pixel else ClassificationSpec(),
     )
     _write(out, config, recipe | {"notes": notes}, [labels[index] for index in order], tensors)
 
 
-def read_start(folder: Path) -> tuple[HuggingFaceSpec, Recipe | None]:
+def read_start(folder: Path) -> tuple[HubSpec, Recipe | None]:
     """Network and preprocessing of a folder that a student is to start from; weights need no classifier.
 
     Returns:
@@ -125,7 +127,7 @@ def read_start_tensors(folder: Path, expected: Mapping[str, Tensor]) -> tuple[di
     labels = configuration.labels or ([] if last is None else [str(index) for index in range(len(last))])
     if last is None or len(labels) != len(last):
         return {name: value for name, value in found.items() if not name.startswith("classifier.")}, []
-    order = _data_order(labels)
+    order = _data_order(labels, by_pixel=configuration.by_pixel)
     ordered = {name: found[name][order] for name in ("classifier.weight", "classifier.bias")}
     return {**found, **ordered}, [labels[index] for index in order]
 
@@ -147,7 +149,9 @@ def _recipe(folder: Path, configuration: Configuration) -> Recipe:
     if isinstance(spec, ASTSpec | Wav2Vec2Spec):
         return sound_recipe(_json(folder, PROCESSOR), spec)
     if not isinstance(spec, BertSpec | DistilBertSpec):
-        return image_recipe(_json(folder, PROCESSOR), configuration.num_channels)
+        return image_recipe(
+            _json(folder, PROCESSOR), configuration.num_channels, by_pixel=configuration.by_pixel
+        )
     settings = _json(folder, TOKENIZER_SETTINGS) if (folder / TOKENIZER_SETTINGS).exists() else None
     try:
         content = read_limited(folder / TOKENIZER, MAX_TOKENIZER_BYTES, follow_links=True).decode()
@@ -180,8 +184,10 @@ def _num_classes(path: Path, configuration: Configuration) -> int:
     return rows
 
 
-def _data_order(labels: list[str]) -> list[int]:
+def _data_order(labels: list[str], *, by_pixel: bool) -> list[int]:
     """Indexes of the labels as a dataset numbers its classes (`fdkd_core.data.labels.index_labels`)."""
+    if by_pixel:
+        return list(range(len(labels)))
     if all(label.isdecimal() and label.isascii() for label in labels):
         return sorted(range(len(labels)), key=lambda index: int(labels[index]))
     return sorted(range(len(labels)), key=lambda index: labels[index])

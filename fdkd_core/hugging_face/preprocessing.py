@@ -1,7 +1,7 @@
 """From a Hugging Face folder's preprocessing to a recipe of ours that gives the same numbers, or a refusal.
 
-Sources: image_processing_pil_vit, _convnext and _mobilenet_v2 of transformers 5.23; of older releases' files,
-the keys that have since been renamed.
+Sources: image_processing_pil_vit, _convnext, _mobilenet_v2 and _segformer of transformers 5.23; of older
+releases' files, the keys that have since been renamed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from fdkd_core.spec.hugging_face.architectures import BertSpec, DistilBertSpec
 
 _FAMILIES = ("ViT", "DeiT", "ConvNext", "MobileNetV1", "MobileNetV2", "Bit")
 """Image processors that scale, cut from the middle, and standardise, in this order and no more."""
+_BY_PIXEL_ONLY = "Segformer"
+"""Scales both sides on their own and cuts nothing, whatever it says of crops."""
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
 _WARPED_FROM = 384
@@ -25,12 +27,13 @@ _DEFAULT_CROP = 224 / 256
 _MAX_LENGTH = 4096
 
 
-def image_recipe(document: Any, channels: int) -> Recipe:
+def image_recipe(document: Any, channels: int, *, by_pixel: bool = False) -> Recipe:
     """The recipe of a parsed preprocessor_config.json.
 
     Args:
         document: The JSON.
         channels: Of the network, 1 or 3.
+        by_pixel: Whether the network answers by pixel: masks show all of a picture, and so must its input.
 
     Raises:
         ModelFileError: `unsupported_preprocessing`, with what cannot be done alike.
@@ -38,10 +41,11 @@ def image_recipe(document: Any, channels: int) -> Recipe:
     if not isinstance(document, dict):
         raise _refusal("is not a JSON object")
     named = document.get("image_processor_type") or document.get("feature_extractor_type")
-    family = next((name for name in _FAMILIES if str(named).startswith(name)), None)
+    families = (*_FAMILIES, _BY_PIXEL_ONLY) if by_pixel else _FAMILIES
+    family = next((name for name in families if str(named).startswith(name)), None)
     if family is None:
         raise _refusal(
-            f"found {quote(named)}; known are those of {', '.join(_FAMILIES)}", "/image_processor_type"
+            f"found {quote(named)}; known are those of {', '.join(families)}", "/image_processor_type"
         )
     if document.get("do_resize", True) is not True:
         raise _refusal("pictures of any size would go in as they are", "/do_resize")
@@ -49,6 +53,9 @@ def image_recipe(document: Any, channels: int) -> Recipe:
     if type(resample) is not int or resample not in _FILTERS:
         raise _refusal(f"found {quote(resample)}; bilinear (2) and bicubic (3) are done here", "/resample")
     height, width, edge = _sizes(document, family)
+    if by_pixel and edge is not None and not height == width == edge:
+        detail = "cuts edges off every picture, which the masks still show; no cut of square pictures will do"
+        raise _refusal(detail, "/crop_size")
     mean, std = _standardisation(document, channels)
     cut = "" if edge is None else f" from the middle of pictures whose shorter side is {edge}"
     recipe: Recipe = {
@@ -62,6 +69,11 @@ def image_recipe(document: Any, channels: int) -> Recipe:
         "std": std,
         "notes": [f"from {PROCESSOR}: {height} x {width} pixels{cut}, {_FILTERS[resample]}; mean, deviation"],
     }
+    if by_pixel and (document.get("do_reduce_labels") or document.get("reduce_labels")):
+        recipe["notes"].append(
+            "classes: the model was trained with do_reduce_labels. Class k is k + 1 in masks as it had them, "
+            "whose 0 is no class; in masks for a job it is k, and 255 is no class"
+        )
     return recipe if edge is None else recipe | {"shortest_edge": edge}
 
 
@@ -105,7 +117,7 @@ def _sizes(document: dict[str, Any], family: str) -> tuple[int, int, int | None]
     """Height and width of the input, and the shorter side that it is cut from."""
     size: Any = document.get("size")
     if type(size) is int:  # as older releases wrote it
-        is_square = family in ("ViT", "DeiT") and not document.get("do_center_crop", False)
+        is_square = family in ("ViT", "DeiT", _BY_PIXEL_ONLY) and not document.get("do_center_crop", False)
         size = {"height": size, "width": size} if is_square else {"shortest_edge": size}
     if not isinstance(size, dict):
         raise _refusal("is missing", "/size")
@@ -114,7 +126,9 @@ def _sizes(document: dict[str, Any], family: str) -> tuple[int, int, int | None]
     crop: Any = document.get("crop_size")
     if type(crop) is int:
         crop = {"height": crop, "width": crop}
-    cuts = document.get("do_center_crop", family in ("MobileNetV1", "MobileNetV2"))
+    cuts = family != _BY_PIXEL_ONLY and document.get(
+        "do_center_crop", family in ("MobileNetV1", "MobileNetV2")
+    )
     if family == "ConvNext" and _is_side(edge):
         if edge >= _WARPED_FROM:
             return edge, edge, None

@@ -41,4 +41,4 @@ class PerPixel(Method):
 
 def _rows(maps_BDhw: Tensor) -> Tensor:
     """Shape [B h w, D]."""
-    return maps_BDhw.permute(0, 2, 3, 1).reshape(-1, maps_BDhw.shape[1])
+    return maps_BDhw.permute(0, 2, 3, 1).flatten(0, 2)

@@ -6,6 +6,7 @@ from fdkd_core.modalities.audio import AudioKind
 from fdkd_core.modalities.base import Kind, Recipe
 from fdkd_core.modalities.depth import DepthKind
 from fdkd_core.modalities.image import ImageKind
+from fdkd_core.modalities.map import MapKind
 from fdkd_core.modalities.series import SeriesKind
 from fdkd_core.modalities.sound_extractors import FilterBankKind, WaveformKind
 from fdkd_core.modalities.text import TextKind
@@ -19,6 +20,7 @@ KINDS: dict[KindName, Kind] = {
     "text": TextKind(),
     "series": SeriesKind(),
     "vector": VectorKind(),
+    "map": MapKind(),
 }
 
 IMPORTED: dict[tuple[KindName, str], Kind] = {

@@ -22,7 +22,7 @@ AGREEING_FRAC = 0.75
 """Share of the recognised values that must be of one kind. The rest are bad rows, which decoding reports
 better than a guess about the whole column could."""
 
-_STATE_IT = "state the kind in dataset.yaml: image, depth, audio, text, series or vector"
+_STATE_IT = "state the kind in dataset.yaml: image, depth, audio, text, series, vector or map"
 
 
 class InferredKind(NamedTuple):
@@ -101,6 +101,8 @@ def _infer_array(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Inferre
         return InferredKind("vector", reason)
     if len(shape) == 2:
         return InferredKind("series", reason)
+    if len(shape) == 3 and dtype.kind == "f" and min(shape[0], shape[2]) > 1:  # else a depth map, it may be
+        return InferredKind("map", reason)
     raise _unknown(f"found arrays of {dtype} of shape {shape}")
 
 

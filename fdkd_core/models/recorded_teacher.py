@@ -13,9 +13,10 @@ from torch import Tensor
 from fdkd_core.data.table import ModalityData, PairedDataset
 from fdkd_core.errors import IncompatibleError, Problem, quote
 from fdkd_core.models.base import Backbone, ModelOutput
-from fdkd_core.spec import OutputColumnsSpec
+from fdkd_core.spec import OutputColumnsSpec, SegmentationSpec
 from fdkd_core.spec.tasks import facts_of
 
+_ROWS_AT_ONCE = 64
 _SUM_TOLERANCE = 1e-3
 """How far the sum of probabilities may lie from 1: half precision and three decimals stay within."""
 
@@ -23,7 +24,8 @@ _SUM_TOLERANCE = 1e-3
 class RecordedTeacher(Backbone):
     """Gives rows their recorded features and logits; as a network it cannot be run.
 
-    The logits of a regression are answers in the unit of the data.
+    The logits of a regression are answers in the unit of the data. Of a segmentation, outputs are maps, which
+    stay in the half precision in which they were decoded.
 
     Args:
         spec: Which columns.
@@ -42,13 +44,19 @@ class RecordedTeacher(Backbone):
         )
         self.feature_dim = _width(self._features)
         self.num_logits = _width(self._logits)
+        self.is_dense = isinstance(data.task, SegmentationSpec)
         self.input_dtype = torch.float32
         self._scale: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         form = facts_of(data.task).label_form
         if self._logits is not None and form in _PROBABILITIES:
             looks_so, look, remedy = _PROBABILITIES[form]
             rows = data.splits["train"]
-            if looks_so(self._logits.inputs_of(rows[self._logits.has(rows)])):
+            rows = rows[self._logits.has(rows)]
+            parts = (
+                self._logits.inputs_of(rows[start : start + _ROWS_AT_ONCE]).astype(np.float32)
+                for start in range(0, len(rows), _ROWS_AT_ONCE)
+            )
+            if all(looks_so(part) for part in parts):  # of logits, the first rows tell
                 detail = (
                     f"the rows of {quote(str(spec.logits))} {look}: these are probabilities, and logits are "
                     f"needed; {remedy} will do"
@@ -68,8 +76,18 @@ class RecordedTeacher(Backbone):
         return found
 
     def outputs(self, rows: NDArray[np.int64]) -> ModelOutput:
-        """Features [N, D] and logits [N, C] of rows that have them; D or C is 0 where there is no column."""
+        """Features [N, D] and logits [N, C] of rows that have them; D or C is 0 where there is no column.
+
+        Of a segmentation, maps in fp16.
+        """
         features, logits = (_recorded(column, rows) for column in (self._features, self._logits))
+        if self.is_dense:
+            # What is not there has the places of what is: all that is done to maps can be done to it.
+            places = (logits if self._features is None else features).shape[2:]
+            parts = (
+                part if part.ndim == 4 else np.empty((len(rows), 0, *places)) for part in (features, logits)
+            )
+            return ModelOutput(*(torch.from_numpy(part.astype(np.float16)) for part in parts))
         if self._scale is not None and self._logits is not None:
             logits = (logits - self._scale[0]) / self._scale[1]
         return ModelOutput(*(torch.from_numpy(part.astype(np.float32)) for part in (features, logits)))
@@ -104,6 +122,11 @@ def _are_within_0_and_1(values: NDArray[Any]) -> bool:
 
 _PROBABILITIES: dict[str, tuple[Callable[[NDArray[Any]], bool], str, str]] = {
     "class": (_are_shares, "are not negative and sum to 1", "the logarithm of probabilities"),
+    "mask": (
+        _are_shares,
+        "are not negative and sum to 1 at every place",
+        "the logarithm of probabilities",
+    ),
     "classes": (_are_within_0_and_1, "lie between 0 and 1", "log(p / (1 - p))"),
 }
 """By form of the labels: how probabilities give themselves away, and what to store instead."""

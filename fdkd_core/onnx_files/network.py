@@ -15,7 +15,7 @@ from fdkd_core.errors import ModelFileError, Problem, first_problems, quote
 from fdkd_core.modalities.base import MAX_INPUT_VALUES
 from fdkd_core.onnx_files.structure import check_onnx, opset_of
 from fdkd_core.onnx_files.values import parameter_count, value_problems
-from fdkd_core.spec.onnx_outputs import choose_outputs
+from fdkd_core.spec.onnx_outputs import ANSWER_AXES, choose_outputs
 
 CHUNK_ROWS = 32
 """Rows at a time: memory stays small, and constant, because sums in another order round differently."""
@@ -51,9 +51,9 @@ class OnnxNetwork:
 
     Raises:
         ModelFileError: As for `check_onnx` and `value_problems`; `unsupported_signature`: not one float32 or
-            int64 input of fixed shape, no output [batch, numbers], or answers that depend on the other
-            rows; `exceeds_limit`: a small batch needs more memory than there is; `not_finite`: it
-            answers NaN.
+            int64 input of fixed shape, no output [batch, numbers] or [batch, channels, height, width], or
+            answers that depend on the other rows; `exceeds_limit`: a small batch needs more memory than
+            there is; `not_finite`: it answers NaN.
     """
 
     def __init__(self, onnx_file: bytes, *, threads: int = 1) -> None:
@@ -95,7 +95,8 @@ class OnnxNetwork:
 
     def report(self) -> dict[str, Any]:
         """What a job must know to take it as a teacher (`fdkd_core.spec.compatibility`)."""
-        logits, features, _ = choose_outputs(None, self.outputs)
+        has_vectors = any(output["shape"] and len(output["shape"]) == 1 for output in self.outputs)
+        logits, features, _ = choose_outputs(None, self.outputs, by_pixel=not has_vectors)
         return {
             "format": "onnx",
             "modality_kind": None,
@@ -134,7 +135,7 @@ class OnnxNetwork:
             )
             shape = list(values.shape[1:]) if is_rows else None
             outputs.append({"name": name, "shape": shape, "made_by": makers.get(name)})
-            if shape is None or len(shape) != 1:
+            if shape is None or len(shape) not in ANSWER_AXES:
                 continue
             if not bool(np.isfinite(values).all()):
                 not_finite.append(f"the output {quote(name)} is NaN or infinite for a plain input")
@@ -145,9 +146,11 @@ class OnnxNetwork:
             *first_problems("not_finite", not_finite),
             *first_problems("unsupported_signature", wavering),
         ]
-        if not any(output["shape"] and len(output["shape"]) == 1 for output in outputs):
+        if not any(output["shape"] and len(output["shape"]) in ANSWER_AXES for output in outputs):
             shown = ", ".join(quote(name, 40) for name in names[:10])
-            detail = f"none of the outputs is [batch, numbers] in floats: {quote(shown, 120)}"
+            detail = (
+                f"none of the outputs is [batch, numbers] or a map of them in floats: {quote(shown, 120)}"
+            )
             problems += first_problems("unsupported_signature", [detail])
         if problems:
             raise ModelFileError(problems)

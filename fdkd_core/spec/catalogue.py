@@ -57,18 +57,18 @@ from fdkd_core.spec.tasks import (
     has_one_label,
 )
 
-KindName = Literal["image", "depth", "audio", "text", "series", "vector"]
+KindName = Literal["image", "depth", "audio", "text", "series", "vector", "map"]
 
 FITTING_KINDS: dict[type[ArchitectureSpec], tuple[KindName, ...]] = {
-    ResNet18Spec: ("image", "depth", "audio"),
-    Conv2dSpec: ("image", "depth", "audio"),
+    ResNet18Spec: ("image", "depth", "audio", "map"),
+    Conv2dSpec: ("image", "depth", "audio", "map"),
     Conv1dSpec: ("series",),
-    MLPSpec: ("image", "depth", "audio", "series", "vector"),
+    MLPSpec: ("image", "depth", "audio", "series", "vector", "map"),
     TextTransformerSpec: ("text",),
-    MobileNetV2Spec: ("image", "depth", "audio"),
-    ResNetSpec: ("image", "depth", "audio"),
-    ConvNextSpec: ("image", "depth", "audio"),
-    ViTSpec: ("image", "depth", "audio"),
+    MobileNetV2Spec: ("image", "depth", "audio", "map"),
+    ResNetSpec: ("image", "depth", "audio", "map"),
+    ConvNextSpec: ("image", "depth", "audio", "map"),
+    ViTSpec: ("image", "depth", "audio", "map"),
     ASTSpec: ("audio", "depth"),
     Wav2Vec2Spec: ("series",),
     BertSpec: ("text",),
@@ -86,6 +86,7 @@ _DEFAULTS: dict[KindName, type[ArchitectureSpec]] = {
     "series": Conv1dSpec,
     "vector": MLPSpec,
     "text": TextTransformerSpec,
+    "map": Conv2dSpec,
 }
 
 MIN_SIDE = {"small": 8, "large": 32}

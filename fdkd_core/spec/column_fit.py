@@ -9,6 +9,7 @@ from fdkd_core.errors import Problem, quote
 from fdkd_core.spec.job import StudentSpec
 from fdkd_core.spec.named_models import START_POINTER
 from fdkd_core.spec.stated import parsed_architecture
+from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 
 Report = Mapping[str, Any]
 """On a column of a dataset, or on a model."""
@@ -17,8 +18,8 @@ Report = Mapping[str, Any]
 def input_mismatch(column: Report, model: Report) -> str | None:
     """Why a model's preprocessing cannot read a column, or None.
 
-    Pictures and sounds are brought to the model's size; the number of features of a vector and of channels of
-    a series are what they are.
+    Pictures and sounds are brought to the model's size; maps, the number of features of a vector and of
+    channels of a series are what they are.
 
     Args:
         column: `kind`, `input_shape` and, of a series, `source_channels` of the column as it is.
@@ -26,6 +27,10 @@ def input_mismatch(column: Report, model: Report) -> str | None:
     """
     if column["kind"] != model["modality_kind"]:
         return f"the model takes {model['modality_kind']}; this column is {column['kind']}"
+    if column["kind"] == "map" and list(column["input_shape"]) != list(model["input_shape"]):
+        return (
+            f"the model takes maps of {list(model['input_shape'])}; this column has {column['input_shape']}"
+        )
     if column["kind"] == "vector" and list(column["input_shape"]) != list(model["input_shape"]):
         return (
             f"the model takes {model['input_shape'][0]} features; this column has {column['input_shape'][0]}"
@@ -36,6 +41,32 @@ def input_mismatch(column: Report, model: Report) -> str | None:
             f"this column has {column.get('source_channels')}"
         )
     return None
+
+
+def cut_problems(task: TaskSpec, column: Report, reader: Report, pointer: str) -> list[Problem]:
+    """Why a preprocessing that cuts pictures cannot serve a segmentation: masks show all; `incompatible`.
+
+    Args:
+        task: Of the job.
+        column: Of the dataset's report: `proportions`, which reports of earlier releases lack. Then it is
+            found out when the job starts.
+        reader: What reads it: the report on a model, or on the column itself.
+        pointer: Where the model stands in the spec.
+    """
+    edge, proportions = reader.get("shortest_edge"), column.get("proportions")
+    if not isinstance(task, SegmentationSpec) or edge is None or proportions is None:
+        return []
+    height, width = reader["input_shape"][1:]
+    for share in proportions:
+        scaled = edge * max(1.0, 1.0 / share), edge * max(1.0, share)
+        if any(abs(side - kept) > 1.0 for side, kept in zip(scaled, (height, width), strict=True)):
+            detail = (
+                f"the model sees the middle {height} x {width} of pictures whose shorter side is {edge}, and "
+                f"masks show all of them; here one side is up to {max(share, 1 / share):.3g} times the "
+                "other: only square ones will do"
+            )
+            return [Problem("incompatible", detail, pointer)]
+    return []
 
 
 def another_reading(column: Report, model: Report) -> bool:

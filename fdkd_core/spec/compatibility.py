@@ -19,19 +19,20 @@ from fdkd_core.spec.catalogue import (
     method_problems,
     task_problems,
 )
-from fdkd_core.spec.column_fit import another_reading, input_mismatch, start_fit_problems
+from fdkd_core.spec.column_fit import another_reading, cut_problems, input_mismatch, start_fit_problems
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.dense import answer_problems
-from fdkd_core.spec.dense_fit import map_problems, onnx_refusals
+from fdkd_core.spec.dense_fit import map_problems
 from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
+from fdkd_core.spec.named_models import START_POINTER
 from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.output_columns import output_column_problems
 from fdkd_core.spec.processes import process_problems, stated_processes
 from fdkd_core.spec.stated import parsed_architecture, stated_or_default
 from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
-from fdkd_core.spec.tasks import TaskSpec
+from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 
 Report = Mapping[str, Any]
@@ -78,15 +79,17 @@ def check(
         reports = [teacher_report, *more_reports]
         reports += [None] * (len(spec.teachers) - len(reports))
         found, dims = _check_teachers(spec, columns, reports, dataset_report, memory)
-        problems += found + frozen_problems(spec, reports, dims) + onnx_refusals(spec, reports)
+        problems += found + frozen_problems(spec, reports, dims)
     if spec.student.modality in columns:
         column, stated = columns[spec.student.modality], spec.student.architecture
-        misfits = []
+        source = dataset_report["modalities"][spec.student.modality]
+        misfits: list[Problem] = []
         if start_report is not None:
-            source = dataset_report["modalities"][spec.student.modality]
             misfits = start_fit_problems(spec.student, source, column, start_report)
         if start_report is not None and not misfits:
             column, stated = start_report, parsed_architecture(start_report["architecture"])
+        if spec.student.start is not None:
+            misfits += cut_problems(spec.task, source, column, START_POINTER)
         architecture = stated_or_default(stated, column, spec.task)
         problems += misfits or _check_trained(
             spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory
@@ -94,7 +97,7 @@ def check(
     problems += pairing_problems(spec) + weighting_problems(spec)
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
-        problems += map_problems(spec, dataset_report, reports, memory)
+        problems += map_problems(spec, dataset_report, reports, memory, start_report)
     if isinstance(spec, TeachingSpec):
         for pointer, method in method_pointers(spec):
             unfit = task_problems(method, spec.task, pointer)
@@ -135,7 +138,8 @@ def _check_teachers(
         pointer = teacher_pointer(index)
         if teacher.outputs_from is not None:
             names = output_names(spec.task, dataset)
-            found = output_column_problems(teacher.outputs_from, read, names, pointer)
+            masks = dataset["mask_shape"] if isinstance(spec.task, SegmentationSpec) else None
+            found = output_column_problems(teacher.outputs_from, read, names, pointer, mask_shape=masks)
             if not found and all(name in read for name in teacher.columns):
                 features = teacher.outputs_from.features
                 dims[index] = 0 if features is None else read[features]["input_shape"][0]
@@ -233,7 +237,7 @@ def _check_given(
         return problems, None
     classes = output_names(task, dataset)
     if is_onnx(model):
-        return onnx_teacher_problems(spec.outputs, column, classes, model, pointer)
+        return onnx_teacher_problems(spec.outputs, column, classes, model, pointer, task=task)
     architecture = spec.architecture or parsed_architecture(model["architecture"])
     if model["modality_kind"] is None:
         problems = answer_problems(architecture, task, column["kind"], pointer)
@@ -242,6 +246,7 @@ def _check_given(
     mismatch = input_mismatch(column, model)
     if mismatch:
         problems.append(Problem("incompatible", mismatch, f"{pointer}/model"))
+    problems += cut_problems(task, column, model, f"{pointer}/model")
     # Bundles are told apart by their task only since there are others.
     if model.get("task", "classification") != task.kind:
         detail = f"the teacher was trained for {model.get('task', 'classification')}; the job is {task.kind}"

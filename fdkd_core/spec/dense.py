@@ -143,9 +143,8 @@ def answer_problems(architecture: Any, task: TaskSpec, kind: str, pointer: str) 
         pointer: Where the model stands in the spec.
     """
     by_pixel = isinstance(task, SegmentationSpec)
-    if by_pixel and kind not in PICTURE_KINDS:
-        detail = f"segmentation needs a modality that shows the scene, image or depth; this column is {kind}"
-        return [Problem("incompatible", detail, f"{pointer}/modality")]
+    if by_pixel and (unseen := scene_problems(kind, pointer)):
+        return unseen
     if isinstance(architecture, DenseSpec) == by_pixel:
         return []
     answers = "once a sample" if by_pixel else "by pixel"
@@ -153,6 +152,14 @@ def answer_problems(architecture: Any, task: TaskSpec, kind: str, pointer: str) 
     other = f"; take one of {fitting}" if by_pixel else ""
     detail = f"{architecture.name} answers {answers}, which {task.kind} cannot use{other}"
     return [Problem("incompatible", detail, f"{pointer}/architecture")]
+
+
+def scene_problems(kind: str, pointer: str) -> list[Problem]:
+    """Why a model of a column cannot see where things are: `incompatible`. Args: as `answer_problems`."""
+    if kind in PICTURE_KINDS:
+        return []
+    detail = f"segmentation needs a modality that shows the scene, image or depth; this column is {kind}"
+    return [Problem("incompatible", detail, f"{pointer}/modality")]
 
 
 def pixel_method_problems(method: MethodSpec, task: TaskSpec, pointer: str) -> list[Problem]:

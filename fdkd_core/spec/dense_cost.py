@@ -20,6 +20,10 @@ _ANSWER_COPIES = 4
 """At the size of the masks: logits that were enlarged, their log-softmax, and the gradients of both."""
 _TAUGHT_COPIES = 8
 """At the size of the teacher's map: features and logits of both, what is made of them, and gradients."""
+_ASKED_COPIES = 4
+"""Of an ONNX file's answers: its own, those as float32, those of all chunks together, and half precision."""
+ROWS_ASKED = 32
+"""At a time, of a network that answers by pixel."""
 _TABLE_COPIES = 4
 """Of all places against all: similarities of both sides, and their gradients."""
 
@@ -43,26 +47,35 @@ def answer_bytes(num_classes: int, mask_shape: tuple[int, ...], batch_size: int)
     return _FLOAT_BYTES * _ANSWER_COPIES * batch_size * num_classes * prod(mask_shape)
 
 
-def stored_bytes(architecture: DenseSpec, input_shape: tuple[int, ...], num_classes: int, rows: int) -> int:
-    """What a teacher's maps of all training rows take in memory, in bytes: they are computed once."""
-    numbers = (dense_dim(architecture) + num_classes) * prod(map_size(architecture, input_shape))
+def map_numbers(architecture: DenseSpec, input_shape: tuple[int, ...], num_classes: int) -> int:
+    """How many numbers a network's maps of one picture have, features and logits together."""
+    return (dense_dim(architecture) + num_classes) * prod(map_size(architecture, input_shape))
+
+
+def stored_bytes(numbers: int, rows: int) -> int:
+    """What a teacher's maps of all training rows take in memory, in bytes: they are computed once.
+
+    Args:
+        numbers: In the maps of a row, as `map_numbers` counts them.
+        rows: For training.
+    """
     return STORED_BYTES * rows * numbers
 
 
-def taught_bytes(
-    method: MethodSpec, teacher: DenseSpec, input_shape: tuple[int, ...], num_classes: int, batch_size: int
-) -> int:
+def asked_bytes(numbers: int) -> int:
+    """What a frozen teacher's maps take while it is asked, beside those that are kept. Args: as above."""
+    return _FLOAT_BYTES * _ASKED_COPIES * ROWS_ASKED * numbers
+
+
+def taught_bytes(method: MethodSpec, numbers: int, batch_size: int) -> int:
     """What a method takes for a batch, in bytes.
 
     Args:
         method: As in the spec.
-        teacher: Its network.
-        input_shape: Of what the teacher sees.
-        num_classes: Classes.
+        numbers: In the teacher's maps of a row.
         batch_size: In samples.
     """
     parts = [part.method for part in method.parts] if isinstance(method, CombineSpec) else [method]
-    numbers = (dense_dim(teacher) + num_classes) * prod(map_size(teacher, input_shape))
     total = 0
     for part in parts:
         total += _FLOAT_BYTES * _TAUGHT_COPIES * batch_size * numbers

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from fdkd_core.errors import Problem
-from fdkd_core.spec.cost import memory_problems, training_bytes
+from fdkd_core.spec.cost import USABLE_FRAC, memory_problems, training_bytes
 from fdkd_core.spec.dense import DenseSpec
-from fdkd_core.spec.dense_cost import answer_bytes, stored_bytes, taught_bytes
+from fdkd_core.spec.dense_cost import answer_bytes, asked_bytes, map_numbers, stored_bytes, taught_bytes
 from fdkd_core.spec.frozen_teachers import is_onnx
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
+from fdkd_core.spec.onnx_outputs import choose_outputs
 from fdkd_core.spec.stated import parsed_architecture, stated_or_default
 from fdkd_core.spec.tasks import SegmentationSpec
 from fdkd_core.spec.training import TrainingSpec
@@ -19,22 +21,12 @@ from fdkd_core.spec.training import TrainingSpec
 Report = Mapping[str, Any]
 
 
-def onnx_refusals(spec: TeachingSpec, reports: Sequence[Report | None]) -> list[Problem]:
-    """ONNX files teach by one answer a sample; code `incompatible`."""
-    if not isinstance(spec.task, SegmentationSpec):
-        return []
-    detail = (
-        "ONNX files give one answer a sample here, no map of them; segmentation takes bundles and weights"
-    )
-    return [
-        Problem("incompatible", detail, f"{teacher_pointer(index)}/model")
-        for index, report in enumerate(reports)
-        if report is not None and is_onnx(report)
-    ]
-
-
 def map_problems(
-    spec: AnyJobSpec, dataset: Report, reports: Sequence[Report | None], memory_bytes: int
+    spec: AnyJobSpec,
+    dataset: Report,
+    reports: Sequence[Report | None],
+    memory_bytes: int,
+    start: Report | None = None,
 ) -> list[Problem]:
     """Problems `exceeds_limit` of a segmentation whose networks fit by themselves.
 
@@ -43,30 +35,43 @@ def map_problems(
         dataset: The report on it.
         reports: On given teachers, one for each teacher.
         memory_bytes: Of the device.
+        start: On the model that the student begins with.
     """
     if not isinstance(spec.task, SegmentationSpec):
         return []
     classes, mask = len(dataset["classes"]), tuple(dataset["mask_shape"])
     trained: list[tuple[Any, Any, TrainingSpec, str, int]] = []
+    problems: list[Problem] = []
     held = most = 0
     if isinstance(spec, TeachingSpec):
         rows = dataset["splits"]["train"]["rows"]
         for index, (teacher, report) in enumerate(zip(spec.teachers, reports, strict=True)):
+            pointer = teacher_pointer(index)
             network, shape = _teacher(spec, teacher, report, dataset)
-            if not isinstance(network, DenseSpec):
+            if network is None:
+                numbers = _frozen_numbers(teacher, report, dataset)
+                asked = 0 if report is None else asked_bytes(numbers)
+                where = f"{pointer}/outputs_from" if report is None else f"{pointer}/model"
+                problems += _kept_problems(stored_bytes(numbers, rows) + asked, memory_bytes, where)
+            elif isinstance(network, DenseSpec):
+                numbers = map_numbers(network, shape, classes)
+            else:
                 return []
-            held += stored_bytes(network, shape, classes, rows)
-            sizes = (network, shape, classes, spec.training.batch_size)
-            most += max((taught_bytes(method, *sizes) for method in spec.methods_used), default=0)
+            held += stored_bytes(numbers, rows)
+            batch = spec.training.batch_size
+            most += max((taught_bytes(method, numbers, batch) for method in spec.methods_used), default=0)
             if teacher.is_trained:
                 training = teacher.train or TrainingSpec()
-                trained.append((network, shape, training, f"{teacher_pointer(index)}/architecture", 0))
-    column = dataset["modalities"][spec.student.modality]
-    student = stated_or_default(spec.student.architecture, column, spec.task)
+                trained.append((network, shape, training, f"{pointer}/architecture", 0))
+    column, stated = dataset["modalities"][spec.student.modality], spec.student.architecture
+    if start is not None:
+        column, stated = start, parsed_architecture(start["architecture"])
+    student = stated_or_default(stated, column, spec.task)
     trained.append(
         (student, tuple(column["input_shape"]), spec.training, "/student/architecture", held + most)
     )
-    problems = []
+    if problems:
+        return problems
     for network, shape, training, pointer, beside in trained:
         needed = training_bytes(network, shape, classes, batch_size=training.batch_size)
         needed += answer_bytes(classes, mask, training.batch_size) + beside
@@ -74,10 +79,32 @@ def map_problems(
     return problems
 
 
+def _kept_problems(needed_bytes: int, memory_bytes: int, pointer: str) -> list[Problem]:
+    """What a teacher that is not trained needs alone: nothing about the student would make it less."""
+    usable = int(USABLE_FRAC * memory_bytes)
+    if needed_bytes <= usable:
+        return []
+    detail = (
+        f"the teacher's maps of all training rows need about {needed_bytes / 2**30:.1f} GiB; "
+        f"{usable / 2**30:.1f} GiB are usable: smaller maps, fewer channels or fewer rows"
+    )
+    return [Problem("exceeds_limit", detail, pointer)]
+
+
+def _frozen_numbers(teacher: TeacherSpec, report: Report | None, dataset: Report) -> int:
+    """In the maps of a row, of an ONNX file or of columns, which are known to fit."""
+    if report is None:
+        return sum(prod(dataset["modalities"][name]["input_shape"]) for name in teacher.columns)
+    logits, features, _ = choose_outputs(teacher.outputs, report["outputs"], by_pixel=True)
+    return sum(prod(output["shape"]) for output in (logits, features) if output is not None)
+
+
 def _teacher(
     spec: TeachingSpec, teacher: TeacherSpec, report: Report | None, dataset: Report
 ) -> tuple[Any, tuple[int, ...]]:
-    """A teacher's network, and the shape of what it sees."""
+    """A teacher's network, and the shape of what it sees; no network of an ONNX file, or of columns."""
+    if teacher.outputs_from is not None or (report is not None and is_onnx(report)):
+        return None, ()
     column = dataset["modalities"][teacher.modality]
     if report is None:
         return stated_or_default(teacher.architecture, column, spec.task), tuple(column["input_shape"])

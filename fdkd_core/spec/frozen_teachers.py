@@ -55,7 +55,7 @@ def frozen_problems(
 
 
 def _refused_by_task(spec: TeachingSpec) -> list[Problem]:
-    """Recorded outputs are one vector a row, which is not what every task answers with."""
+    """Recorded outputs are not what every task is taught by."""
     reason = facts_of(spec.task).no_recorded
     if reason is None:
         return []

@@ -8,9 +8,13 @@ from typing import Annotated, Any
 from pydantic import StringConstraints
 
 from fdkd_core.errors import Problem, quote
+from fdkd_core.spec.dense import scene_problems
 from fdkd_core.spec.strict import StrictModel
+from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 
 MAX_FEATURE_DIM = 65_536
+ANSWER_AXES = (1, 3)
+"""Of one row of what may teach: a vector, or a map [channels, height, width]."""
 _PROBABILITIES = frozenset({"Softmax", "Sigmoid", "HardSigmoid"})
 
 Report = Mapping[str, Any]
@@ -22,15 +26,20 @@ class TeacherOutputsSpec(StrictModel):
     """Which outputs of an ONNX teacher are looked at."""
 
     logits: OutputName | None = None
-    """[batch, classes], before any softmax. Null: the one called `logits`, else the only output of two axes
-    that is not the features."""
+    """[batch, classes], before any softmax; of a segmentation [batch, classes, height, width]. Null: the one
+    called `logits`, else the only output of as many axes that is not the features."""
     features: OutputName | None = None
-    """[batch, D]: the pooled vector that the classifier reads. Null: the one called `features`; without it
-    only methods on logits can be used."""
+    """[batch, D]: the pooled vector that the classifier reads; of a segmentation its map [batch, D, height,
+    width], whose size need not be that of the logits. Null: the one called `features`; without it only
+    methods on logits can be used."""
 
 
 def choose_outputs(
-    stated: TeacherOutputsSpec | None, outputs: Sequence[Report], pointer: str = "/teacher"
+    stated: TeacherOutputsSpec | None,
+    outputs: Sequence[Report],
+    pointer: str = "/teacher",
+    *,
+    by_pixel: bool = False,
 ) -> tuple[Report | None, Report | None, list[Problem]]:
     """The outputs that are logits and features; None where there is none, or a problem about it.
 
@@ -39,25 +48,30 @@ def choose_outputs(
         outputs: Of the report: `name`, `shape` of one row or null where there are no rows of floats, and
             `made_by`, the operator.
         pointer: Where the teacher stands in the spec.
+        by_pixel: Whether maps are wanted, as by a segmentation, and not vectors.
     """
     stated = stated or TeacherOutputsSpec()
-    vectors = {output["name"]: output for output in outputs if output["shape"] and len(output["shape"]) == 1}
+    axes = 3 if by_pixel else 1
+    fitting = {
+        output["name"]: output for output in outputs if output["shape"] and len(output["shape"]) == axes
+    }
     problems = []
     for role, wanted in (("logits", stated.logits), ("features", stated.features)):
-        if wanted is not None and wanted not in vectors:
-            detail = _not_there(wanted, outputs)
+        if wanted is not None and wanted not in fitting:
+            detail = _not_there(wanted, outputs, by_pixel=by_pixel)
             problems.append(Problem("incompatible", detail, f"{pointer}/outputs/{role}"))
     if problems:
         return None, None, problems
-    features = vectors.get(stated.features or "features")
+    features = fitting.get(stated.features or "features")
     if stated.features is None and features is not None and stated.logits == "features":
         features = None
-    logits = vectors.get(stated.logits or "logits")
+    logits = fitting.get(stated.logits or "logits")
     if logits is None:
-        others = [output for name, output in vectors.items() if output is not features]
+        others = [output for name, output in fitting.items() if output is not features]
         if len(others) != 1:
             names = ", ".join(quote(output["name"], 30) for output in others[:4])
-            detail = f"say which output is the logits: {names or 'there is none beside the features'}"
+            none = f"there is no {'map' if by_pixel else 'vector'} of them beside the features"
+            detail = f"say which output is the logits: {names or none}"
             return None, features, [Problem("missing_field", detail, f"{pointer}/outputs/logits")]
         (logits,) = others
     if logits is features:
@@ -72,6 +86,8 @@ def onnx_teacher_problems(
     classes: Sequence[str],
     model: Report,
     pointer: str = "/teacher",
+    *,
+    task: TaskSpec | None = None,
 ) -> tuple[list[Problem], int | None]:
     """Why an ONNX file cannot teach, and D of its feature: 0 where it gives none, null where that is open.
 
@@ -81,8 +97,12 @@ def onnx_teacher_problems(
         classes: Of the dataset.
         model: The report on the file.
         pointer: Where the teacher stands in the spec.
+        task: Of the job; null for one that answers once a sample.
     """
-    logits, features, problems = choose_outputs(outputs, model["outputs"], pointer)
+    by_pixel = isinstance(task, SegmentationSpec)
+    logits, features, problems = choose_outputs(outputs, model["outputs"], pointer, by_pixel=by_pixel)
+    if by_pixel:
+        problems += scene_problems(column["kind"], pointer)
     if list(column["input_shape"]) != list(model["input_shape"]):
         detail = (
             f"the model takes samples of shape {quote(list(model['input_shape']))}; this column gives "
@@ -103,6 +123,8 @@ def onnx_teacher_problems(
         if logits["made_by"] in _PROBABILITIES:
             detail = f"{quote(logits['name'])} comes from {logits['made_by']}; logits are needed, before it"
             problems.append(Problem("incompatible", detail, f"{pointer}/outputs/logits"))
+    if by_pixel and len(model["input_shape"]) == 3:
+        problems += _too_large({"logits": logits, "features": features}, model["input_shape"], pointer)
     dim = features["shape"][0] if features is not None else 0
     if dim > MAX_FEATURE_DIM:
         detail = f"the feature has {dim:,} channels; at most {MAX_FEATURE_DIM:,} are allowed: pool it"
@@ -110,10 +132,28 @@ def onnx_teacher_problems(
     return problems, None if problems else dim
 
 
-def _not_there(wanted: str, outputs: Sequence[Report]) -> str:
+def _too_large(
+    chosen: Mapping[str, Report | None], input_shape: Sequence[int], pointer: str
+) -> list[Problem]:
+    """Maps with more places than the picture has pixels: nothing that the network saw."""
+    return [
+        Problem(
+            "incompatible",
+            f"the map {quote(output['name'])} is {output['shape'][1]} x {output['shape'][2]}; the input is "
+            f"{input_shape[1]} x {input_shape[2]}, and no map may be larger",
+            f"{pointer}/outputs/{role}",
+        )
+        for role, output in chosen.items()
+        if output is not None
+        and any(side > most for side, most in zip(output["shape"][1:], input_shape[1:], strict=True))
+    ]
+
+
+def _not_there(wanted: str, outputs: Sequence[Report], *, by_pixel: bool) -> str:
+    needed = "maps [channels, height, width]" if by_pixel else "vectors"
     for output in outputs:
         if output["name"] == wanted:
             shape = "no rows of floats" if output["shape"] is None else f"rows of shape {output['shape']}"
-            return f"{quote(wanted)} gives {shape}; vectors are needed"
+            return f"{quote(wanted)} gives {shape}; {needed} are needed"
     names = ", ".join(quote(output["name"], 30) for output in outputs[:4])
     return f"there is no output {quote(wanted, 40)}; the model has {names}"

@@ -15,7 +15,11 @@ Report = Mapping[str, Any]
 
 
 class OutputColumnsSpec(StrictModel):
-    """Which columns hold a teacher's outputs: vectors of numbers, one for each row."""
+    """Which columns hold a teacher's outputs: vectors of numbers, one for each row; of a segmentation maps.
+
+    Maps are [channels, height, width], no larger than the masks, and those of features and logits need not be
+    of one size. They are kept in half precision.
+    """
 
     features: Key | None = None
     """Column of the pooled vector that its classifier reads. Null: only methods on logits can be used."""
@@ -39,7 +43,12 @@ class OutputColumnsSpec(StrictModel):
 
 
 def output_column_problems(
-    spec: OutputColumnsSpec, columns: Mapping[str, Report], outputs: Sequence[str], pointer: str
+    spec: OutputColumnsSpec,
+    columns: Mapping[str, Report],
+    outputs: Sequence[str],
+    pointer: str,
+    *,
+    mask_shape: Sequence[int] | None = None,
 ) -> list[Problem]:
     """Why columns that are there cannot be a teacher's outputs.
 
@@ -48,20 +57,31 @@ def output_column_problems(
         columns: Of the dataset's report.
         outputs: Names of what a network for the dataset answers with: its classes or its targets.
         pointer: Where the teacher stands in the spec.
+        mask_shape: Height and width of the masks of a segmentation, of which outputs are maps; null for
+            vectors.
     """
+    kind, what = ("vector", "vectors") if mask_shape is None else ("map", "maps [channels, height, width]")
+    unit = "numbers a row" if mask_shape is None else "channels"
     problems = []
     for role, name in (("features", spec.features), ("logits", spec.logits)):
         column = columns.get(name or "")
         if column is None:
             continue
         where = f"{pointer}/outputs_from/{role}"
-        if column["kind"] != "vector":
-            detail = f"the column {quote(name)} is {column['kind']}; outputs are vectors, one for each row"
+        sides = column["input_shape"][1:]
+        if column["kind"] != kind:
+            detail = f"the column {quote(name)} is {column['kind']}; outputs are {what}, one for each row"
             problems.append(Problem("incompatible", detail, where))
         elif role == "logits" and column["input_shape"][0] != len(outputs):
             detail = (
-                f"the column {quote(name)} has {column['input_shape'][0]} numbers a row; a network for this "
+                f"the column {quote(name)} has {column['input_shape'][0]} {unit}; a network for this "
                 f"dataset answers with {len(outputs)}"
+            )
+            problems.append(Problem("incompatible", detail, where))
+        elif mask_shape is not None and any(a > b for a, b in zip(sides, mask_shape, strict=True)):
+            detail = (
+                f"the maps of {quote(name)} are {sides[0]} x {sides[1]}; the masks are {mask_shape[0]} x "
+                f"{mask_shape[1]}, and no map may be larger"
             )
             problems.append(Problem("incompatible", detail, where))
     return problems

@@ -158,7 +158,7 @@ class TaskFacts(NamedTuple):
     """Why eight-bit weights are not tried for it, for people: "not tried, because ...". Null where they are:
     whatever has figures of a network's answers to single samples can judge them."""
     no_recorded: str | None = None
-    """Why a teacher cannot be columns of outputs, one vector for each row; null where it can."""
+    """Why a teacher cannot be columns of outputs; null where it can."""
 
     @property
     def label_forms(self) -> tuple[LabelForm, ...]:
@@ -189,7 +189,6 @@ TASK_FACTS: dict[TaskKind, TaskFacts] = {
     "segmentation": TaskFacts(
         "mask",
         ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy"),
-        no_recorded="a network of masks answers with maps, which are not one vector a row",
     ),
 }
 

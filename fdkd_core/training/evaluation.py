@@ -13,11 +13,12 @@ from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import ModalityData
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.models.recorded_teacher import RecordedTeacher
+from fdkd_core.spec.dense_cost import ROWS_ASKED
 from fdkd_core.tasks.base import Task
 
 EVALUATION_BATCH = 256
 """Rows at a time; constant, because sums in another order round differently."""
-DENSE_EVALUATION_BATCH = 32
+DENSE_EVALUATION_BATCH = ROWS_ASKED
 """The same for networks that answer by pixel, whose maps are larger."""
 _LARGEST_HALF = float(torch.finfo(torch.float16).max)
 
@@ -63,7 +64,10 @@ def answer_rows(
         device: Where it runs.
     """
     if isinstance(model, RecordedTeacher):
-        return task.answers(model.outputs(rows).logits.numpy(), labels[rows])
+        size = ROWS_ASKED if model.is_dense else len(rows)
+        chunks = (rows[start : start + size] for start in range(0, len(rows), size))
+        found = [task.answers(model.outputs(chunk).logits.numpy(), labels[chunk]) for chunk in chunks]
+        return np.concatenate(found)
     kept = [
         task.answers(output.logits.float().cpu().numpy(), labels[chunk])
         for chunk, output in _forward(model, modality, rows, device)

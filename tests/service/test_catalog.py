@@ -32,7 +32,7 @@ def test_everything_a_spec_may_name_is_there(catalog: dict[str, Any]) -> None:
     assert [entry["name"] for entry in catalog["tasks"]] == tasks
     assert [entry["name"] for entry in catalog["kinds"]] == list(get_args(JobKind))
     assert all(entry["description"] for entry in catalog["kinds"])
-    assert catalog["modality_kinds"] == ["image", "depth", "audio", "text", "series", "vector"]
+    assert catalog["modality_kinds"] == ["image", "depth", "audio", "text", "series", "vector", "map"]
 
 
 def test_every_kind_has_an_architecture_and_the_other_way_round(catalog: dict[str, Any]) -> None:

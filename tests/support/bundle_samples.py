@@ -34,6 +34,7 @@ SPECS: dict[str, Any] = {
     "series": Conv1dSpec(width=4),
     "vector": MLPSpec(width=16, dropout=0.3),
     "text": TextTransformerSpec(width=16, heads=2, depth=1),
+    "map": Conv2dSpec(width=4, depth=2),
 }
 _QUICK = ("image", "audio", "vector")
 EVERY_KIND = [kind if kind in _QUICK else pytest.param(kind, marks=pytest.mark.long) for kind in SPECS]
@@ -74,6 +75,7 @@ def raw_values(kind: str, count: int = 12) -> list[RawValue]:
         "audio": lambda: wav(rng, seconds=rng.uniform(0.2, 0.5)),
         "series": lambda: (3 + 2 * rng.standard_normal((50, 3))).astype(np.float32),
         "vector": lambda: rng.standard_normal(10),
+        "map": lambda: 1 + 2 * rng.standard_normal((3, 12, 8)),
         "text": lambda: " ".join(rng.choice(WORDS, rng.integers(3, 30)).tolist()),
     }
     return [make[kind]() for _ in range(count)]

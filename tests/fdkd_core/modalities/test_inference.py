@@ -27,6 +27,8 @@ GRAY = np.zeros((8, 8), np.uint8)
         (npy(np.zeros(5)), "vector"),
         (npy(np.zeros((5, 3))), "series"),
         (npy(GRAY), "image"),
+        (np.zeros((4, 8, 8), np.float16), "map"),
+        (npy(np.zeros((2, 3, 4))), "map"),
     ],
 )
 def test_kind_of_one_value(raw, kind):
@@ -50,7 +52,10 @@ def test_a_bad_row_does_not_hide_the_kind_of_the_others():
         ([], "unknown_kind"),
         ([b"some words"], "unknown_kind"),
         ([b"RIFF1234WEBP"], "unknown_kind"),
-        ([np.zeros((2, 3, 4))], "unknown_kind"),
+        ([np.zeros((2, 3, 4), np.int64)], "unknown_kind"),
+        ([np.zeros((1, 8, 8))], "unknown_kind"),
+        ([np.zeros((8, 8, 1))], "unknown_kind"),
+        ([np.zeros((2, 3, 4, 5))], "unknown_kind"),
         ([np.array(3.0)], "unknown_kind"),
         ([npy_claiming("(4,)", "'|O'")], "unknown_kind"),
         ([png(GRAY), sound(tone(0.1))], "mixed_kinds"),

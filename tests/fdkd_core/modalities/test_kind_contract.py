@@ -37,6 +37,7 @@ RAW = {
     "text": [" ".join(RNG.choice(WORDS, size)) for size in RNG.integers(3, 12, 8)],
     "series": [RNG.standard_normal((steps, 3)) for steps in RNG.integers(20, 50, 8)],
     "vector": [RNG.standard_normal(10) for _ in range(8)],
+    "map": [RNG.standard_normal((3, 6, 5)) for _ in range(8)],
 }
 
 

@@ -285,6 +285,7 @@ def test_the_table_of_what_fits_says_what_the_rules_say() -> None:
         "series": ((1, 4000), None),
         "vector": ((40,), None),
         "text": ((32,), 500),
+        "map": ((16, 32, 32), None),
     }
     for spec in get_args(HuggingFaceSpec):
         fitting = {kind for kind, size in shapes.items() if not architecture_problems(spec(), *size, "")}

@@ -13,6 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx_samples import BAD_NETWORKS, BAD_STRUCTURES, OPSET, array, changed, model_of, teacher
+from pixel_onnx import pixel_teacher
+from scene_data import SIDE
 
 from fdkd_core.errors import ModelFileError
 from fdkd_core.onnx_files.network import CHUNK_ROWS, OnnxNetwork
@@ -112,6 +114,25 @@ def test_half_precision_is_answered_in_single() -> None:
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     (logits,) = network(model)(np.ones((2, 10), np.float32), ["logits"])
     assert logits.dtype == np.float32
+
+
+def test_maps_are_answers_too_and_judged_alike() -> None:
+    colours = np.eye(3, dtype=np.float32)
+    found = network(pixel_teacher(colours)).report()
+    assert (found["num_classes"], found["feature_dim"]) == (3, 3)
+    assert [output["shape"] for output in found["outputs"]] == [[3, SIDE, SIDE], [3, SIDE // 2, SIDE // 2]]
+    broken = pixel_teacher(colours)
+    broken.graph.node[3].output[:] = ["pooled"]
+    broken.graph.node.append(helper.make_node("Log", ["pooled"], ["features"]))
+    related = pixel_teacher(colours)
+    related.graph.initializer.append(array("first", [0], np.int64))
+    related.graph.node[2].output[:] = ["before"]
+    related.graph.node.append(helper.make_node("ReduceMax", ["before", "first"], ["most"]))
+    related.graph.node.append(helper.make_node("Sub", ["before", "most"], ["logits"]))
+    for model, code in ((broken, "not_finite"), (related, "unsupported_signature")):
+        with pytest.raises(ModelFileError) as caught:
+            network(model)
+        assert [problem.code for problem in caught.value.problems] == [code]
 
 
 def test_token_ids() -> None:

@@ -1,0 +1,129 @@
+"""Maps of numbers: arrays of shape (channels, height, width), such as what another network answers by pixel.
+
+Stored in half precision: they are many numbers, of which the first three digits count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fdkd_core.errors import Problem
+from fdkd_core.modalities.arrays import NPY_MAGIC, read_array, read_npy_header, to_float32
+from fdkd_core.modalities.base import (
+    MAX_INPUT_VALUES,
+    AugmentStrength,
+    Facts,
+    RawValue,
+    Recipe,
+    RecipeModel,
+    RowError,
+    check_statistics,
+)
+from fdkd_core.modalities.options import OptionError, parse
+from fdkd_core.modalities.statistics import affine, mean_and_std
+from fdkd_core.spec.catalogue import KindName
+from fdkd_core.spec.strict import StrictModel
+
+MAX_CHANNELS, MAX_SIDE = 65_536, 1024
+NOISE = {"light": 0.05, "strong": 0.1}
+"""In standard deviations of the channel."""
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class MapOptions(StrictModel):
+    """Options of a column of maps: there are none."""
+
+
+class MapRecipe(RecipeModel):
+    """`preprocess.json` of a map."""
+
+    kind: Literal["map"]
+    version: Literal["map-1"]
+    input_shape: Annotated[
+        list[Annotated[int, Field(ge=1, le=MAX_CHANNELS)]], Field(min_length=3, max_length=3)
+    ]
+    input_dtype: Literal["float32"]
+    mean: Annotated[list[float], Field(min_length=1, max_length=MAX_CHANNELS)]
+    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=MAX_CHANNELS)]
+    """0 marks a channel that was constant in training: its input is always 0."""
+
+    def check(self) -> None:
+        """Statistics and shape agree."""
+        check_statistics(self.mean, self.std, self.input_shape[0])
+
+
+class MapKind:
+    """Maps of numbers."""
+
+    name: KindName = "map"
+    version = "map-1"
+    is_native = False
+    stored_dtype = np.dtype(np.float16)
+    options_model = MapOptions
+    recipe_model = MapRecipe
+
+    def inspect(self, raw: RawValue) -> Facts:
+        """The shape, from the header or the array."""
+        if isinstance(raw, bytes) and raw.startswith(NPY_MAGIC):
+            shape, *_ = read_npy_header(raw)
+        else:
+            shape = read_array(raw).shape
+        if len(shape) != 3 or 0 in shape:
+            detail = f"found an array of shape {shape}; maps are (channels, height, width)"
+            raise RowError("incompatible_shape", detail)
+        if shape[0] > MAX_CHANNELS or max(shape[1:]) > MAX_SIDE or prod(shape) > MAX_INPUT_VALUES:
+            detail = (
+                f"found an array of shape {shape}; {MAX_CHANNELS:,} channels, sides of {MAX_SIDE} and "
+                f"{MAX_INPUT_VALUES:,} numbers are allowed"
+            )
+            raise RowError("incompatible_shape", detail)
+        return {"shape": tuple(shape)}
+
+    def resolve(self, options: dict[str, Any], facts: Sequence[Facts]) -> Recipe:
+        """Fixes the shape."""
+        parse(MapOptions, options)
+        if not facts:
+            raise OptionError(Problem("missing_field", "no training map to infer a size from"))
+        # The usual one; a map of another is refused when it is decoded.
+        shape = Counter(tuple(fact["shape"]) for fact in facts).most_common(1)[0][0]
+        return {
+            "kind": self.name,
+            "version": self.version,
+            "input_shape": list(shape),
+            "input_dtype": "float32",
+            "notes": [],
+        }
+
+    def decode(self, raw: RawValue, recipe: Recipe) -> NDArray[np.float16]:
+        """The map in half precision; what lies beyond its range, 65,504, is put at its end."""
+        array = read_array(raw)
+        if list(array.shape) != recipe["input_shape"]:
+            detail = f"found an array of shape {array.shape}; {tuple(recipe['input_shape'])} is expected"
+            raise RowError("incompatible_shape", detail)
+        return to_float32(array).clip(-_LARGEST, _LARGEST).astype(np.float16)
+
+    def fit(self, decoded: NDArray[Any], recipe: Recipe) -> Recipe:
+        """Mean and standard deviation per channel; exactly 0 for a constant one."""
+        mean, std = mean_and_std(decoded, keep_axis=1)
+        return recipe | {"mean": mean.tolist(), "std": std.tolist()}
+
+    def to_input(self, decoded: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
+        """Standardised per channel."""
+        return affine(decoded, recipe["mean"], recipe["std"], (1, -1, 1, 1))
+
+    def augment(
+        self, inputs: NDArray[Any], rng: np.random.Generator, strength: AugmentStrength, recipe: Recipe
+    ) -> NDArray[Any]:
+        """Adds noise; nothing is shifted, as places may matter."""
+        if strength == "none":
+            return inputs
+        noise = np.float32(NOISE[strength]) * rng.standard_normal(inputs.shape, dtype=np.float32)
+        changed: NDArray[Any] = inputs + noise
+        return changed
