@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from small_job import small_spec, write_small_data
 
@@ -18,6 +19,7 @@ def call(script: str, *arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=200).stdout
 
 
+@pytest.mark.long
 def test_decoding(tmp_path: Path) -> None:
     data = write_small_data(tmp_path / "small.npz")
     told = call("decoding.py", data, "--column", "wave", "--rounds", 3, "--out", tmp_path)
@@ -33,6 +35,7 @@ def test_decoding(tmp_path: Path) -> None:
     assert "load average before" in told
 
 
+@pytest.mark.long
 def test_startup(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(small_spec().model_dump(mode="json")))

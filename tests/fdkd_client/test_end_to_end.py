@@ -234,6 +234,7 @@ def test_0_embeddings_find_each_other(real: Client, tmp_path: Path) -> None:
         real.jobs.create(refused)
 
 
+@pytest.mark.long
 def test_0_masks_are_learnt_too(real: Client, tmp_path: Path) -> None:
     """From a folder of pictures and masks to the student that was downloaded."""
     folder = write_scenes(tmp_path / "scenes", 60)
@@ -269,6 +270,7 @@ def test_0_masks_are_learnt_too(real: Client, tmp_path: Path) -> None:
     assert "masks are PNG of class indexes" in " ".join(bad.stdout.split())
 
 
+@pytest.mark.long
 def test_0_recorded_outputs_teach(tmp_path: Path, real: Client) -> None:
     """By columns of the data, from the command line to the figures; the teacher never leaves its home."""
     arrays = dict(np.load(write_small_data(tmp_path / "small.npz")))

@@ -102,7 +102,12 @@ def test_workers_are_killed_in_the_middle_of_children(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["trainer", "worker", "commit"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "how", [pytest.param("trainer", marks=LONG), "worker", pytest.param("commit", marks=LONG)]
+)
 def test_killed_while_it_concludes(rig: Rig, small_data: Path, how: str) -> None:
     plans = {**PLANS, "": "kill@finalise" if how == "trainer" else "hang@finalise"}
     parent_id = add(rig, small_data, plans, ARMS[:1])

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from onnx_samples import BAD_NETWORKS, BAD_STRUCTURES, changed
 from small_job import small_spec
 from worker_rig import REAL, Rig, running
@@ -43,6 +44,7 @@ def answer(rig: Rig, model_id: str) -> Model:
     return model
 
 
+@pytest.mark.long
 def test_bad_files_become_invalid(rig: Rig, tmp_path: Path) -> None:
     ids = {case: add(rig, tmp_path, changed(BAD[case][1])) for case in CASES}
     junk = add(rig, tmp_path, b"\x08\x0a\x12" + b"\xff" * 99)
@@ -63,6 +65,7 @@ def test_bad_files_become_invalid(rig: Rig, tmp_path: Path) -> None:
     assert not list(rig.context.settings.work_dir.iterdir())
 
 
+@pytest.mark.long
 def test_a_network_of_ones_own_teaches(rig: Rig, small_data: Path, undisturbed: Path, tmp_path: Path) -> None:
     content = export_onnx(load_bundle(undisturbed / "teacher").model, (10,))
     model_id = add(rig, tmp_path, content)

@@ -62,6 +62,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     make_rig: Callable[..., Rig], small_data: Path, expected: dict[str, Any]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from small_job import small_spec
 from worker_rig import REAL, Rig, WorkerUnderTest, is_alive, running
 
@@ -27,6 +28,7 @@ def children() -> set[psutil.Process]:
     return set(psutil.Process().children())
 
 
+@pytest.mark.long
 def test_the_next_job_is_trained_by_the_one_on_standby(rig: Rig, small_data: Path, undisturbed: Path) -> None:
     dataset_id = rig.add_dataset(small_data)
     worker = rig.start_worker(REAL, trainer_standby=True)

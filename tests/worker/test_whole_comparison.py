@@ -15,6 +15,7 @@ from fdkd_core.spec.result import CompareResult, StudyResult
 ARMS = ["no_teacher", "fd_cmkd", "fd_cmkd shuffled_pairs"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_comparison_from_rows_to_report(rig: Rig, small_data: Path) -> None:
     training = small_spec().training.model_dump(mode="json") | {"epochs": 1}

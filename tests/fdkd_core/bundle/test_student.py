@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_samples import SPECS, Bundles, make_bundle
+from bundle_samples import EVERY_KIND, Bundles, make_bundle
 
 import fdkd_core
 from fdkd_core.bundle.predictions import softmax
@@ -30,7 +30,7 @@ def save(folder: Path, kind: str, value: Any) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", list(SPECS))
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_files_arrays_batches_and_backends_agree(bundles: Bundles, kind: Any, tmp_path: Path) -> None:
     summary, values = bundles(kind)
     student = fdkd_core.load_student(summary.path)
