@@ -32,7 +32,7 @@ run-example: setup ## Distil an image teacher into an audio student on data the 
 	$(BIN)/python -m fdkd_core examples/digits.yaml runs/digits runs/image-teaches-audio
 
 test: setup ## The tests: all but those of test-storm
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not storm and not long'
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not storm and not long'
 
 test-storm: setup ## What takes long: workers and deployments that fail at every bad moment; FDKD_FAULT_RUNS=20 for more of each
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'storm or long'

@@ -158,6 +158,7 @@ def test_the_roofline_is_told_on_a_cpu_too(tmp_path: Path) -> None:
     assert "waiting for a batch" in (tmp_path / "roofline-cpu.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     done = run_benchmark("--device", "cuda", "--out", str(tmp_path))

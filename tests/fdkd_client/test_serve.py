@@ -60,7 +60,11 @@ def wait_until_training(client: Client, job_id: str, attempt: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(number, marks=pytest.mark.long) for number in (signal.SIGTERM, signal.SIGHUP)),
+    ],
 )
 def test_it_comes_and_goes(server: LocalServer, number: signal.Signals) -> None:
     assert stat.S_IMODE(server.note.stat().st_mode) == 0o600
@@ -118,6 +122,7 @@ def test_stopped_in_the_middle_of_a_job_it_goes_on_at_the_next_start(tmp_path: P
             second.close()
 
 
+@pytest.mark.long
 def test_a_frozen_worker_does_not_hold_up_the_end(server: LocalServer) -> None:
     running = server.processes()
     server.child("worker").suspend()
@@ -137,7 +142,7 @@ def test_asked_twice_it_waits_for_nothing(server: LocalServer) -> None:
     assert wait_until_gone(running, 0) == []
 
 
-@pytest.mark.parametrize("module", ["worker", "service"])
+@pytest.mark.parametrize("module", [pytest.param("worker", marks=pytest.mark.long), "service"])
 def test_what_dies_is_started_again(server: LocalServer, module: str) -> None:
     before = server.child(module)
     before.kill()

@@ -160,6 +160,7 @@ def test_gradcheck(dim: int) -> None:
     assert torch.autograd.gradcheck(lambda value: split_bands(value, cutoff=0.5), (x,))
 
 
+@pytest.mark.long
 def test_compiles_to_one_graph() -> None:
     """In a process of its own: the shape checker that tests run under would break the graph."""
     script = """

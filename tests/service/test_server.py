@@ -207,7 +207,7 @@ def test_a_database_that_cannot_be_reached_is_said_plainly(tmp_path: Path) -> No
     assert "secret" not in complaint
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_it_ends_in_three_seconds_whatever_is_open(settings: Settings, number: int) -> None:
     """Idle connections, half a request, half a body, a stream of events."""
     job_id = add_job(settings)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pytest
 from scripted_trainer import chain
 from worker_rig import Rig, running
 
@@ -65,6 +66,7 @@ def test_a_database_locked_for_less_than_a_lease(make_rig: Callable[..., Rig], s
     assert link(rig, job_id) == chain(60)
 
 
+@pytest.mark.long
 def test_a_database_locked_for_longer_than_a_lease(make_rig: Callable[..., Rig], small_data: Path) -> None:
     """The trainer is stopped while nobody else can have the job, and the next attempt goes on from there."""
     rig = make_rig(lease_s=2.0, stop_grace_s=1.0)

@@ -119,6 +119,7 @@ def test_a_stopped_worker_gives_its_job_back(both_rig: Rig, small_data: Path) ->
     assert rig.job(job_id).losses == 0
 
 
+@pytest.mark.long
 def test_a_deploy_at_any_moment(rig: Rig, small_data: Path) -> None:
     """Seven workers one after the other: the first is told to stop at work, the others at any moment."""
     seed = random.randrange(2**32)

@@ -33,6 +33,7 @@ def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_it_predicts_what_fdkd_core_predicts(
@@ -60,6 +61,7 @@ def test_it_predicts_what_fdkd_core_predicts(
         assert found["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_environment_is_clean(clean_python: Path) -> None:
     code = """

@@ -225,6 +225,7 @@ def test_the_console_shows_verdict_and_figures_in_80_columns(finished: Any) -> N
     assert "out/report/diagnosis.md" in text
 
 
+@pytest.mark.long
 def test_the_command_line_diagnoses(data: Path, tmp_path: Path) -> None:
     spec, out = tmp_path / "spec.yaml", tmp_path / "out"
     spec.write_text(yaml.safe_dump(small_diagnosis().model_dump(mode="json")))

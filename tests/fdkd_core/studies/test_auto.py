@@ -144,7 +144,9 @@ class DeadError(BaseException):
     """Ends a run wherever it is."""
 
 
-@pytest.mark.parametrize(("phase", "step"), [("rung0-4", 11), ("final1-2", 25)])
+@pytest.mark.parametrize(
+    ("phase", "step"), [("rung0-4", 11), pytest.param("final1-2", 25, marks=pytest.mark.long)]
+)
 def test_a_search_resumes_to_the_same_choice(
     phase: str,
     step: int,

@@ -179,8 +179,9 @@ def test_a_study_resumes_to_the_same_numbers(
     assert started[phase] == (step if kind == "stop" else step - step % 7)
 
 
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["trial-1:checkpoint", pytest.param("bundle", marks=pytest.mark.long)])
+@pytest.mark.parametrize("moment", ["trial-1:checkpoint", "bundle"])
 def test_a_killed_study_resumes_to_the_same_numbers(
     moment: str, finished: Finished, data: Path, tmp_path: Path
 ) -> None:
