@@ -133,7 +133,7 @@ class Trainee:
         self.ranks.draw_own(self.spec.seed, step)
         inputs = torch.from_numpy(self.ranks.own(batch.inputs)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.execution.precision == "bf16"):
-            found = (self.network or self.model)(inputs)
+            found = (self.model if self.network is None else self.network)(inputs)
         in_fp32 = ModelOutput(*(part.float() for part in found))
         return self.ranks.gather(in_fp32, len(batch.inputs)), found.features
 
@@ -256,12 +256,13 @@ def follow_steps(trainee: Trainee, step: int, ranks: SeveralRanks) -> None:
 def taking_steps(trainee: Trainee) -> Iterator[ThreadPoolExecutor]:
     """Around a row of steps: the model in training mode, run by all ranks; gives what loads its batches."""
     network = trainee.network
+    runs = trainee.model if network is None else network  # not `or`: compiled networks have no truth value
 
     def sample() -> Tensor:
         return torch.from_numpy(trainee.batches.batch(0).inputs[:2]).to(trainee.device)
 
     with (
-        trainee.ranks.training(trainee.model, network or trainee.model, sample) as trainee.network,
+        trainee.ranks.training(trainee.model, runs, sample) as trainee.network,
         ThreadPoolExecutor(1, thread_name_prefix="batches") as loader,
     ):
         trainee.model.train()

@@ -154,6 +154,7 @@ def test_losses_are_in_fp32_whatever_the_network_computes_in(planted: Planted) -
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch, by its own compiler
 def test_a_compiled_network_trains_as_the_plain_one(planted: Planted) -> None:
     from fdkd_core.training.loop import train_step
 
