@@ -172,21 +172,22 @@ def _ranks(runs: Runs) -> str:
 def _targets(runs: Runs, teachers: Mapping[str, float]) -> str:
     """What was aimed at, and what was reached."""
     lines = ["## Targets", ""]
-    if all("auto" in arms for arms in runs.values()):
-        gains = {d: _gains(arms["auto"], arms[CONTROL]) for d, arms in runs.items()}
+    chosen = {d: arms for d, arms in runs.items() if "auto" in arms}
+    if chosen:
+        gains = {d: _gains(arms["auto"], arms[CONTROL]) for d, arms in chosen.items()}
         worse = [d for d, g in gains.items() if g.mean() + _half_width(g) < 0]
         near = []
-        for direction, arms in runs.items():
+        for direction, arms in chosen.items():
             best = max((m for m in arms if m != "auto"), key=lambda m: _mean(arms[m]))
             gap = _gains(arms["auto"], arms[best])
             if gap.mean() + _half_width(gap) >= 0:
                 near.append(direction)
-        stronger = [d for d, arms in runs.items() if teachers[d] > _mean(arms[CONTROL])]
+        stronger = [d for d, arms in chosen.items() if teachers[d] > _mean(arms[CONTROL])]
         uplift = float(np.mean([gains[d].mean() for d in stronger]))
         lines += [
-            f"- `auto` below the tuned control beyond its interval on {len(worse)} of {len(runs)} directions"
+            f"- `auto` below the tuned control beyond its interval on {len(worse)} of {len(chosen)} directions"
             + (f" ({', '.join(worse)})" if worse else "") + " (asked: 0)",
-            f"- `auto` best, or within the interval of its difference to the best, on {len(near)} of {len(runs)} (asked: 7 of 8)",
+            f"- `auto` best, or within the interval of its difference to the best, on {len(near)} of {len(chosen)} (asked: 7 of 8)",
             f"- mean uplift of `auto` where the teacher is the stronger modality: {uplift:+.1f} points over "
             f"{len(stronger)} directions (asked: +3.1)",
         ]  # fmt: skip
