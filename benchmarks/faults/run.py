@@ -32,7 +32,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests" / "support")]
 
 import psycopg  # noqa: E402
-from scenarios import SCENARIOS, Bench  # noqa: E402
+from bench import Bench  # noqa: E402
+from scenarios import SCENARIOS  # noqa: E402
 from small_job import write_small_data  # noqa: E402
 from worker_rig import Rig, make_template, use_template  # noqa: E402
 
