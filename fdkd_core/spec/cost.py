@@ -101,12 +101,19 @@ def size_problems(
 
 def memory_problems(needed_bytes: int, memory_bytes: int, batch_size: int, pointer: str) -> list[Problem]:
     """A problem `exceeds_limit` where a training needs more than `USABLE_FRAC` of `memory_bytes`."""
+    what, remedy = f"training with batches of {batch_size}", "lower width, depth or training.batch_size"
+    return room_problems(needed_bytes, memory_bytes, what, remedy, pointer)
+
+
+def room_problems(
+    needed_bytes: int, memory_bytes: int, what: str, remedy: str, pointer: str
+) -> list[Problem]:
+    """The same for `what` needs them, in the singular, and what to do about it."""
     usable = int(USABLE_FRAC * memory_bytes)
     if needed_bytes <= usable:
         return []
     detail = (
-        f"training needs about {needed_bytes / 2**30:.1f} GiB with batches of {batch_size}; "
-        f"{usable / 2**30:.1f} GiB are usable: lower width, depth or training.batch_size"
+        f"{what} needs about {needed_bytes / 2**30:.1f} GiB; {usable / 2**30:.1f} GiB are usable: {remedy}"
     )
     return [Problem("exceeds_limit", detail, pointer)]
 

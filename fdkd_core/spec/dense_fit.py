@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from fdkd_core.errors import Problem
-from fdkd_core.spec.cost import USABLE_FRAC, memory_problems, training_bytes
+from fdkd_core.spec.cost import memory_problems, room_problems, training_bytes
 from fdkd_core.spec.dense import DenseSpec
 from fdkd_core.spec.dense_cost import answer_bytes, asked_bytes, map_numbers, stored_bytes, taught_bytes
 from fdkd_core.spec.frozen_teachers import is_onnx
@@ -81,14 +81,8 @@ def map_problems(
 
 def _kept_problems(needed_bytes: int, memory_bytes: int, pointer: str) -> list[Problem]:
     """What a teacher that is not trained needs alone: nothing about the student would make it less."""
-    usable = int(USABLE_FRAC * memory_bytes)
-    if needed_bytes <= usable:
-        return []
-    detail = (
-        f"the teacher's maps of all training rows need about {needed_bytes / 2**30:.1f} GiB; "
-        f"{usable / 2**30:.1f} GiB are usable: smaller maps, fewer channels or fewer rows"
-    )
-    return [Problem("exceeds_limit", detail, pointer)]
+    what, remedy = "keeping the teacher's maps of all training rows", "smaller maps, fewer channels or rows"
+    return room_problems(needed_bytes, memory_bytes, what, remedy, pointer)
 
 
 def _frozen_numbers(teacher: TeacherSpec, report: Report | None, dataset: Report) -> int:
