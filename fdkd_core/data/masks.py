@@ -239,9 +239,7 @@ def index_masks(
 def refuse_other_proportions(
     masks: RawColumn, pictures: Iterable[tuple[RawColumn, KindName]], limits: Limits
 ) -> dict[str, list[float]]:
-    """The least and largest width of the pictures of each column, as a multiple of their height.
-
-    Refuses rows whose mask cannot lie over their pictures.
+    """Refuses rows whose mask cannot lie over their pictures; returns the proportions that it saw.
 
     Each is scaled as a whole to the size at which it is learnt, so that other proportions mean another cut.
 
@@ -250,6 +248,9 @@ def refuse_other_proportions(
         pictures: The modalities; those of other kinds are passed over, as are values that cannot be read or
             are not there, which decoding reports.
         limits: `max_bad_rows` applies.
+
+    Returns:
+        By name of the column, the least and the largest width over height of its pictures.
 
     Raises:
         DatasetError: `incompatible_shape`, with the rows.
