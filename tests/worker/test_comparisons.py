@@ -102,11 +102,8 @@ def test_workers_are_killed_in_the_middle_of_children(
     }  # fmt: skip
 
 
-LONG = pytest.mark.long
-
-
 @pytest.mark.parametrize(
-    "how", [pytest.param("trainer", marks=LONG), "worker", pytest.param("commit", marks=LONG)]
+    "how", ["worker", *(pytest.param(how, marks=pytest.mark.long) for how in ("trainer", "commit"))]
 )
 def test_killed_while_it_concludes(rig: Rig, small_data: Path, how: str) -> None:
     plans = {**PLANS, "": "kill@finalise" if how == "trainer" else "hang@finalise"}

@@ -174,11 +174,11 @@ def test_a_network_for_classes_is_none_for_masks(tmp_path: Path) -> None:
     assert (code, "classifier" in detail) == ("missing_tensor", True)
     start = StartingWeights(StudentSpec(modality="colour", start="hub"), tmp_path / "hub")
     model = build_model(start.architecture, (3, SIDE, SIDE), 3)
-    before = model.head.linear_fuse.weight.clone()  # type: ignore[union-attr]
+    before = model.get_parameter("head.linear_fuse.weight").clone()
     start.load_into(model, CLASSES)
     theirs = encoder.state_dict()["segformer.stages.0.patch_embeddings.proj.weight"]
     assert torch.equal(model.state_dict()["encoder.stages.0.patch_embeddings.proj.weight"], theirs)
-    assert torch.equal(model.head.linear_fuse.weight, before)  # type: ignore[union-attr]
+    assert torch.equal(model.get_parameter("head.linear_fuse.weight"), before)
     assert "drawn at random: classifier.bias, classifier.weight, head." in start.account
 
 

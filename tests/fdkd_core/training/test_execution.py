@@ -153,6 +153,19 @@ def test_losses_are_in_fp32_whatever_the_network_computes_in(planted: Planted) -
     assert features.dtype == torch.bfloat16
 
 
+def test_a_compiled_network_is_the_one_that_runs(planted: Planted) -> None:
+    """As torch wraps it, but without the C++ compiler that not every machine has."""
+    from fdkd_core.training.loop import taking_steps, train_step
+
+    plain, compiled = trainee_of(planted), trainee_of(planted)
+    compiled.network = torch.compile(compiled.model, backend=lambda graph, _: ran.append(1) or graph.forward)
+    ran: list[int] = []
+    with taking_steps(plain), taking_steps(compiled):
+        told = [train_step(t, t.batches.batch(0), lr=0.1, step=0).loss for t in (plain, compiled)]
+    assert ran
+    assert told[0] == pytest.approx(told[1], rel=1e-5)
+
+
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch, by its own compiler
 def test_a_compiled_network_trains_as_the_plain_one(planted: Planted) -> None:
