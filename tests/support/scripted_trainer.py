@@ -61,8 +61,9 @@ class Run:
         self.events.write(json.dumps(record) + "\n")
 
     def restore(self) -> tuple[int, str]:
-        for path in sorted(self.checkpoints.glob("step-*"), reverse=True):
-            document = json.loads((path / "state.json").read_text())
+        # A folder without its file was being removed when the trainer was killed.
+        for path in sorted(self.checkpoints.glob("step-*/state.json"), reverse=True):
+            document = json.loads(path.read_text())
             return document["step"], document["link"]
         return 0, ""
 
