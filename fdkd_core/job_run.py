@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.data.unlabelled import answered
 from fdkd_core.events import EventLog
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.models.recorded_teacher import RecordedTeacher
@@ -19,6 +20,7 @@ from fdkd_core.preparation import make_phase, teacher_training, training_of
 from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec, teacher_name
 from fdkd_core.spec.execution import ExecutionReport
 from fdkd_core.starting_weights import StartingWeights
+from fdkd_core.tasks import task_of
 from fdkd_core.teacher_cache import TeacherCache
 from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
 from fdkd_core.workspace import Workspace
@@ -103,13 +105,13 @@ class JobRun:
         return teacher, steps
 
     def teacher_rows(self, teacher: Trained, *, fake: Fake | None = None) -> TeacherRows:
-        """What each training row is taught with, by the pairing that the spec asks for.
+        """What each taught row is taught with, by the pairing that the spec asks for.
 
         Args:
             teacher: Frozen.
             fake: Changes its outputs first, for a control.
         """
-        spec, rows = self.spec, self.data.splits["train"]
+        spec, rows = self.spec, self.data.taught_rows
         assert isinstance(spec, MethodJobSpec)
         recorded = teacher.model if isinstance(teacher.model, RecordedTeacher) else None
         known = self.data.modalities[teacher.modality] if recorded is None else recorded
@@ -123,13 +125,18 @@ class JobRun:
         if recorded is not None:
             outputs = recorded.outputs(rows[present.numpy()])  # no further away than a cache would be
         else:
-            outputs = cache.outputs(teacher, self.data, self.device)
+            outputs = cache.outputs(teacher, self.data, rows[present.numpy()], self.device)
+        outputs = scattered(outputs if fake is None else fake(outputs), present)
+        data, answers = self.data, None
+        if len(data.unlabelled):
+            answers = task_of(data).answered(outputs.logits)
+            data = answered(data, answers)
         return view_rows(
-            scattered(outputs if fake is None else fake(outputs), present),
-            torch.from_numpy(self.data.strata[rows]),
-            len(self.data.classes),
+            outputs,
+            torch.from_numpy(data.strata[rows]),
+            len(data.classes),
             pairing=spec.pairing,
             paired_fraction=spec.paired_fraction,
             seed=spec.training.seed,
             present=None if bool(present.all()) else present,
-        )
+        )._replace(answers=answers)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fdkd_core.data.batches import TrainingBatches, clean_inputs
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.data.unlabelled import as_trained, label_weights
 from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.events import EventLog, StepAverages
 from fdkd_core.memory_layout import use_fast_layout
@@ -71,6 +72,10 @@ class Phase:
     """Beside the first, if there are several."""
     start: StartingWeights | None = None
     """What to begin with instead of random weights."""
+    answers: NDArray[Any] | None = None
+    """The teacher's, as labels of the task, for each taught row: rows without a label are trained on too."""
+    is_evened: bool = False
+    """A student without a teacher takes as many steps as one that is taught the rows without a label."""
     row_weights: Tensor | None = None
     """[teachers, N]: how much each training row counts with each teacher, the first one first; None for 1."""
 
@@ -108,11 +113,6 @@ class Trained:
     """How its training steps were computed; None of a model that was not trained here."""
 
 
-def vocab_size(data: PairedDataset, modality: str) -> int | None:
-    """Number of token ids of a text modality; None for float inputs."""
-    return data.modalities[modality].recipe.get("vocab_size")
-
-
 def make_model(phase: Phase, data: PairedDataset) -> Backbone:
     """The phase's network with its seeded or given initial weights: the same for a student and its control.
 
@@ -126,7 +126,7 @@ def make_model(phase: Phase, data: PairedDataset) -> Backbone:
         phase.architecture,
         tuple(recipe["input_shape"]),
         len(data.outputs),
-        vocab_size(data, phase.modality),
+        data.vocab_size(phase.modality),
         pointer=phase.pointer,
     )
     if phase.start is not None:
@@ -149,6 +149,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
     Raises:
         IncompatibleError: Architecture, method, batch size and data do not fit together.
     """
+    data = as_trained(data, phase.answers, is_evened=phase.is_evened)
     training, rows = phase.training, data.training_rows(phase.modality)
     if len(rows) < training.batch_size:
         raise IncompatibleError(
@@ -194,7 +195,10 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
     method.to(device)
 
     def inputs_of(teacher: Trained | None) -> TeacherInputs | None:
-        return _teacher_inputs(teacher, data) if teacher and method.needs_teacher_inputs else None
+        if teacher is None or not method.needs_teacher_inputs:
+            return None
+        modality, all_rows = data.modalities[teacher.modality], data.splits["train"]
+        return lambda positions: clean_inputs(modality, all_rows[positions])
 
     return Trainee(
         model=model,
@@ -210,6 +214,7 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
             seed=training.seed,
             augment=training.augment,
             rows_together=task.rows_together,
+            label_weights=label_weights(data),
         ),
         validate=lambda: evaluate_model(model, data, phase.modality, "val", device)[0],
         teacher_outputs=phase.teacher_outputs,
@@ -227,11 +232,6 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
             for index, found in enumerate(phase.more_teachers, start=1)
         ),
     )
-
-
-def _teacher_inputs(teacher: Trained, data: PairedDataset) -> TeacherInputs:
-    modality, rows = data.modalities[teacher.modality], data.splits["train"]
-    return lambda positions: clean_inputs(modality, rows[positions])
 
 
 def run_phase(
@@ -339,7 +339,8 @@ def _execution(
     if repr(asked) not in known:
         tried = replace(
             phase, training=training.model_copy(update={"batch_size": rows}), method=NO_DISTILLATION,
-            teacher_outputs=None, paired=None, more_teachers=(), row_weights=None,
+            teacher_outputs=None, paired=None, more_teachers=(), row_weights=None, answers=None,
+            is_evened=True,
         )  # fmt: skip
         known[repr(asked)] = choose_execution(
             trainee, lambda: make_trainee(tried, data, trainee.device), processes=processes

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fdkd_core.data.dataset import load_dataset
@@ -204,6 +206,8 @@ def make_phase(
     teacher: Trained | None = None,
     paired: Tensor | None = None,
     start: StartingWeights | None = None,
+    answers: NDArray[Any] | None = None,
+    is_evened: bool = False,
 ) -> Phase:
     """A phase for one part of the resolved spec."""
     assert part.architecture is not None  # filled in by resolve_spec
@@ -221,6 +225,8 @@ def make_phase(
         paired,
         teacher,
         start=start,
+        answers=answers,
+        is_evened=is_evened,
     )
 
 
@@ -251,7 +257,8 @@ def check_phases(
     Raises:
         IncompatibleError: A phase cannot start.
     """
-    student = make_phase("student", spec.student, spec.training, start=start)
+    is_evened = isinstance(spec, TeachingSpec)
+    student = make_phase("student", spec.student, spec.training, start=start, is_evened=is_evened)
     if isinstance(spec, TeachingSpec):
         for index, (teacher, model) in enumerate(zip(spec.teachers, given, strict=True)):
             if model is None:
@@ -262,8 +269,9 @@ def check_phases(
             untrained = Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
             for method in spec.methods_used:
                 student = make_phase(
-                    "student", spec.student, spec.training, method, outputs, untrained, start=start
-                )
+                    "student", spec.student, spec.training, method, outputs, untrained, start=start,
+                    is_evened=True,
+                )  # fmt: skip
                 make_trainee(student, data, device)
         return
     make_trainee(student, data, device)

@@ -13,6 +13,7 @@ import torch
 
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.data.unlabelled import as_trained
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import FurtherTeacher, Phase, Trained
@@ -48,22 +49,22 @@ def warn_of_gates(job: JobRun, result: RunResult) -> None:
 def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
     """Name and number of steps of each training phase, by which progress is counted."""
     assert isinstance(spec, DistillSpec | TrainSpec)
-    planned = [("student", spec.student.modality, spec.training)]
+    planned = [("student", len(data.training_rows(spec.student.modality)), spec.training)]
     if isinstance(spec, DistillSpec):
+        planned = [("student", len(data.taught_rows), spec.training)]
         planned[:0] = [
-            (teacher_name(index), teacher.modality, training_of(teacher, spec.task))
+            (teacher_name(index), len(data.training_rows(teacher.modality)), training_of(teacher, spec.task))
             for index, teacher in enumerate(spec.teachers)
             if teacher.is_trained
         ]
         if _has_control(spec):
-            planned.append(("control", spec.student.modality, spec.training))
+            planned.append(("control", len(data.taught_rows), spec.training))
     return [
         {
             "name": name,
-            "total_steps": training.epochs
-            * steps_per_epoch(len(data.training_rows(modality)), training.batch_size),
+            "total_steps": training.epochs * steps_per_epoch(num_rows, training.batch_size),
         }
-        for name, modality, training in planned
+        for name, num_rows, training in planned
     ]
 
 
@@ -86,14 +87,14 @@ def _train(job: JobRun) -> tuple[dict[str, Trained], list[TaughtRows]]:
         trained[teacher_name(index)], own_steps = job.teacher(index, steps_before=steps)
         steps += own_steps
     assert not isinstance(spec.method, AutoSpec)  # a runner of its own
-    student = make_phase("student", spec.student, spec.training, spec.method, start=job.start)
+    student = make_phase("student", spec.student, spec.training, spec.method, start=job.start, is_evened=True)
     rows = {}
     if not isinstance(spec.method, NoneSpec):
         rows = {name: job.teacher_rows(teacher) for name, teacher in trained.items()}
         student = _taught(student, job, spec, trained, rows)
     trained["student"], student_steps = job.run_phase(student, steps)
     if _has_control(spec):
-        control = make_phase("control", spec.student, spec.training, start=job.start)
+        control = make_phase("control", spec.student, spec.training, start=job.start, is_evened=True)
         trained["control"], _ = job.run_phase(control, steps + student_steps)
     return trained, [taught_rows(name, found, job) for name, found in rows.items()]
 
@@ -109,12 +110,14 @@ def _taught(
     (first, teacher), *others = teachers.items()
     weights = None
     if others and spec.teacher_weighting == "confidence":
-        labels = torch.from_numpy(job.data.labels[job.data.splits["train"]])
+        data = as_trained(job.data, rows[first].answers, is_evened=False)
+        labels = torch.from_numpy(data.labels[data.splits["train"]])
         weights = confidence_weights(list(rows.values()), labels, task_of(job.data))
     return replace(
         student,
         teacher_outputs=rows[first].outputs,
         paired=rows[first].paired,
+        answers=rows[first].answers,
         teacher=teacher,
         more_teachers=tuple(
             FurtherTeacher(name, found, rows[name], further.weight)
@@ -131,7 +134,7 @@ def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
         teacher=teacher,
         pairing=job.spec.pairing,
         paired_rows=rows.num_pairs,
-        training_rows=len(job.data.splits["train"]),
+        training_rows=len(job.data.taught_rows),
     )
 
 

@@ -57,13 +57,15 @@ class TeacherCache:
         self._secret = secret
         self._warn = warn
 
-    def outputs(self, teacher: Trained, data: PairedDataset, device: torch.device) -> ModelOutput:
-        """What the teacher says of the training rows that it has a view of: [P, D] and [P, C], on the CPU.
+    def outputs(
+        self, teacher: Trained, data: PairedDataset, rows: NDArray[np.int64], device: torch.device
+    ) -> ModelOutput:
+        """What the teacher says of some rows, all of which it has a view of: [P, D] and [P, C], on the CPU.
 
         Of maps, whose size nobody expects, no more than half the folder is taken: larger ones are computed by
         every job.
         """
-        modality, rows = data.modalities[teacher.modality], data.training_rows(teacher.modality)
+        modality = data.modalities[teacher.modality]
 
         def compute() -> ModelOutput:
             return predict_rows(teacher.model, modality, rows, device)

@@ -7,11 +7,12 @@ sees the same. Shape legend: N training rows, D channels of the teacher's featur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +34,8 @@ class TeacherRows(NamedTuple):
     """Which rows have one; None when all have."""
     num_pairs: int
     """Rows with a view of their own, which made the means where the pairing is by class."""
+    answers: NDArray[Any] | None = None
+    """The teacher's answers as labels of the task, [N, ...], where the data have rows without a label."""
 
 
 def view_rows(

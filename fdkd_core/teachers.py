@@ -22,7 +22,6 @@ from fdkd_core.models.base import Backbone
 from fdkd_core.models.onnx_teacher import OnnxTeacher
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.models.weights import load_weights
-from fdkd_core.phases import vocab_size
 from fdkd_core.spec import (
     ArchitectureSpec,
     OutputColumnsSpec,
@@ -141,14 +140,14 @@ class GivenTeacher:
             return self._bundle.model
         if self._network is not None:
             by_pixel = isinstance(data.task, SegmentationSpec)
-            tokens = vocab_size(data, self.modality)
+            tokens = data.vocab_size(self.modality)
             return _onnx_teacher(self._network, self._outputs, self.sha256, tokens, by_pixel=by_pixel)
         assert self.architecture is not None
         model = build_model(
             self.architecture,
             tuple(data.modalities[self.modality].recipe["input_shape"]),
             len(data.outputs),
-            vocab_size(data, self.modality),
+            data.vocab_size(self.modality),
             pointer=f"{self._pointer}/architecture",
         )
         load_weights(self._path, model)

@@ -11,6 +11,7 @@ from fdkd_core.data.label_forms import LabelColumn, MaskReader, read_label_colum
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.splits import read_splits
+from fdkd_core.data.unlabelled import with_stand_ins
 from fdkd_core.errors import quote
 from fdkd_core.spec.tasks import LabelForm
 
@@ -60,8 +61,8 @@ def read_annotations(
         log.add("missing_column", f"there is no column `label`; there are {found}", pointer="label")
     # Of a column that is not there, nothing more is said.
     label_log = log if "label" in cells else ProblemLog()
-    values = cells.get("label", [""] * num_rows)
     splits, warnings = read_splits(cells.get("split"), num_rows, log)
+    values = with_stand_ins(cells.get("label", [""] * num_rows), splits)
     labels = read_label_column(values, label_form, description.labels, label_log, limits, splits, find_masks)
     ids = _read_ids(cells["id"], log, limits) if "id" in cells else [str(row + 1) for row in range(num_rows)]
     group_column = description.group

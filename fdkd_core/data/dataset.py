@@ -21,7 +21,7 @@ from fdkd_core.data.masks import refuse_other_proportions, with_masks
 from fdkd_core.data.missing_values import complete_rows, leave_out, lines_of
 from fdkd_core.data.reading import read_table
 from fdkd_core.data.splits import cut_validation
-from fdkd_core.data.table import SPLITS, ModalityData, PairedDataset, Split, Table
+from fdkd_core.data.table import SPLITS, UNLABELLED, ModalityData, PairedDataset, Split, Table
 from fdkd_core.errors import DatasetError, IncompatibleError, Problem, quote
 from fdkd_core.modalities import KINDS
 from fdkd_core.modalities.base import Facts, RawColumn, Recipe, RowError
@@ -92,7 +92,8 @@ def load_dataset(
     splits, cut_lines = cut_validation(
         table.ids, table.splits, *table.labels.cut(table.groups), seed=seed, complete=complete
     )
-    rows = {split: _rows_of(splits, split) for split in SPLITS}
+    named = (*SPLITS, UNLABELLED) if UNLABELLED in splits else SPLITS
+    rows = {split: _rows_of(splits, split) for split in named}
     with DecoderPool(workers) as pool:
         table, mask_report = with_masks(
             table,
@@ -125,9 +126,9 @@ def load_dataset(
         "splits": {
             split: {
                 "rows": len(rows[split]),
-                "classes": labels.counts(rows[split]),
+                "classes": {} if split == UNLABELLED else labels.counts(rows[split]),
             }
-            for split in SPLITS
+            for split in named
         },
         **mask_report,
         "validation_cut_by": None

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.data.table import SPLITS
+from fdkd_core.data.splits import SPLIT_PAIRS
 from fdkd_core.errors import quote
 from fdkd_core.modalities.base import RawColumn, RawValue, RowError
 
-_PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 _NUM_EXAMPLES = 3
 
 
@@ -91,7 +90,7 @@ def _in_column(
         for row in rows:
             holders[content][splits[row]].append(row)
     found = []
-    for first, second in _PAIRS:
+    for first, second in SPLIT_PAIRS:
         shared = [by_split for by_split in holders.values() if first in by_split and second in by_split]
         if shared:
             examples = sorted((by_split[first][0] + 1, by_split[second][0] + 1) for by_split in shared)
@@ -138,6 +137,3 @@ def _digest(value: RawValue) -> bytes:
         digest.update(f"{value.dtype.str}{value.shape}".encode())
         digest.update(np.ascontiguousarray(value).data)
     return digest.digest()
-
-
-assert set(SPLITS) == {split for pair in _PAIRS for split in pair}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.problems import ProblemLog
-from fdkd_core.data.table import SPLITS, Split
+from fdkd_core.data.table import UNLABELLED, Split
 from fdkd_core.errors import DatasetError, Problem, quote
 
 _ALIASES: dict[str, Split] = {
@@ -20,7 +20,18 @@ _ALIASES: dict[str, Split] = {
     "dev": "val",
     "test": "test",
     "testing": "test",
+    "unlabelled": "unlabelled",
+    "unlabeled": "unlabelled",
 }
+
+SPLIT_PAIRS: tuple[tuple[Split, Split], ...] = (
+    ("train", "val"),
+    ("train", "test"),
+    ("val", "test"),
+    (UNLABELLED, "val"),
+    (UNLABELLED, "test"),
+)
+"""Splits that should share nothing: what is measured on the second would not be new to the model."""
 
 VALIDATION_FRAC = 0.1
 """Share of the training rows cut for validation: the usual choice. It costs the student a tenth of its rows,
@@ -52,7 +63,7 @@ def read_splits(
         if split is None:
             log.add(
                 "invalid_values",
-                f"the split is {quote(value)}; train, val and test are allowed",
+                f"the split is {quote(value)}; train, val, test and unlabelled are allowed",
                 row=row,
                 pointer="split",
             )
@@ -109,7 +120,7 @@ def cut_validation(
 
     Args:
         ids: One per row, unique.
-        splits: One per row, of `SPLITS`.
+        splits: One per row, as `read_splits` gives them.
         labels: One per row: its class, or all of its classes. The same for all rows where there are none.
         groups: One per row, such as the speaker; None where rows are independent.
         seed: Of the choice.
@@ -214,11 +225,11 @@ def shared_groups(groups: Sequence[str], splits: Sequence[str]) -> list[str]:
         groups: One per row.
         splits: One per row.
     """
-    members: dict[str, set[str]] = {split: set() for split in SPLITS}
+    members: dict[str, set[str]] = {split: set() for pair in SPLIT_PAIRS for split in pair}
     for group, split in zip(groups, splits, strict=True):
         members[split].add(group)
     lines = []
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+    for first, second in SPLIT_PAIRS:
         shared = sorted(members[first] & members[second])
         if shared:
             examples = ", ".join(quote(group) for group in shared[:3])

@@ -14,8 +14,11 @@ from fdkd_core.spec.tasks import ClassificationSpec, RetrievalSpec, TaskSpec
 if TYPE_CHECKING:
     from fdkd_core.data.label_forms import LabelColumn
 
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test", "unlabelled"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+"""Whose rows have labels."""
+UNLABELLED: Split = "unlabelled"
+"""Of rows that only a teacher speaks about (docs/decisions/0029)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Table:
 
     ids: list[str]
     splits: list[str]
-    """One of `SPLITS` per row."""
+    """One of `SPLITS` per row, or `UNLABELLED`."""
     labels: LabelColumn
     """Of each row; what a task makes of them is told from the training rows."""
     columns: dict[str, RawColumn]
@@ -97,7 +100,7 @@ class PairedDataset:
     classes: list[str]
     """Names by index; empty for numbers."""
     splits: dict[Split, NDArray[np.int64]]
-    """Row numbers of each split, ascending."""
+    """Row numbers of each of `SPLITS`, ascending, and of `UNLABELLED` where there are such rows."""
     modalities: dict[str, ModalityData]
     sha256: str
     report: dict[str, Any]
@@ -106,6 +109,9 @@ class PairedDataset:
     """What the labels were read for."""
     targets: TargetScale | None = None
     """Names and scale of numbers."""
+    is_answered: NDArray[np.bool_] | None = None
+    """Shape [rows]: whose label is only a teacher's answer, which the task's loss passes over; None where
+    there is no such row."""
 
     @property
     def outputs(self) -> list[str]:
@@ -119,6 +125,20 @@ class PairedDataset:
         """Shape [rows]: what a choice of rows keeps in proportion. The class, where a row has one; else 0."""
         found: NDArray[np.int64] = self.labels
         return found if found.ndim == 1 else np.zeros(len(found), np.int64)
+
+    def vocab_size(self, modality: str) -> int | None:
+        """Number of token ids of a text modality; None for float inputs."""
+        return self.modalities[modality].recipe.get("vocab_size")
+
+    @property
+    def unlabelled(self) -> NDArray[np.int64]:
+        """The rows without a label, ascending; they have every modality."""
+        return self.splits.get(UNLABELLED, np.empty(0, np.int64))
+
+    @property
+    def taught_rows(self) -> NDArray[np.int64]:
+        """The rows that a student may be taught with, ascending: of training and without a label."""
+        return np.sort(np.concatenate([self.splits["train"], self.unlabelled]))
 
     def training_rows(self, modality: str) -> NDArray[np.int64]:
         """The training rows that have a modality, ascending: what a model of it is trained on."""

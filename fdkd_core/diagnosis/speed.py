@@ -152,6 +152,7 @@ def _estimate(
     loading_s: float,
 ) -> dict[EstimateName, float]:
     rows = {split: len(found) for split, found in job.data.splits.items()}
+    taught = len(job.data.taught_rows)
     seconds: dict[EstimateName, float] = {"loading": loading_s}
     per_row: dict[PhaseName, float] = {
         "teacher": forward.teacher_s,
@@ -161,11 +162,13 @@ def _estimate(
     order: tuple[PhaseName, ...] = ("teacher", "student", "control")
     for name in order:
         if name == "student" and "control" in steps:
-            seconds["teacher outputs"] = rows["train"] * forward.teacher_s
+            seconds["teacher outputs"] = taught * forward.teacher_s
         if name not in steps:
             continue
         training = trainings[name]
-        num_steps = training.epochs * steps_per_epoch(rows["train"], training.batch_size)
+        num_steps = training.epochs * steps_per_epoch(
+            rows["train"] if name == "teacher" else taught, training.batch_size
+        )
         seconds[name] = num_steps / steps[name].steps_per_s
         seconds[name] += training.epochs * rows["val"] * per_row[name]
     seconds["testing"] = (rows["val"] + rows["test"]) * sum(per_row[name] for name in {"teacher", *steps})

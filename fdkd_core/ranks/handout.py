@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import safetensors
+import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
@@ -99,6 +100,8 @@ def write_phase(folder: Path, number: int, phase: Phase, trainee: Trainee, state
         tensors |= {f"teacher{index}/{name}": part for name, part in named.items() if part is not None}
     if phase.row_weights is not None:
         tensors["row_weights"] = phase.row_weights
+    if phase.answers is not None:
+        tensors["answers"] = torch.from_numpy(phase.answers)
     document = {
         "name": phase.name,
         "modality": phase.modality,
@@ -108,6 +111,7 @@ def write_phase(folder: Path, number: int, phase: Phase, trainee: Trainee, state
         "method": phase.method.model_dump(mode="json"),
         "more_teachers": [[found.name, found.weight] for found in phase.more_teachers],
         "execution": trainee.execution.model_dump(mode="json"),
+        "is_evened": phase.is_evened,
         "state": loop,
     }
     with storage_errors():
@@ -147,6 +151,8 @@ class PhaseHandout:
                 self._further(index, name, weight)
                 for index, (name, weight) in enumerate(document["more_teachers"], start=1)
             ),
+            answers=self._tensors["answers"].numpy() if "answers" in self._tensors else None,
+            is_evened=document["is_evened"],
             row_weights=self._tensors.get("row_weights"),
         )
 

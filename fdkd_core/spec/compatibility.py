@@ -34,6 +34,7 @@ from fdkd_core.spec.stated import parsed_architecture, stated_or_default
 from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
 from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 from fdkd_core.spec.training import TrainingSpec
+from fdkd_core.spec.unlabelled_fit import unlabelled_problems, unlabelled_rows
 
 Report = Mapping[str, Any]
 """A JSON report, as `fdkd_core.validate` writes it."""
@@ -92,9 +93,10 @@ def check(
             misfits += cut_problems(spec.task, source, column, START_POINTER)
         architecture = stated_or_default(stated, column, spec.task)
         problems += misfits or _check_trained(
-            spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory
-        )
-    problems += pairing_problems(spec) + weighting_problems(spec)
+            spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory,
+            unlabelled_rows(dataset_report) if isinstance(spec, TeachingSpec) else 0,
+        )  # fmt: skip
+    problems += pairing_problems(spec) + weighting_problems(spec) + unlabelled_problems(spec, dataset_report)
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
         problems += map_problems(spec, dataset_report, reports, memory, start_report)
@@ -291,10 +293,11 @@ def _check_trained(
     pointer: str,
     training_pointer: str,
     memory_bytes: int,
+    more_rows: int = 0,
 ) -> list[Problem]:
-    """Problems of a model that the job trains."""
+    """Problems of a model that the job trains; rows without a label are more rows to a student."""
     problems = []
-    rows = _most_training_rows(dataset, column)
+    rows = _most_training_rows(dataset, column) + more_rows
     if rows < training.batch_size:
         detail = f"batches of {training.batch_size} need at least as many training rows; found {rows}"
         problems.append(Problem("dataset_too_small", detail, f"{training_pointer}/batch_size"))

@@ -49,7 +49,9 @@ def label_problems(task: TaskSpec, dataset: Report) -> list[Problem]:
 def _lonely_problems(dataset: Report) -> list[Problem]:
     """Where no row could be found by another of its label."""
     lonely = [
-        split for split, facts in dataset["splits"].items() if max(facts["classes"].values(), default=0) < 2
+        split
+        for split, facts in dataset["splits"].items()
+        if split != "unlabelled" and max(facts["classes"].values(), default=0) < 2
     ]
     detail = (
         f"no two rows of {' and '.join(lonely)} share a label, so that none could be found by another; where "

@@ -195,7 +195,7 @@ def search_plan(spec: DistillSpec, data: PairedDataset) -> list[dict[str, Any]]:
     planned = []
     for rung, epochs in enumerate(rung_epochs(spec.training)):
         training = spec.training.model_copy(update={"epochs": epochs})
-        steps = phase_steps(training, data, spec.student.modality)
+        steps = phase_steps(training, len(data.taught_rows))
         planned += [
             {"name": rung_name(rung, place), "total_steps": steps} for place in range(controls + methods)
         ]

@@ -157,20 +157,20 @@ def final_names(seeds: int) -> list[str]:
 
 def student_steps(spec: AnyJobSpec, data: PairedDataset) -> int:
     """Steps of one training of the student, unless it stops early."""
-    return phase_steps(spec.training, data, spec.student.modality)
+    return phase_steps(spec.training, len(data.taught_rows))
 
 
 def teacher_plan(spec: TeachingSpec, data: PairedDataset) -> dict[str, Any]:
     """The phase that trains the teacher."""
     return {
         "name": "teacher",
-        "total_steps": phase_steps(teacher_training(spec), data, spec.teacher.modality),
+        "total_steps": phase_steps(teacher_training(spec), len(data.training_rows(spec.teacher.modality))),
     }
 
 
-def phase_steps(training: TrainingSpec, data: PairedDataset, modality: str) -> int:
-    """Steps of one training on the rows that have the modality."""
-    return training.epochs * steps_per_epoch(len(data.training_rows(modality)), training.batch_size)
+def phase_steps(training: TrainingSpec, num_rows: int) -> int:
+    """Steps of one training on so many rows."""
+    return training.epochs * steps_per_epoch(num_rows, training.batch_size)
 
 
 def plan_study(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:

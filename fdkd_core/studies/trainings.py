@@ -42,10 +42,11 @@ class Lesson:
         spec = self.job.spec
         assert isinstance(spec, TeachingSpec)
         if self.rows is None or isinstance(candidate.method, NoneSpec):
-            return make_phase(name, spec.student, training, candidate.method)
+            return make_phase(name, spec.student, training, candidate.method, is_evened=True)
         return make_phase(
-            name, spec.student, training, candidate.method, self.rows.outputs, self.teacher, self.rows.paired
-        )
+            name, spec.student, training, candidate.method, self.rows.outputs, self.teacher, self.rows.paired,
+            answers=self.rows.answers,
+        )  # fmt: skip
 
 
 def run_trial(

@@ -33,6 +33,10 @@ class Task:
         """The loss that a model is trained by, per sample."""
         raise NotImplementedError
 
+    def answered(self, outputs_BC: Float[Tensor, "b c"]) -> NDArray[Any]:
+        """What a teacher's outputs come to as labels, for rows that have none of their own."""
+        raise NotImplementedError
+
     def answers(self, outputs_BC: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[Any]:
         """What is kept of a model's answers to some rows of a split: the answers, unless they are too large.
 

@@ -24,6 +24,11 @@ class Classification(Task):
         """Cross-entropy per sample, shape [B]."""
         return cross_entropy(outputs_BC, labels)
 
+    def answered(self, outputs_BC: Float[Tensor, "b c"]) -> NDArray[np.int64]:
+        """The class of the largest logit."""
+        found: NDArray[np.int64] = outputs_BC.argmax(dim=1).numpy()
+        return found
+
     def metrics(self, outputs_NC: NDArray[np.float32], labels: NDArray[np.int64]) -> ClassificationMetrics:
         """Accuracy, macro-F1 and mean cross-entropy of a split."""
         return split_metrics(outputs_NC, labels)

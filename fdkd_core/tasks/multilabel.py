@@ -34,6 +34,11 @@ class Multilabel(Task):
         """Sum over classes of the binary cross-entropy, shape [B]."""
         return binary_cross_entropy(outputs_BC, labels)
 
+    def answered(self, outputs_BC: Float[Tensor, "b c"]) -> NDArray[np.float32]:
+        """The classes that are likelier than not."""
+        found: NDArray[np.float32] = (outputs_BC > 0.0).float().numpy()
+        return found
+
     def metrics(self, outputs_NC: NDArray[np.float32], labels: NDArray[np.float32]) -> MultilabelMetrics:
         """mAP, macro-F1, micro-F1, exact match and mean loss of a split."""
         refuse_not_finite(outputs_NC)

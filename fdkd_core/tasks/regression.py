@@ -41,6 +41,11 @@ class Regression(Task):
         self._spec = spec
         self._scale = scale
 
+    def answered(self, outputs_BC: Float[Tensor, "b k"]) -> NDArray[np.float32]:
+        """The outputs themselves, on the scale of the job's labels."""
+        found: NDArray[np.float32] = outputs_BC.float().numpy()
+        return found
+
     def loss(self, outputs_BC: Float[Tensor, "b k"], labels: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         """Mean over the numbers, shape [B]."""
         if self._spec.loss == "huber":
