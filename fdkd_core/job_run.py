@@ -125,7 +125,7 @@ class JobRun:
         if recorded is not None:
             outputs = recorded.outputs(rows[present.numpy()])  # no further away than a cache would be
         else:
-            outputs = cache.outputs(teacher, self.data, rows[present.numpy()], self.device)
+            outputs = cache.outputs(teacher, self.data, self.device)
         outputs = scattered(outputs if fake is None else fake(outputs), present)
         data, answers = self.data, None
         if len(data.unlabelled):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fdkd_core.data.batches import TrainingBatches, clean_inputs
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.data.unlabelled import as_trained, label_weights
+from fdkd_core.data.unlabelled import as_trained
 from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.events import EventLog, StepAverages
 from fdkd_core.memory_layout import use_fast_layout
@@ -73,7 +73,7 @@ class Phase:
     start: StartingWeights | None = None
     """What to begin with instead of random weights."""
     answers: NDArray[Any] | None = None
-    """The teacher's, as labels of the task, for each taught row: rows without a label are trained on too."""
+    """The teacher's, as labels of the task, of each taught row: rows without a label are trained on too."""
     is_evened: bool = False
     """A student without a teacher takes as many steps as one that is taught the rows without a label."""
     row_weights: Tensor | None = None
@@ -214,7 +214,6 @@ def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Tra
             seed=training.seed,
             augment=training.augment,
             rows_together=task.rows_together,
-            label_weights=label_weights(data),
         ),
         validate=lambda: evaluate_model(model, data, phase.modality, "val", device)[0],
         teacher_outputs=phase.teacher_outputs,

@@ -135,6 +135,7 @@ def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
         pairing=job.spec.pairing,
         paired_rows=rows.num_pairs,
         training_rows=len(job.data.taught_rows),
+        unlabelled_rows=len(job.data.unlabelled),
     )
 
 

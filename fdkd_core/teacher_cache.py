@@ -57,15 +57,14 @@ class TeacherCache:
         self._secret = secret
         self._warn = warn
 
-    def outputs(
-        self, teacher: Trained, data: PairedDataset, rows: NDArray[np.int64], device: torch.device
-    ) -> ModelOutput:
-        """What the teacher says of some rows, all of which it has a view of: [P, D] and [P, C], on the CPU.
+    def outputs(self, teacher: Trained, data: PairedDataset, device: torch.device) -> ModelOutput:
+        """What the teacher says of the taught rows that it has a view of: [P, D] and [P, C], on the CPU.
 
         Of maps, whose size nobody expects, no more than half the folder is taken: larger ones are computed by
         every job.
         """
-        modality = data.modalities[teacher.modality]
+        modality, rows = data.modalities[teacher.modality], data.taught_rows
+        rows = rows[modality.has(rows)]
 
         def compute() -> ModelOutput:
             return predict_rows(teacher.model, modality, rows, device)

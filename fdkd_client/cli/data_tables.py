@@ -17,7 +17,7 @@ from fdkd_client.results import Catalog, Dataset, Model
 _MAX_TARGETS = 20
 """Of those that are shown: vectors to be found have hundreds."""
 _FORMS = {"classes": " (sets of them)", "identity": " (identities)"}
-_SPLITS = {"train": 0, "val": 1, "test": 2}
+_SPLITS = {"train": 0, "unlabelled": 1, "val": 2, "test": 3}
 
 
 def datasets_table(datasets: Iterable[Dataset]) -> Table:

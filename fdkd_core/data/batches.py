@@ -40,8 +40,6 @@ class Batch:
     """Shape [B, ...], as the task has them."""
     positions: NDArray[np.int64]
     """Shape [B]: places within the training rows, by which cached teacher outputs are looked up."""
-    label_weights: NDArray[np.float32] | float = 1.0
-    """Factor of the task loss of each row, [B], or of all."""
 
 
 class TrainingBatches:
@@ -53,7 +51,6 @@ class TrainingBatches:
     Args:
         rows_together: Rows of one label that come one after the other, where it has as many: so a batch holds
             several of each of its labels, and still every row comes once an epoch.
-        label_weights: Of all rows of the data; None for 1.
     """
 
     def __init__(
@@ -66,7 +63,6 @@ class TrainingBatches:
         seed: int,
         augment: AugmentStrength,
         rows_together: int = 1,
-        label_weights: NDArray[np.float32] | None = None,
     ) -> None:
         self._modality = modality
         self._kind = kind_of(modality.recipe)
@@ -75,7 +71,6 @@ class TrainingBatches:
         self._seed = seed
         self._augment = augment
         self._rows_together = rows_together
-        self._label_weights = label_weights
         self._last: tuple[int, NDArray[np.int64]] | None = None
         self.steps_per_epoch = steps_per_epoch(len(rows), batch_size)
 
@@ -105,8 +100,7 @@ class TrainingBatches:
         elif self._augment != "none":
             generator = _generator(self._seed, _AUGMENT, step)
             inputs = self._kind.augment(inputs, generator, self._augment, self._modality.recipe)
-        weights = 1.0 if self._label_weights is None else self._label_weights[rows]
-        return Batch(np.ascontiguousarray(inputs), self._labels[rows], positions, weights)
+        return Batch(np.ascontiguousarray(inputs), self._labels[rows], positions)
 
 
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:

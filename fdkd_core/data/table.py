@@ -109,9 +109,6 @@ class PairedDataset:
     """What the labels were read for."""
     targets: TargetScale | None = None
     """Names and scale of numbers."""
-    is_answered: NDArray[np.bool_] | None = None
-    """Shape [rows]: whose label is only a teacher's answer, which the task's loss passes over; None where
-    there is no such row."""
 
     @property
     def outputs(self) -> list[str]:

@@ -40,18 +40,15 @@ def as_trained(data: PairedDataset, answers: NDArray[Any] | None, *, is_evened: 
 
 
 def answered(data: PairedDataset, answers: NDArray[Any]) -> PairedDataset:
-    """The data of a student with a teacher: its training rows are all taught rows.
+    """The data of a student with a teacher: it trains on all taught rows, the answers standing in for labels.
 
     Args:
         data: With rows without a label.
         answers: What the teacher answers to each taught row, as labels of the task, [taught rows, ...].
     """
-    rows = data.taught_rows
-    is_answered = np.zeros(len(data.labels), dtype=bool)
-    is_answered[data.unlabelled] = True
-    labels = data.labels.copy()
-    labels[data.unlabelled] = answers[is_answered[rows]]
-    return replace(data, labels=labels, splits={**data.splits, "train": rows}, is_answered=is_answered)
+    rows, labels = data.taught_rows, data.labels.copy()
+    labels[data.unlabelled] = answers[np.isin(rows, data.unlabelled)]
+    return replace(data, labels=labels, splits={**data.splits, "train": rows})
 
 
 def evened(data: PairedDataset) -> PairedDataset:
@@ -63,16 +60,3 @@ def evened(data: PairedDataset) -> PairedDataset:
     train = data.splits["train"]
     rows = np.sort(np.resize(train, len(train) + len(data.unlabelled)))
     return replace(data, splits={**data.splits, "train": rows})
-
-
-def label_weights(data: PairedDataset) -> NDArray[np.float32] | None:
-    """Shape [rows]: factor of each row's task loss; None for 1.
-
-    0 where the label is a teacher's answer; the others make up for it, so that the mean over the training
-    rows stays the mean over those with a label.
-    """
-    if data.is_answered is None:
-        return None
-    is_own = ~data.is_answered[data.splits["train"]]
-    weights: NDArray[np.float32] = np.where(data.is_answered, 0.0, 1.0 / is_own.mean()).astype(np.float32)
-    return weights

@@ -79,6 +79,8 @@ class TaughtRows(StrictModel):
     """Training rows with a teacher's view of their own; with `class` they made the means."""
     training_rows: int
     """All that the student was trained on."""
+    unlabelled_rows: int = 0
+    """Those of them that have no label, and learn from the teacher alone."""
 
     @property
     def sentence(self) -> str:
@@ -86,6 +88,8 @@ class TaughtRows(StrictModel):
         share = (
             f"{self.paired_rows:,} of {self.training_rows:,} training rows have a view of the {self.teacher}"
         )
+        if self.unlabelled_rows:
+            share += f", {self.unlabelled_rows:,} of the rows no label but its answer"
         if self.pairing == "class":
             return f"{share}; their means taught each class"
         if self.paired_rows == self.training_rows:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fdkd_core.errors import Problem
-from fdkd_core.spec.job import TeachingSpec, teacher_pointer
+from fdkd_core.spec.job import MethodJobSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 
 Report = Mapping[str, Any]
@@ -25,8 +25,8 @@ def unlabelled_problems(spec: AnyJobSpec, dataset: Report) -> list[Problem]:
     """Why the teachers' answers cannot stand in for labels, where there are rows that need it.
 
     Returns:
-        `incompatible`: A teacher's answers are no labels of the task. `missing_field`: Its logits were not
-        recorded.
+        `incompatible`: A teacher's answers are no labels of the task, or are taken from some rows.
+        `missing_field`: Its logits were not recorded.
     """
     if not isinstance(spec, TeachingSpec) or not unlabelled_rows(dataset):
         return []
@@ -36,6 +36,9 @@ def unlabelled_problems(spec: AnyJobSpec, dataset: Report) -> list[Problem]:
             f"{', '.join(ANSWERED_TASKS)} and not of {spec.task.kind}"
         )
         return [Problem("incompatible", detail, "/task/kind")]
+    if isinstance(spec, MethodJobSpec) and spec.paired_fraction < 1.0:
+        detail = "rows of the split `unlabelled` have no label but the teacher's answer, and must keep it"
+        return [Problem("incompatible", detail, "/paired_fraction")]
     return [
         Problem(
             "missing_field",

@@ -196,7 +196,7 @@ def train_step(trainee: Trainee, batch: Batch, *, lr: float, step: int, wait_s: 
     device = trainee.device
     labels = torch.from_numpy(batch.labels).to(device)
     student, features = trainee.outputs(batch, step)
-    task = trainee.task.loss(student.logits, labels) * torch.as_tensor(batch.label_weights, device=device)
+    task = trainee.task.loss(student.logits, labels)
     terms = distillation_terms(trainee, batch, student, labels)
     # A row without a teacher counts as one whose distillation terms are zero.
     means = {"task": task.mean()} | {name: term.sum() / len(labels) for name, term in terms.items()}

@@ -46,7 +46,7 @@ def test_rows_that_are_not_paired_never_count() -> None:
     outputs.features[~paired], outputs.logits[~paired] = float("nan"), float("inf")
     after = class_means(outputs, labels, CLASSES, paired)
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
-    hidden, mask, count = view_rows(outputs, labels, CLASSES, present=paired)
+    hidden, mask, count, _ = view_rows(outputs, labels, CLASSES, present=paired)
     assert count == int(paired.sum())
     assert torch.equal(mask, paired)
     assert all((part[~paired] == 0).all() and torch.isfinite(part).all() for part in hidden)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from small_job import write_small_data
+from unlabelled_data import take_labels
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
@@ -39,6 +40,7 @@ from fdkd_core.teacher_views import TeacherRows
 CPU = torch.device("cpu")
 ROWS = 91  # in 6 batches of 16 and 15 rows: neither epochs nor batches can be divided evenly
 STEPS = 12
+UNLABELLED = 60
 FD_CMKD = FDCMKDSpec(projector="linear")
 METHODS: dict[str, MethodSpec] = {
     "none": NO_DISTILLATION,
@@ -58,7 +60,9 @@ Train = Callable[..., tuple[Trained, list[Event]]]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PairedDataset:
-    path = write_small_data(tmp_path_factory.mktemp("data") / "small.npz", rows=ROWS)
+    folder = tmp_path_factory.mktemp("data")
+    whole = write_small_data(folder / "whole.npz", rows=ROWS + UNLABELLED)
+    path = take_labels(folder / "small.npz", whole, kept=ROWS)
     return load_dataset(path, ["clean", "wave"], task=ClassificationSpec(), seed=0)
 
 
@@ -75,9 +79,9 @@ def crew(data: PairedDataset, tmp_path_factory: pytest.TempPathFactory) -> Itera
     assert not folder.exists()
 
 
-def teacher(seed: int) -> ModelOutput:
+def teacher(seed: int, rows: int = ROWS) -> ModelOutput:
     generator = torch.Generator().manual_seed(seed)
-    return ModelOutput(torch.randn(ROWS, 10, generator=generator), torch.randn(ROWS, 3, generator=generator))
+    return ModelOutput(torch.randn(rows, 10, generator=generator), torch.randn(rows, 3, generator=generator))
 
 
 def phase(method: MethodSpec = NO_DISTILLATION, *, dropout: float = 0.0, **training: Any) -> Phase:
@@ -165,6 +169,19 @@ def test_rows_without_a_teacher_and_several_teachers(crew: Crew, train: Train) -
     alone, _ = train(taught)
     together, _ = train(taught, crew, folder="two")
     assert_close(together, alone)
+
+
+@pytest.mark.parametrize("is_taught", [True, False])
+def test_rows_without_a_label(is_taught: bool, data: PairedDataset, crew: Crew, train: Train) -> None:
+    outputs = teacher(0, ROWS + UNLABELLED)
+    answers = outputs.logits.argmax(dim=1).numpy()
+    changes = {"teacher_outputs": outputs, "answers": answers} if is_taught else {"is_evened": True}
+    found = Phase(**{**vars(phase(FD_CMKD if is_taught else NO_DISTILLATION)), **changes})
+    alone, events = train(found)
+    together, shared_events = train(found, crew, folder="two")
+    assert_close(together, alone)
+    begun = [event["total_steps"] for event in events + shared_events if event["event"] == "phase_started"]
+    assert begun == [20, 20]  # of 151 rows
 
 
 def test_a_stopped_training_resumes_to_the_same_bits(crew: Crew, train: Train) -> None:
