@@ -72,4 +72,10 @@ CONTROLS: dict[str, Arm] = {
 }
 """Table 3: the same method with a teacher that knows less than it seems."""
 
-TABLES: dict[str, dict[str, Arm]] = {"methods": METHODS, "ablation": ABLATION, "controls": CONTROLS}
+_FEW = (CONTROL, "logit_kd", "dist", "feature_mse", "pkd", "c2kd", "fd_cmkd", "fd_cmkd + logit_kd")
+FEW_LABELS: dict[str, Arm] = {name: METHODS[name] for name in _FEW}
+"""Table 4: data of which most pairs have no label."""
+
+TABLES: dict[str, dict[str, Arm]] = {
+    "methods": METHODS, "ablation": ABLATION, "controls": CONTROLS, "few-labels": FEW_LABELS,
+}  # fmt: skip

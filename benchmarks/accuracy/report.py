@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy/report.py [results/] [--note TEXT]
 
-Reads methods.csv, ablation.csv, controls.csv and auto.csv, as far as they are there.
+Reads methods.csv, ablation.csv, controls.csv, few-labels.csv and auto.csv, as far as they are there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ TITLES = {
     "methods": "Table 1: every method, tuned with the same budget",
     "ablation": "Table 2: what the parts of FD-CMKD give",
     "controls": "Table 3: FD-CMKD with teachers that know less than they seem",
+    "few-labels": "Table 4: a tenth of the labels; the other pairs are taught by the teacher alone",
 }
 
 Runs = Mapping[str, Mapping[str, Mapping[int, float]]]
@@ -49,10 +50,13 @@ def main() -> None:
             continue
         runs = _runs(rows + (tables["auto"] if name == "methods" else []))
         for direction, arms in runs.items():
-            arms.setdefault(CONTROL, control[direction])
+            if CONTROL not in arms:
+                arms[CONTROL] = control[direction]
         parts = [f"# {title}", _explanation(), _table(runs, rows + tables["auto"])]
+        if name in ("methods", "few-labels"):
+            parts.append(_ranks(runs))
         if name == "methods":
-            parts += [_ranks(runs), _targets(runs, _teachers(rows))]
+            parts.append(_targets(runs, _teachers(rows)))
         parts.append(_origin(name, rows, tables["auto"] if name == "methods" else [], given.note))
         (given.results / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
         print((given.results / f"{name}.md").read_text())

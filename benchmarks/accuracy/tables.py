@@ -1,6 +1,6 @@
 """The rows of the accuracy tables, on real paired data, each method tuned with the same budget.
 
-    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|auto
+    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|auto
         [--only DIRECTION] [--arm NAME] [--trials 6] [--seeds 5] [--processes 2] [--out results/]
 
 Every arm is a job of kind `study`, as a user would post it: so many trials of the method over learning rate,
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from arms import TABLES
-from directions import DEVELOPMENT, DIRECTIONS, Direction, dataset_file
+from directions import DEVELOPMENT, DIRECTIONS, FEW_LABELS, Direction, dataset_file
 
 from fdkd_core.errors import FDKDError
 from fdkd_core.options import RunOptions
@@ -73,7 +73,7 @@ def main() -> None:
     arms = ["auto"] if given.table == "auto" else list(TABLES[given.table])
     units = [
         Unit(direction, given.table, arm, given.data, given.work, given.trials, given.seeds)
-        for direction in [*DIRECTIONS, *(DEVELOPMENT if given.only else [])]
+        for direction in _directions(given)
         if not given.only or direction.name in given.only
         for arm in arms
         if not given.arm or arm in given.arm
@@ -84,11 +84,18 @@ def main() -> None:
     left = [unit for unit in units if (unit.direction.name, unit.arm) not in done]
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
         for name, rows in pool.imap_unordered(run_teacher, teachers.values()):
-            if given.table == "methods" and (name, TEACHER) not in done:
+            if given.table in ("methods", "few-labels") and (name, TEACHER) not in done:
                 append_rows(path, rows)
         for name, rows in pool.imap_unordered(run_unit, left):
             append_rows(path, rows)
             print(name, *(row["test_metric"] for row in rows), flush=True)
+
+
+def _directions(given: argparse.Namespace) -> list[Direction]:
+    """That may be asked for: others than the table's own by name alone."""
+    if given.table == "few-labels":
+        return FEW_LABELS
+    return [*DIRECTIONS, *(DEVELOPMENT if given.only else [])]
 
 
 def run_teacher(unit: Unit) -> tuple[str, list[dict[str, Any]]]:
