@@ -15,12 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from fdkd_core.idle_threads import idle_thread_variables
+
 MAX_LINE_BYTES = 1 << 20
 """Longer lines are cut; an event of the core has a few KiB."""
 _KEPT_VARIABLES = frozenset(
     {
         "PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD",
         "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX",
+        "GOMP_SPINCOUNT", "OMP_WAIT_POLICY",
     }
 )  # fmt: skip
 _KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "PYTORCH_", "TORCH_")
@@ -39,15 +42,19 @@ def child_environment(temporary: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)
     }
-    return kept | {
-        "TMPDIR": str(temporary),
-        "HF_HUB_OFFLINE": "1",
-        "NO_COLOR": "1",
-        "COLUMNS": "200",
-        "PYTHONUNBUFFERED": "1",
-        # It works in a folder with users' files; no module must be found there.
-        "PYTHONSAFEPATH": "1",
-    }
+    return (
+        kept
+        | idle_thread_variables(kept)
+        | {
+            "TMPDIR": str(temporary),
+            "HF_HUB_OFFLINE": "1",
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+            "PYTHONUNBUFFERED": "1",
+            # It works in a folder with users' files; no module must be found there.
+            "PYTHONSAFEPATH": "1",
+        }
+    )
 
 
 class ChildProcess:

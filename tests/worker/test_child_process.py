@@ -174,6 +174,17 @@ def test_a_missing_program_leaves_nothing_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_idle_threads_of_a_child_sleep_soon_unless_somebody_has_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert child_environment(tmp_path)["GOMP_SPINCOUNT"] == "1000"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    chosen = child_environment(tmp_path)
+    assert (chosen["OMP_WAIT_POLICY"], chosen.get("GOMP_SPINCOUNT")) == ("ACTIVE", None)
+
+
 def test_fifty_children_leave_no_descriptor_behind(tmp_path: Path) -> None:
     counts = []
     for _ in range(50):
