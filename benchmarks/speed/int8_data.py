@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ def write_rows(path: Path, seed: int = 0) -> None:
         label=label,
         split=np.repeat(list(SPLITS), list(SPLITS.values())),
     )
+
+
+def write_scenes(path: Path, seed: int = 0) -> None:
+    """An .npz of `colour` and masks: the small scenes of `examples/make_scenes.py`."""
+    maker = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "make_scenes.py"))
+    arrays = maker["make_scenes"](800, SIDE, np.random.default_rng(seed))
+    split = np.array(maker["splits_of"](800))
+    np.savez(path, colour=arrays["colour"], label=arrays["mask"], split=split)
 
 
 def gratings(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
