@@ -15,7 +15,7 @@ import numpy as np
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.spec import ArchitectureSpec, Conv1dSpec, Conv2dSpec, MLPSpec
+from fdkd_core.spec import ArchitectureSpec, Conv1dSpec, Conv2dSpec, MLPSpec, ResNet18Spec
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,16 @@ DEVELOPMENT = [
 """What defaults of FD-CMKD may be chosen on: never reported as evidence."""
 FEW_LABELS = [_few_labels(found) for found in DIRECTIONS if found.path.startswith("phone_watch_har")]
 """Of a table of their own: most pairs have no label."""
+
+
+PAPER = [
+    replace(
+        found, name=f"{found.name} ResNet-18", teacher_architecture=ResNet18Spec(),
+        student_architecture=ResNet18Spec(), epochs=100, teacher_epochs=100,
+    )
+    for found in DIRECTIONS if found.path == "avdigits.zip"
+]  # fmt: skip
+"""The recipe of the authors' script on the data that a ResNet-18 can read: for a GPU."""
 
 
 def dataset_file(direction: Direction, data_dir: Path, work: Path) -> Path:

@@ -2,12 +2,16 @@
 
     python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|auto
         [--only DIRECTION] [--arm NAME] [--trials 6] [--seeds 5] [--processes 2] [--out results/]
+        [--recipe paper] [--device cuda] [--epochs N]
 
 Every arm is a job of kind `study`, as a user would post it: so many trials of the method over learning rate,
 weights and its own parameters, the same points for all, judged on validation; then the best of them anew with
 fresh seeds, whose test split is read once each. The table `auto` runs distill jobs that choose their method
 themselves; its rows are the final runs of what was chosen. One teacher per direction, trained once, given to
 all. Jobs keep their folders below --work: the same command continues where it was stopped.
+
+`--recipe paper` has ResNet-18 for teacher and student and 100 epochs, on the directions that it can read; it is
+meant for `--device cuda --processes 1`.
 """
 
 from __future__ import annotations
@@ -17,12 +21,12 @@ import csv
 import json
 import multiprocessing
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from arms import TABLES
-from directions import DEVELOPMENT, DIRECTIONS, FEW_LABELS, Direction, dataset_file
+from directions import DEVELOPMENT, DIRECTIONS, FEW_LABELS, PAPER, Direction, dataset_file
 
 from fdkd_core.errors import FDKDError
 from fdkd_core.options import RunOptions
@@ -50,6 +54,7 @@ class Unit:
     work: Path
     trials: int
     seeds: int
+    device: str = "cpu"
 
     @property
     def folder(self) -> Path:
@@ -68,11 +73,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--recipe", choices=["small", "paper"], default="small")
+    parser.add_argument("--device", default="cpu", help="cpu (one thread a training), cuda or auto")
+    parser.add_argument("--epochs", type=int, help="of teacher and student, to try things out")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     arms = ["auto"] if given.table == "auto" else list(TABLES[given.table])
     units = [
-        Unit(direction, given.table, arm, given.data, given.work, given.trials, given.seeds)
+        Unit(direction, given.table, arm, given.data, given.work, given.trials, given.seeds, given.device)
         for direction in _directions(given)
         if not given.only or direction.name in given.only
         for arm in arms
@@ -93,9 +101,14 @@ def main() -> None:
 
 def _directions(given: argparse.Namespace) -> list[Direction]:
     """That may be asked for: others than the table's own by name alone."""
-    if given.table == "few-labels":
-        return FEW_LABELS
-    return [*DIRECTIONS, *(DEVELOPMENT if given.only else [])]
+    found = [*DIRECTIONS, *(DEVELOPMENT if given.only else [])]
+    if given.recipe == "paper":
+        found = PAPER
+    elif given.table == "few-labels":
+        found = FEW_LABELS
+    if given.epochs is None:
+        return found
+    return [replace(each, epochs=given.epochs, teacher_epochs=given.epochs) for each in found]
 
 
 def run_teacher(unit: Unit) -> tuple[str, list[dict[str, Any]]]:
@@ -190,8 +203,8 @@ def _training(direction: Direction, epochs: int, lr: float) -> dict[str, Any]:
 
 def _options(unit: Unit) -> RunOptions:
     return RunOptions(
-        device="cpu",
-        threads=1,
+        device=unit.device,
+        threads=1 if unit.device == "cpu" else None,
         manifest=unit.direction.manifest,
         models={TEACHER: _teacher_folder(unit) / "student"},
         teacher_cache_dir=_made(unit.work / "teacher-cache"),
