@@ -156,6 +156,7 @@ class TaughtFigures(Answer):
     pairing: str
     paired_rows: int
     training_rows: int
+    unlabelled_rows: int = 0
 
 
 class RunFigures(Answer):

@@ -22,6 +22,7 @@ from fdkd_core.spec.figures import figure
 from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.job import teacher_name
 from fdkd_core.spec.measures import Measure
+from fdkd_core.spec.pairing_words import goes_without_saying
 from fdkd_core.spec.result import (
     CompareResult,
     ModelResult,
@@ -161,7 +162,7 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
     for gate in result.gates:
         console.print(f"gate: {gate.sentence}", style=None if gate.passed else "yellow", highlight=False)
     for rows in result.taught:
-        if rows.paired_rows < rows.training_rows or rows.pairing == "class":
+        if not goes_without_saying(rows):
             console.print(rows.sentence, highlight=False)
     assert result.bundle is not None  # a refused student is an error
     console.print(f"student bundle: [bold]{out_dir / result.bundle}[/]", highlight=False, soft_wrap=True)

@@ -33,6 +33,7 @@ from fdkd_client.figures import (
 from fdkd_client.results import Artifact, Failure, Job, Progress
 from fdkd_core.cost_words import cost_lines
 from fdkd_core.spec.measures import Measure
+from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.tasks import facts_of_figures
 
 _HINTS = {
@@ -133,6 +134,9 @@ def run_view(result: RunFigures) -> Group:
     lines: list[RenderableType] = [table, ""]
     if result.uplift is not None:
         lines.append(Text.from_markup(uplift_text(result.uplift, first)))
+    for rows in result.taught:
+        if not goes_without_saying(rows):
+            lines.append(Text(f"rows    {printable(pairing_sentence(rows))}"))
     if result.auto is not None:
         chosen = printable(f"{result.auto.get('winner_label', '?')}: {result.auto.get('reason', '')}")
         lines.append(Text(f"chosen  {chosen}"))

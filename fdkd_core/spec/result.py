@@ -15,6 +15,7 @@ from fdkd_core.spec.figures import FinalRun as FinalRun
 from fdkd_core.spec.figures import SplitMetrics as SplitMetrics
 from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.measures import MetricName, SelectBy
+from fdkd_core.spec.pairing_words import pairing_sentence
 from fdkd_core.spec.strict import StrictModel
 from fdkd_core.spec.uplift import AnyUplift
 from fdkd_core.spec.uplift import TaskUplift as TaskUplift
@@ -85,16 +86,7 @@ class TaughtRows(StrictModel):
     @property
     def sentence(self) -> str:
         """How the data were paired, for people."""
-        share = (
-            f"{self.paired_rows:,} of {self.training_rows:,} training rows have a view of the {self.teacher}"
-        )
-        if self.unlabelled_rows:
-            share += f", {self.unlabelled_rows:,} of the rows no label but its answer"
-        if self.pairing == "class":
-            return f"{share}; their means taught each class"
-        if self.paired_rows == self.training_rows:
-            return share
-        return f"{share}; from the others the student learnt the labels alone"
+        return pairing_sentence(self)
 
 
 class RunResult(StrictModel):

@@ -158,3 +158,13 @@ def test_figures_of_another_task_have_columns_of_their_own() -> None:
     assert "+0.050 in R² over the control" in text
     assert "(±0.020; one seed)" in text
     assert "R² and MAE." in text
+
+
+def test_how_rows_were_paired_is_said_where_it_is_not_as_usual() -> None:
+    rows = {"teacher": "teacher", "pairing": "instance", "paired_rows": 600, "training_rows": 600}
+    usual = shown(state="succeeded", result={**RESULT, "taught": [rows]})
+    assert "rows " not in usual
+    found = shown(state="succeeded", result={**RESULT, "taught": [{**rows, "unlabelled_rows": 540}]})
+    assert "rows    600 of 600 training rows have a view of the teacher, and 540 no label but its" in found
+    found = shown(state="succeeded", result={**RESULT, "taught": [{**rows, "paired_rows": 200}]})
+    assert "rows    200 of 600 training rows have a view of the teacher; from the others" in found

@@ -71,7 +71,7 @@ def test_student_and_control_take_the_same_steps_and_the_teacher_its_own(
 def test_the_result_says_how_many_there_are(finished: tuple[Path, RunResult]) -> None:
     (taught,) = finished[1].taught
     assert (taught.training_rows, taught.paired_rows, taught.unlabelled_rows) == (ROWS, ROWS, ROWS - KEPT)
-    assert f"{ROWS - KEPT} of the rows no label but its answer" in taught.sentence
+    assert f"{ROWS - KEPT} no label but its answer" in taught.sentence
     assert taught.sentence in (finished[0] / "student" / "README.md").read_text()
 
 
