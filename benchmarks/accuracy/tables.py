@@ -101,7 +101,7 @@ def main() -> None:
 
 def _directions(given: argparse.Namespace) -> list[Direction]:
     """That may be asked for: others than the table's own by name alone."""
-    found = [*DIRECTIONS, *(DEVELOPMENT if given.only else [])]
+    found = [*DIRECTIONS, *([*DEVELOPMENT, *FEW_LABELS] if given.only else [])]
     if given.recipe == "paper":
         found = PAPER
     elif given.table == "few-labels":
