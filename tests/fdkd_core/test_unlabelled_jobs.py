@@ -75,15 +75,27 @@ def test_the_result_says_how_many_there_are(finished: tuple[Path, RunResult]) ->
     assert taught.sentence in (finished[0] / "student" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("method", [METHOD, {"name": "fd_cmkd"}, {"name": "dkd"}], ids=lambda m: m["name"])
-def test_no_label_of_them_is_read(method: dict[str, Any], whole: Path, data: Path, tmp_path: Path) -> None:
+TRAINED = {"epochs": 3, "batch_size": 16, "augment": "none"}
+SECOND = {"modality": "wave", "architecture": {"name": "conv1d", "width": 6, "depth": 2}, "train": TRAINED}
+CHANGES: dict[str, dict[str, Any]] = {
+    "logit_kd": {},
+    "fd_cmkd": {"method": {"name": "fd_cmkd"}},
+    "dkd": {"method": {"name": "dkd"}},
+    "by class": {"pairing": "class"},
+    "two teachers": {"more_teachers": [SECOND], "teacher_weighting": "confidence"},
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=list(CHANGES))
+def test_no_label_of_them_is_read(changes: dict[str, Any], whole: Path, data: Path, tmp_path: Path) -> None:
     other = take_labels(tmp_path / "other.npz", whole, kept=KEPT, as_label=0)
     weights = []
     for path in (data, other):
-        result = run(spec_of(method=method), path, tmp_path / path.stem, options=OPTIONS)
+        result = run(spec_of(**changes), path, tmp_path / path.stem, options=OPTIONS)
         assert isinstance(result, RunResult)
         assert result.control is not None
         weights.append((result.student.weights_sha256, result.control.weights_sha256))
+        assert {taught.unlabelled_rows for taught in result.taught} == {ROWS - KEPT}
     assert weights[0] == weights[1]
 
 
