@@ -134,6 +134,7 @@ def run(
     check_fit(spec, data, given, device, processes)
     models = [None if teacher is None else teacher.load(data) for teacher in given]
     check_phases(spec, data, models, device, start)
+    phases = runner.plan(spec, data, is_teacher_given=bool(models) and models[0] is not None)
 
     workspace = Workspace(out_dir)
     identity = {
@@ -168,7 +169,7 @@ def run(
             device=str(device),
             threads=threads,
             processes=processes,
-            phases=runner.plan(spec, data, is_teacher_given=bool(models) and models[0] is not None),
+            phases=phases,
         )
         log.emit("data_loaded", report=data.report)
         if start is not None:

@@ -156,6 +156,7 @@ def load_dataset(
     return PairedDataset(
         table.ids, labels.values, labels.classes, rows, decoded, sha256=table.sha256, report=report,
         task=TASK_OF_FORM[table.labels.form] if task is None else task, targets=labels.targets,
+        groups=None if table.groups is None else np.unique(table.groups, return_inverse=True)[1],
     )  # fmt: skip
 
 

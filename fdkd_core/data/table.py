@@ -109,6 +109,8 @@ class PairedDataset:
     """What the labels were read for."""
     targets: TargetScale | None = None
     """Names and scale of numbers."""
+    groups: NDArray[np.int64] | None = None
+    """Shape [rows]: number of the group of each row, such as its speaker; None where rows are independent."""
 
     @property
     def outputs(self) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from fdkd_core.spec.figures import Estimate, FinalRun, SplitMetrics
 from fdkd_core.spec.measures import SelectBy
 from fdkd_core.spec.strict import StrictModel
@@ -45,9 +47,12 @@ class AutoFinalist(StrictModel):
     val: float | None
     """Mean over the runs of the validation figure that decides; of `loss` the negative."""
     val_difference: float | None
-    """To the control's finalist, paired by seed; null for that itself."""
+    """To the control's finalist, by which it was decided: paired by seed, or by fold where there are folds;
+    null for that itself."""
     val_standard_error: float | None
-    """Of `val_difference`, over seeds and over validation rows."""
+    """Of `val_difference`, over seeds and over validation rows, or over folds."""
+    folds: list[float] = Field(default_factory=list)
+    """Figure that decides of each fold, of a training without it; of `loss` the negative."""
     test: Estimate | None
     """Accuracy over the runs. It decided nothing."""
     test_difference: Estimate | None

@@ -26,6 +26,7 @@ from fdkd_core.spec.result import FinalRun, RunResult, Trial
 from fdkd_core.spec.tasks import facts_of
 from fdkd_core.studies import statistics
 from fdkd_core.studies.decision import Scores, decide, difference
+from fdkd_core.studies.fold_scores import Folds
 from fdkd_core.studies.halving import (
     Configuration,
     affordable_rounds,
@@ -56,6 +57,8 @@ class Finalist:
     names: list[str]
     runs: list[FinalRun]
     """Empty when one of them diverged."""
+    folds: list[FinalRun]
+    """Trainings without each fold, whose test figures are of the fold; empty where there are no folds."""
 
 
 class Search:
@@ -69,6 +72,7 @@ class Search:
         self.select_by = selected_by(spec.training, spec.task)
         self.rounds = configurations(spec.method, spec.training)
         self.tried: dict[int, list[AutoRung]] = {}
+        self.folds = Folds(lesson.job.data, spec.method.folds, spec.training.seed)
         self._before: dict[str, int] = {}
         for phase in search_plan(spec, lesson.job.data):
             self._before[phase["name"]] = steps_before
@@ -125,16 +129,19 @@ class Search:
     def _final(self, place: int, found: Configuration) -> Finalist:
         seed = self.spec.training.seed
         names = [final_name(place, number) for number in range(1, self.auto.seeds + 1)]
-        runs = []
+        runs, folds = [], []
         try:
             for number, name in enumerate(names, start=1):
                 runs.append(run_final(self.lesson, name, found.candidate, seed + number, self._before[name]))
+            plan = self.folds.plan(place, self.spec.training)
+            before = [self._before[phase["name"]] for phase in plan]
+            folds = self.folds.train(self.lesson, place, found.candidate, before)
         except TrainingDivergedError as error:
             if found.is_control:
                 raise
             self.lesson.job.log.emit("warning", message=f"{found.label} is out of the search: {error}")
-            runs = []
-        return Finalist(found, names, runs)
+            runs, folds = [], []
+        return Finalist(found, names, runs, folds)
 
     def _values(self, tried: list[Configuration]) -> list[float]:
         return [selection_value(self.tried[found.number][-1].val, self.select_by) for found in tried]
@@ -200,11 +207,15 @@ def search_plan(spec: DistillSpec, data: PairedDataset) -> list[dict[str, Any]]:
             {"name": rung_name(rung, place), "total_steps": steps} for place in range(controls + methods)
         ]
         controls, methods = half(controls), half(methods)
-    return planned + [
-        {"name": final_name(place, number), "total_steps": student_steps(spec, data)}
-        for place in range(1 + spec.method.finalists)
-        for number in range(1, spec.method.seeds + 1)
-    ]
+    folds = Folds(data, spec.method.folds, spec.training.seed)
+    folds.check(spec.training.batch_size)
+    for place in range(1 + spec.method.finalists):
+        planned += [
+            {"name": final_name(place, number), "total_steps": student_steps(spec, data)}
+            for number in range(1, spec.method.seeds + 1)
+        ]
+        planned += folds.plan(place, spec.training)
+    return planned
 
 
 def rung_name(rung: int, place: int) -> str:
@@ -224,6 +235,9 @@ def _best_model(search: Search, finalist: Finalist) -> Trained:
 
 def _scores(search: Search, finalist: Finalist) -> Scores:
     select_by = search.select_by
+    if search.folds.parts:
+        of_folds = [selection_value(run.test, select_by) for run in finalist.folds]
+        return Scores(finalist.found.label, of_folds, [], search.folds.words)
     shares = [
         _row_shares(search, load_final(search.lesson, name, finalist.found.candidate, run))
         for name, run in zip(finalist.names, finalist.runs, strict=False)
@@ -250,7 +264,7 @@ def _report(
 ) -> AutoReport:
     won, main = finalists[winner].found, facts_of(search.spec.task).main
     described = [
-        _finalist(finalist, found, finalists[0], scores[0], main, is_control=place == 0)
+        _finalist(finalist, found, finalists[0], scores[0], main, search.select_by, is_control=place == 0)
         for place, (finalist, found) in enumerate(zip(finalists, scores, strict=True))
     ]
     gained = described[winner].test_difference
@@ -285,6 +299,7 @@ def _finalist(
     control: Finalist,
     control_scores: Scores,
     main: Measure,
+    select_by: str,
     *,
     is_control: bool,
 ) -> AutoFinalist:
@@ -299,9 +314,10 @@ def _finalist(
         number=finalist.found.number,
         label=found.label,
         runs=runs,
-        val=found.mean if runs else None,
+        val=float(np.mean([selection_value(run.val, select_by) for run in runs])) if runs else None,
         val_difference=None if gained is None else gained.mean,
         val_standard_error=None if gained is None else gained.standard_error,
+        folds=[selection_value(run.test, select_by) for run in finalist.folds],
         test=statistics.estimate([figure(run.test, name) for run in runs]) if runs else None,
         test_difference=statistics.estimate(gains) if gained is not None else None,
     )

@@ -27,7 +27,10 @@ class Scores:
     values: list[float]
     """Figure of each seed, larger is better; empty when a run diverged."""
     shares: list[NDArray[np.float64]]
-    """Of each seed, what every validation row adds to the figure, [rows]."""
+    """Of each seed, what every validation row adds to the figure, [rows]. Empty where each value is
+    of other rows, a fold's, so that their spread tells what both rows and seeds do."""
+    folds: str | None = None
+    """In words, what the values are of; None where they are of seeds."""
 
     @property
     def mean(self) -> float:
@@ -57,6 +60,8 @@ def difference(found: Scores, control: Scores) -> Difference:
     """
     gains = np.subtract(found.values, control.values)
     over_seeds = statistics.standard_error(gains.tolist())
+    if not found.shares:
+        return Difference(float(gains.mean()), over_seeds)
     rows_N = np.mean(found.shares, axis=0) - np.mean(control.shares, axis=0)
     over_rows = float(rows_N.std() / math.sqrt(len(rows_N)))
     return Difference(float(gains.mean()), math.hypot(over_seeds, over_rows))
@@ -81,7 +86,7 @@ def decide(scores: Sequence[Scores], select_by: str) -> tuple[int, str]:
         return 0, "No method came through its final runs, so the student is that of the tuned control."
     earned = [index for index, found in gained.items() if found.is_beyond_noise]
     best = max(earned or gained, key=lambda index: scores[index].mean)
-    label, told = scores[best].label, _told(gained[best], select_by, len(control.values))
+    label, told = scores[best].label, _told(gained[best], select_by, control)
     if earned:
         return best, f"{label} is ahead of the tuned control by {told}."
     return 0, (
@@ -90,9 +95,11 @@ def decide(scores: Sequence[Scores], select_by: str) -> tuple[int, str]:
     )
 
 
-def _told(found: Difference, select_by: str, seeds: int) -> str:
+def _told(found: Difference, select_by: str, control: Scores) -> str:
     measure = MEASURES[select_by]
     turned = "" if measure.larger_is_better else ", turned so that more is better"
     joint = "of" if measure.form == "share" else "in"
-    amount = f"{measure.gain(found.mean)} {joint} validation {measure.words}{turned}"
-    return f"{amount} (standard error {measure.scale * found.standard_error:.2g}) over {seeds} fresh seeds"
+    over = control.folds or f"{len(control.values)} fresh seeds"
+    where = "validation " if control.shares else ""
+    amount = f"{measure.gain(found.mean)} {joint} {where}{measure.words}{turned}"
+    return f"{amount} (standard error {measure.scale * found.standard_error:.2g}) over {over}"

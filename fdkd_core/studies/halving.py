@@ -126,4 +126,4 @@ def epochs_in_all(spec: AutoSpec, training: TrainingSpec, rounds: int, arms: int
     for epochs in rung_epochs(training):
         total += epochs * (controls + methods)
         controls, methods = half(controls), half(methods)
-    return total + training.epochs * spec.seeds * (1 + spec.finalists)
+    return total + training.epochs * (spec.seeds + (spec.folds or 0)) * (1 + spec.finalists)

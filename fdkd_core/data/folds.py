@@ -1,0 +1,66 @@
+"""Cross-validation over the training rows: which of them each fold holds out, and the data without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdkd_core.data.table import PairedDataset
+
+
+def held_out_rows(data: PairedDataset, folds: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Which taught rows each fold keeps from training, [taught rows] each.
+
+    Whole groups where the data have groups, the largest first, each to the fold that has the fewest training
+    rows so far: no model is judged on somebody it has seen. Else training rows of each class, dealt out
+    in a random order; rows without a label are then never held out.
+
+    Args:
+        data: Of a job.
+        folds: At least two; where there are fewer groups, there are as many folds as groups.
+        seed: Of the order of rows.
+
+    Returns:
+        Fewer than two entries where there is only one group.
+    """
+    taught = data.taught_rows
+    is_train = np.isin(taught, data.splits["train"])
+    if data.groups is None:
+        number = np.full(len(taught), -1)
+        number[is_train] = _dealt(data.strata[taught[is_train]], folds, seed)
+        return [number == fold for fold in range(folds)]
+    groups = data.groups[taught]
+    names, counts = np.unique(groups[is_train], return_counts=True)
+    members: list[list[int]] = [[] for _ in range(min(folds, len(names)))]
+    sizes = [0] * len(members)
+    for place in np.argsort(-counts, kind="stable"):
+        smallest = int(np.argmin(sizes))
+        members[smallest].append(int(names[place]))
+        sizes[smallest] += int(counts[place])
+    return [np.isin(groups, fold) for fold in members]
+
+
+def without(data: PairedDataset, is_out: NDArray[np.bool_]) -> PairedDataset:
+    """The data of one fold: nobody trains on its rows, and those with a label are its test split.
+
+    Args:
+        data: Of a job.
+        is_out: One entry of `held_out_rows`.
+    """
+    out, train = data.taught_rows[is_out], data.splits["train"]
+    kept = {"train": np.setdiff1d(train, out), "test": np.intersect1d(train, out)}
+    splits = {**data.splits, "train": kept["train"], "test": kept["test"]}
+    if len(data.unlabelled):
+        splits["unlabelled"] = np.setdiff1d(data.unlabelled, out)
+    return replace(data, splits=splits)
+
+
+def _dealt(strata: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """A fold for each row, so that each class is in all of them as evenly as can be."""
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(strata))
+    by_class = order[np.argsort(strata[order], kind="stable")]
+    number = np.empty(len(strata), dtype=np.int64)
+    number[by_class] = np.arange(len(strata)) % folds
+    return number

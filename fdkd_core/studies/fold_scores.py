@@ -1,0 +1,109 @@
+"""How finalists of a search do in cross-validation: on people, places or rows that training has not seen.
+
+A validation split of one or two groups says how a method suits those, not how it will suit the next ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdkd_core.data.folds import held_out_rows, without
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import IncompatibleError, Problem
+from fdkd_core.models.base import ModelOutput
+from fdkd_core.spec import TrainingSpec
+from fdkd_core.spec.result import FinalRun
+from fdkd_core.studies.search import Candidate
+from fdkd_core.studies.study import phase_steps
+from fdkd_core.studies.trainings import Lesson, run_final
+from fdkd_core.teacher_views import TeacherRows
+
+
+class Folds:
+    """The folds of one search.
+
+    Args:
+        data: Of the job.
+        count: Folds that were asked for; None for none.
+        seed: Of the job's training.
+    """
+
+    def __init__(self, data: PairedDataset, count: int | None, seed: int) -> None:
+        self._data, self._count, self._seed = data, count, seed
+
+    @cached_property
+    def parts(self) -> list[NDArray[np.bool_]]:
+        """Which taught rows each holds out; empty where none were asked for."""
+        return held_out_rows(self._data, self._count, self._seed) if self._count else []
+
+    def check(self, batch_size: int) -> None:
+        """Before anything is trained.
+
+        Raises:
+            IncompatibleError: There is a single group, or a fold leaves fewer rows than a batch.
+        """
+        if len(self.parts) == 1:
+            detail = "the training rows are all of one group, which cannot be parted"
+            raise IncompatibleError(Problem("dataset_too_small", detail, "/method/folds"))
+        fewest = min((int((~is_out).sum()) for is_out in self.parts), default=batch_size)
+        if fewest < batch_size:
+            detail = f"without its largest fold training has {fewest} rows; batches have {batch_size}"
+            raise IncompatibleError(Problem("dataset_too_small", detail, "/method/folds"))
+
+    @property
+    def words(self) -> str:
+        """What they are, for people."""
+        groups = self._data.groups
+        if groups is None:
+            return f"{len(self.parts)} folds of the training rows"
+        number = len(np.unique(groups[self._data.splits["train"]]))
+        return f"{len(self.parts)} folds of {number} groups of training"
+
+    def plan(self, place: int, training: TrainingSpec) -> list[dict[str, Any]]:
+        """Name and number of steps of a finalist's trainings."""
+        return [
+            {"name": fold_name(place, number), "total_steps": phase_steps(training, int((~is_out).sum()))}
+            for number, is_out in enumerate(self.parts, start=1)
+        ]
+
+    def train(
+        self, lesson: Lesson, place: int, candidate: Candidate, steps_before: Sequence[int]
+    ) -> list[FinalRun]:
+        """A training without each fold, whose `test` is of the fold's rows.
+
+        Raises:
+            TrainingDivergedError: In one of them.
+        """
+        runs = []
+        for number, is_out in enumerate(self.parts, start=1):
+            name, seed = fold_name(place, number), self._seed + number
+            lesson_of_fold = _without(lesson, is_out)
+            runs.append(run_final(lesson_of_fold, name, candidate, seed, steps_before[number - 1]))
+            lesson.outcomes.drop_weights(name)
+        return runs
+
+
+def fold_name(place: int, number: int) -> str:
+    """Phase of a finalist's training without a fold."""
+    return f"fold{place}-{number}"
+
+
+def _without(lesson: Lesson, is_out: NDArray[np.bool_]) -> Lesson:
+    """What trainings without a fold see. They have one process: the others know the whole data alone."""
+    job = replace(lesson.job, data=without(lesson.job.data, is_out), crew=None)
+    rows, kept = lesson.rows, torch.from_numpy(~is_out)
+    if rows is not None:
+        rows = TeacherRows(
+            ModelOutput(*(part[kept] for part in rows.outputs)),
+            None if rows.paired is None else rows.paired[kept],
+            rows.num_pairs,
+            None if rows.answers is None else rows.answers[~is_out],
+        )
+    return Lesson(job, lesson.teacher, rows)

@@ -1,0 +1,209 @@
+"""Finalists judged by cross-validation: which rows are held out, and what is decided by them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from paired_arrays import in_splits, paired_dataset
+from small_job import small_spec, write_small_data
+from unlabelled_data import take_labels
+
+from fdkd_core.data.dataset import load_dataset
+from fdkd_core.data.folds import held_out_rows, without
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import IncompatibleError, SpecError, TrainingInterrupted
+from fdkd_core.options import RunOptions
+from fdkd_core.run import run
+from fdkd_core.spec.result import RunResult
+from fdkd_core.studies.decision import Scores, decide, difference
+
+OPTIONS = RunOptions(device="cpu", threads=1)
+AUTO = {
+    "name": "auto", "trials": 4, "seeds": 2, "finalists": 1, "folds": 3,
+    "methods": [{"name": "logit_kd", "temperature": 2.0}],
+}  # fmt: skip
+
+
+def grouped(path: Path, *, rows: int = 96, people: int = 6, kept: int | None = None) -> Path:
+    """The small data with a column `group`: so many people of training, others of validation and test."""
+    whole = write_small_data(path.with_name("whole.npz"), rows=rows)
+    if kept is not None:
+        whole = take_labels(path.with_name("few.npz"), whole, kept=kept)
+    with np.load(whole) as found:
+        arrays = dict(found)
+    total = len(arrays["label"])
+    group = np.array([f"p{row % people}" if row < rows else f"q{row % 4}" for row in range(total)])
+    np.savez(path, **arrays, group=group)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return grouped(tmp_path_factory.mktemp("data") / "grouped.npz")
+
+
+@pytest.fixture(scope="module")
+def loaded(data: Path) -> PairedDataset:
+    return load_dataset(data, ["clean", "wave"])
+
+
+def test_groups_are_read(loaded: PairedDataset) -> None:
+    assert loaded.groups is not None
+    assert loaded.groups[:7].tolist() == [0, 1, 2, 3, 4, 5, 0]
+    assert set(loaded.groups[loaded.splits["train"]]).isdisjoint(loaded.groups[loaded.splits["test"]])
+
+
+@pytest.mark.parametrize(("folds", "expected"), [(2, 2), (3, 3), (6, 6), (20, 6)])
+def test_no_group_is_parted_and_each_row_held_out_once(
+    folds: int, expected: int, loaded: PairedDataset
+) -> None:
+    parts = held_out_rows(loaded, folds, seed=0)
+    assert len(parts) == expected
+    assert np.sum(parts, axis=0).tolist() == [1] * 96
+    assert loaded.groups is not None
+    groups = loaded.groups[loaded.taught_rows]
+    for is_out in parts:
+        assert set(groups[is_out]).isdisjoint(groups[~is_out])
+        assert is_out.sum() == 96 // expected
+
+
+def test_large_groups_come_first_so_that_folds_are_alike(loaded: PairedDataset) -> None:
+    rows = np.arange(len(loaded.labels))
+    uneven = replace(loaded, groups=np.where(rows < 48, 0, np.where(rows < 72, 1, np.where(rows < 84, 2, 3))))
+    assert sorted(int(is_out.sum()) for is_out in held_out_rows(uneven, 2, seed=0)) == [48, 48]
+
+
+def test_rows_without_groups_are_dealt_out_by_class() -> None:
+    views = np.random.default_rng(0).normal(size=(61, 2))
+    data = paired_dataset(views, views, np.arange(61) % 3, in_splits(41, 10, 10))
+    parts = held_out_rows(data, 4, seed=3)
+    assert np.sum(parts, axis=0).tolist() == [1] * 41
+    labels = data.labels[data.splits["train"]]
+    for label in np.unique(labels):
+        counts = [int((labels[is_out] == label).sum()) for is_out in parts]
+        assert max(counts) - min(counts) <= 1
+    again = held_out_rows(data, 4, seed=3)
+    assert all(np.array_equal(*pair) for pair in zip(parts, again, strict=True))
+    assert not all(np.array_equal(*pair) for pair in zip(parts, held_out_rows(data, 4, seed=4), strict=True))
+
+
+def test_a_fold_has_its_rows_for_a_test_split_and_the_real_one_out_of_reach(loaded: PairedDataset) -> None:
+    is_out = held_out_rows(loaded, 3, seed=0)[1]
+    view = without(loaded, is_out)
+    assert view.splits["test"].tolist() == loaded.taught_rows[is_out].tolist()
+    assert view.splits["train"].tolist() == loaded.taught_rows[~is_out].tolist()
+    assert view.splits["val"].tolist() == loaded.splits["val"].tolist()
+    assert not np.isin(loaded.splits["test"], np.concatenate(list(view.splits.values()))).any()
+
+
+def test_rows_without_a_label_go_with_their_group(tmp_path: Path) -> None:
+    loaded = load_dataset(grouped(tmp_path / "few.npz.npz", kept=48), ["clean", "wave"])
+    for is_out in held_out_rows(loaded, 3, seed=0):
+        view = without(loaded, is_out)
+        assert loaded.groups is not None
+        held = set(loaded.groups[view.splits["test"]])
+        assert held.isdisjoint(loaded.groups[view.taught_rows])
+        assert len(view.unlabelled) == 32
+        assert view.taught_rows.tolist() == loaded.taught_rows[~is_out].tolist()
+
+
+@pytest.fixture(scope="module")
+def finished(
+    data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, RunResult, list[dict[str, Any]]]:
+    out, events = tmp_path_factory.mktemp("run") / "out", []
+    result = run(small_spec(method=AUTO), data, out, options=OPTIONS, on_event=events.append)
+    assert isinstance(result, RunResult)
+    return out, result, events
+
+
+def test_finalists_are_trained_without_each_fold_and_judged_on_it(
+    finished: tuple[Path, RunResult, list[dict[str, Any]]],
+) -> None:
+    _, result, events = finished
+    assert result.auto is not None
+    planned = {phase["name"]: phase["total_steps"] for phase in events[0]["phases"]}
+    begun = {
+        e["phase"]: e["total_steps"] for e in events if e["event"] == "phase_started" and e["total_steps"]
+    }
+    assert begun == planned
+    assert [name for name in planned if name.startswith("fold")] == [
+        f"fold{place}-{number}" for place in (0, 1) for number in (1, 2, 3)
+    ]
+    assert {steps for name, steps in planned.items() if name.startswith("fold")} == {3 * 4}  # of 64 rows
+    control, method = result.auto.finalists
+    assert len(control.folds) == len(method.folds) == 3
+    gains = np.subtract(method.folds, control.folds)
+    assert method.val_difference == pytest.approx(gains.mean())
+    assert method.val_standard_error == pytest.approx(gains.std(ddof=1) / np.sqrt(3))
+    assert "over 3 folds of 6 groups of training" in result.auto.reason
+    assert "validation" not in result.auto.reason
+    won = result.auto.winner_label != "no_teacher"
+    assert won == (method.val_difference > method.val_standard_error)
+
+
+def test_a_stop_within_a_fold_resumes_to_the_same_figures(
+    finished: tuple[Path, RunResult, list[dict[str, Any]]], data: Path, tmp_path: Path
+) -> None:
+    phases, stopped = [], []
+
+    def watch(event: dict[str, Any]) -> None:
+        if event["event"] == "phase_started":
+            phases.append(event["phase"])
+
+    def should_stop() -> bool:
+        stopped.extend(["now"] if phases and phases[-1] == "fold1-2" else [])
+        return len(stopped) == 5
+
+    spec = small_spec(method=AUTO)
+    with pytest.raises(TrainingInterrupted):
+        run(spec, data, tmp_path / "out", options=OPTIONS, on_event=watch, should_stop=should_stop)
+    resumed = run(spec, data, tmp_path / "out", options=OPTIONS)
+    assert isinstance(resumed, RunResult)
+    assert resumed.auto is not None
+    assert finished[1].auto is not None
+    assert [f.folds for f in resumed.auto.finalists] == [f.folds for f in finished[1].auto.finalists]
+    assert resumed.student.weights_sha256 == finished[1].student.weights_sha256
+
+
+def test_rows_without_a_label_are_taught_in_the_folds_too(tmp_path: Path) -> None:
+    path = grouped(tmp_path / "grouped.npz", rows=144, kept=72)
+    result = run(small_spec(method=AUTO), path, tmp_path / "out", options=OPTIONS)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert all(len(found.folds) == 3 for found in result.auto.finalists)
+    events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
+    assert {
+        e["total_steps"] for e in events if str(e.get("phase", "")).startswith("fold") and "total_steps" in e
+    } == {18}
+
+
+def test_folds_that_cannot_be_are_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    alone = grouped(tmp_path / "alone.npz", people=1)
+    large = small_spec().training.model_dump(mode="json") | {"batch_size": 65}
+    for spec, path in ((small_spec(method=AUTO), alone), (small_spec(method=AUTO, training=large), data)):
+        with pytest.raises(IncompatibleError) as caught:
+            run(spec, path, tmp_path / "out", options=OPTIONS)
+        (problem,) = caught.value.problems
+        assert (problem.code, problem.pointer) == ("dataset_too_small", "/method/folds")
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(SpecError):
+        small_spec(method={**AUTO, "folds": 1})
+
+
+def test_what_decides_is_the_spread_over_folds() -> None:
+    control = Scores("no_teacher", [0.5, 0.6, 0.7], [], "3 folds of 6 groups of training")
+    better = Scores("dist", [0.6, 0.7, 0.8], [], control.folds)
+    found = difference(better, control)
+    assert found.mean == pytest.approx(0.1)
+    assert found.standard_error == pytest.approx(0.0, abs=1e-12)
+    index, reason = decide([control, better], "accuracy")
+    assert index == 1
+    assert reason.startswith("dist is ahead of the tuned control by +10.0 points of accuracy")
+    mixed = Scores("dist", [0.9, 0.3, 0.7], [], control.folds)
+    assert decide([control, mixed], "accuracy")[0] == 0
