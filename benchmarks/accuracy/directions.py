@@ -120,6 +120,32 @@ def dataset_file(direction: Direction, data_dir: Path, work: Path) -> Path:
     return part
 
 
+def grouped_file(direction: Direction, path: Path, work: Path) -> Path:
+    """The same dataset with a column `group`: the subject, speaker or video, which the files name otherwise."""
+    target = work / f"{direction.slug}-grouped{path.suffix}"
+    if target.exists():
+        return target
+    draft = target.with_suffix(f".draft{path.suffix}")
+    if path.suffix == ".npz":
+        with np.load(path) as found:
+            arrays = dict(found)
+        np.savez(draft, **arrays, group=arrays["subject" if "subject" in arrays else "video_id"])
+    else:
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(draft, "w") as copy:
+            for name in source.namelist():
+                if name != direction.manifest:
+                    copy.writestr(name, source.read(name))
+            assert direction.manifest is not None
+            rows = list(csv.DictReader(io.TextIOWrapper(source.open(direction.manifest), encoding="utf-8")))
+            text = io.StringIO()
+            writer = csv.DictWriter(text, [*rows[0], "group"])
+            writer.writeheader()
+            writer.writerows({**row, "group": Path(row["audio"]).stem.split("_")[1]} for row in rows)
+            copy.writestr(direction.manifest, text.getvalue())
+    draft.rename(target)
+    return target
+
+
 def load(direction: Direction, data_dir: Path) -> PairedDataset:
     """The data of a direction in memory; the same share of its training rows."""
     data = load_dataset(

@@ -2,12 +2,13 @@
 
     python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|auto
         [--only DIRECTION] [--arm NAME] [--trials 6] [--seeds 5] [--processes 2] [--out results/]
-        [--recipe paper] [--device cuda] [--epochs N]
+        [--recipe paper] [--device cuda] [--epochs N] [--folds 5]
 
 Every arm is a job of kind `study`, as a user would post it: so many trials of the method over learning rate,
 weights and its own parameters, the same points for all, judged on validation; then the best of them anew with
 fresh seeds, whose test split is read once each. The table `auto` runs distill jobs that choose their method
-themselves; its rows are the final runs of what was chosen. One teacher per direction, trained once, given to
+themselves, with `--folds` by cross-validation over subjects, speakers or videos; its rows are the final runs of
+what was chosen. One teacher per direction, trained once, given to
 all. Jobs keep their folders below --work: the same command continues where it was stopped.
 
 `--recipe paper` has ResNet-18 for teacher and student and 100 epochs, on the directions that it can read; it is
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from arms import TABLES
-from directions import DEVELOPMENT, DIRECTIONS, FEW_LABELS, PAPER, Direction, dataset_file
+from directions import DEVELOPMENT, DIRECTIONS, FEW_LABELS, PAPER, Direction, dataset_file, grouped_file
 
 from fdkd_core.errors import FDKDError
 from fdkd_core.options import RunOptions
@@ -55,6 +56,7 @@ class Unit:
     trials: int
     seeds: int
     device: str = "cpu"
+    folds: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -73,14 +75,26 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folds", type=int, help="by which auto judges its finalists")
     parser.add_argument("--recipe", choices=["small", "paper"], default="small")
     parser.add_argument("--device", default="cpu", help="cpu (one thread a training), cuda or auto")
     parser.add_argument("--epochs", type=int, help="of teacher and student, to try things out")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    arms = ["auto"] if given.table == "auto" else list(TABLES[given.table])
+    auto = "auto" if given.folds is None else f"auto, {given.folds} folds"
+    arms = [auto] if given.table == "auto" else list(TABLES[given.table])
     units = [
-        Unit(direction, given.table, arm, given.data, given.work, given.trials, given.seeds, given.device)
+        Unit(
+            direction,
+            given.table,
+            arm,
+            given.data,
+            given.work,
+            given.trials,
+            given.seeds,
+            given.device,
+            given.folds,
+        )
         for direction in _directions(given)
         if not given.only or direction.name in given.only
         for arm in arms
@@ -138,6 +152,8 @@ def run_unit(unit: Unit) -> tuple[str, list[dict[str, Any]]]:
     """Runs one job; returns a row per seed, none where the method does not fit the data."""
     direction = unit.direction
     data = dataset_file(direction, unit.data_dir, unit.work)
+    if unit.folds is not None:
+        data = grouped_file(direction, data, unit.work)
     document = _job(unit)
     name = f"{direction.name}: {unit.arm}"
     try:
@@ -175,7 +191,7 @@ def _job(unit: Unit) -> dict[str, Any]:
         "export": {"onnx": False},
     }
     if unit.table == "auto":
-        method = {"name": "auto", "seeds": unit.seeds, **tuning}
+        method = {"name": "auto", "seeds": unit.seeds, "folds": unit.folds, **tuning}
         return {**shared, "kind": "distill", "method": method}
     arm = TABLES[unit.table][unit.arm]
     return {
@@ -249,11 +265,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append_rows(path: Path, rows: list[dict[str, Any]], fields: list[str] = FIELDS) -> None:
+def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Adds rows at the end."""
     is_new = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fields)
+        writer = csv.DictWriter(file, FIELDS)
         if is_new:
             writer.writeheader()
         writer.writerows(rows)

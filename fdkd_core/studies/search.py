@@ -63,9 +63,7 @@ def candidates(training: TrainingSpec, method: MethodSpec, tuning: TuningSpec) -
     dimensions = _dimensions(training, space, tuning, stated)
     for point in _points(dimensions, tuning.trials - 1, tuning.seed):
         values = _values(point, space, stated)
-        found.append(
-            Candidate(len(found), with_lr(training, point[_LR]), with_parameters(method, values), values)
-        )
+        found.append(Candidate(len(found), with_lr(training, point[_LR]), _changed(method, values), values))
     return found
 
 
@@ -140,7 +138,7 @@ def _points(dimensions: Mapping[str, Between | OneOf], count: int, seed: int) ->
     ]
 
 
-def with_parameters(method: MethodSpec, values: Mapping[str, float | str]) -> MethodSpec:
+def _changed(method: MethodSpec, values: Mapping[str, float | str]) -> MethodSpec:
     """The method with other values, checked as any spec is."""
     document = method.model_dump(mode="json")
     for path, value in values.items():
