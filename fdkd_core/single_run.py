@@ -19,7 +19,9 @@ from fdkd_core.job_run import JobRun
 from fdkd_core.phases import FurtherTeacher, Phase, Trained
 from fdkd_core.preparation import make_phase, training_of
 from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, TrainSpec, teacher_name
+from fdkd_core.spec.figures import figure
 from fdkd_core.spec.result import RunResult, TaughtRows
+from fdkd_core.spec.tasks import facts_of
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows, confidence_weights
 
@@ -36,7 +38,23 @@ def run_single(job: JobRun) -> RunResult:
     final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
     result = final.finish(trained, taught, threads=job.threads, started=job.started, processes=job.processes)
     warn_of_gates(job, result)
+    warn_of_answers(job, result)
     return result
+
+
+def warn_of_answers(job: JobRun, result: RunResult) -> None:
+    """Says where rows without a label were taught by a teacher that knows less than the control."""
+    rows = max((taught.unlabelled_rows for taught in result.taught), default=0)
+    if not rows or result.teacher is None or result.control is None:
+        return
+    main = facts_of(job.spec.task).main
+    teacher, control = (figure(model.val, main.name) for model in (result.teacher, result.control))
+    if main.signed(teacher) < main.signed(control):
+        job.log.emit(
+            "warning",
+            message=f"on validation the teacher has {main.text(teacher, unit=True)} {main.words} and the control "
+            f"{main.text(control, unit=True)}: by its answers to {rows:,} rows without a label it teaches its errors",
+        )
 
 
 def warn_of_gates(job: JobRun, result: RunResult) -> None:

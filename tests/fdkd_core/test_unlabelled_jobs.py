@@ -117,6 +117,24 @@ def test_the_student_learns_from_them_what_its_control_cannot(tmp_path: Path) ->
         assert gained > 0.1, (method, result.student.test, result.control.test)
 
 
+def test_a_teacher_that_knows_less_than_the_control_is_warned_of(
+    finished: tuple[Path, RunResult], data: Path, tmp_path: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    sides = {
+        "teacher": {"modality": "wave", "architecture": {"name": "conv1d", "width": 4}, "train": TRAINED},
+        "student": {"modality": "clean", "architecture": {"name": "mlp", "width": 8}},
+    }
+    result = run(spec_of(**sides), data, tmp_path / "out", options=OPTIONS, on_event=events.append)
+    assert isinstance(result, RunResult)
+    assert result.teacher is not None
+    assert result.control is not None
+    assert result.teacher.val.accuracy < result.control.val.accuracy
+    (warning,) = [event["message"] for event in events if event["event"] == "warning"]
+    assert "by its answers to 204 rows without a label it teaches its errors" in warning
+    assert "teaches its errors" not in (finished[0] / "events.jsonl").read_text()
+
+
 def test_a_stop_resumes_to_the_same_bits(
     finished: tuple[Path, RunResult], data: Path, tmp_path: Path
 ) -> None:
