@@ -50,11 +50,11 @@ def warn_of_answers(job: JobRun, result: RunResult) -> None:
     main = facts_of(job.spec.task).main
     teacher, control = (figure(model.val, main.name) for model in (result.teacher, result.control))
     if main.signed(teacher) < main.signed(control):
-        job.log.emit(
-            "warning",
-            message=f"on validation the teacher has {main.text(teacher, unit=True)} {main.words} and the control "
-            f"{main.text(control, unit=True)}: by its answers to {rows:,} rows without a label it teaches its errors",
+        known = (
+            f"{main.text(teacher, unit=True)} {main.words} and the control {main.text(control, unit=True)}"
         )
+        taught = f"by its answers to {rows:,} rows without a label it teaches its errors"
+        job.log.emit("warning", message=f"on validation the teacher has {known}: {taught}")
 
 
 def warn_of_gates(job: JobRun, result: RunResult) -> None:
