@@ -21,7 +21,6 @@ from rich.console import Console
 from fdkd_core.console import TerminalProgress, show_problems, show_result
 from fdkd_core.errors import FDKDError, GateFailedError, InputError, OutOfMemoryError, TrainingInterrupted
 from fdkd_core.events import Event
-from fdkd_core.idle_threads import idle_thread_variables
 from fdkd_core.options import RunOptions
 from fdkd_core.spec import AnyJobSpec, parse_spec
 from fdkd_core.spec.loading import MAX_SPEC_BYTES
@@ -55,7 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:
-    os.environ.update(idle_thread_variables(os.environ))  # read when torch is imported
     from fdkd_core.run import run  # torch takes seconds to import; a typo in the spec should not wait for it
 
     stop = StopRequest()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from fdkd_core.idle_threads import idle_thread_variables
+from worker.idle_threads import idle_thread_variables
 
 MAX_LINE_BYTES = 1 << 20
 """Longer lines are cut; an event of the core has a few KiB."""

@@ -21,9 +21,9 @@ import torch
 from machine import describe_machine, load_average
 from torch.nn import functional
 
-from fdkd_core.idle_threads import SPIN_TURNS
 from fdkd_core.models import build_model
 from fdkd_core.spec import Conv2dSpec
+from worker.idle_threads import SPIN_TURNS
 
 HERE = Path(__file__).parent
 TURNS = {"as torch comes (300,000)": None, f"{SPIN_TURNS:,}, as trainers have it": str(SPIN_TURNS), "0": "0"}
@@ -83,7 +83,7 @@ def report(found: dict[tuple[str, int], list[float]], trainings: list[int], load
     lines = [
         "# Trainings that share the cores", "",
         "Milliseconds a step (median, in brackets the quartiles) of so many trainings at the same time, each with as many",
-        "threads as there are cores, by the turns that an idle thread spins before it sleeps (`fdkd_core/idle_threads.py`).", "",
+        "threads as there are cores, by the turns that an idle thread spins before it sleeps (`worker/idle_threads.py`).", "",
         "| turns | " + " | ".join(f"{count} at a time" for count in trainings) + " |",
         "|---|" + "---:|" * len(trainings),
     ]  # fmt: skip

@@ -3,7 +3,8 @@
 Between two parallel regions GNU OpenMP, which torch is built with on Linux, spins for 300,000 turns, about
 ten milliseconds: nearly always until the next region. Alone that costs nothing. Trainings that share the
 cores wait for each other's spinning threads, three of them twice as long as they need to; with a thousand
-turns they are as fast alone, and hardly do (`benchmarks/speed/results/shared_cores.md`).
+turns they are as fast alone, and hardly do (`benchmarks/speed/results/shared_cores.md`). The core reads no
+environment, so `python -m fdkd_core` is left as its caller has it.
 """
 
 from __future__ import annotations
