@@ -7,10 +7,9 @@ import signal
 import time
 from contextlib import suppress
 
-import psutil
 from bench import Bench, end, link, wait_for_step
 from scripted_trainer import chain
-from worker_rig import Rig, is_alive
+from worker_rig import is_alive
 
 
 def storm_of_kills(bench: Bench) -> None:
@@ -25,9 +24,9 @@ def storm_of_kills(bench: Bench) -> None:
         # Faster than a machine of two cores can start workers, nothing would ever run.
         if kills < 12:
             victim = bench.chance.choice(workers)
-            trainers = [child.pid for child in victim.trainers() if may_be_killed(rig, jobs, child)]
+            pids = [victim.process.pid, *rig.trainers_without_a_crash(victim, jobs)]
             with suppress(ProcessLookupError):  # it has just finished
-                os.kill(bench.chance.choice([victim.process.pid, *trainers]), signal.SIGKILL)
+                os.kill(bench.chance.choice(pids), signal.SIGKILL)
             kills += 1
         time.sleep(0.1)
         workers = [worker if worker.process.poll() is None else rig.start_worker() for worker in workers]
@@ -36,15 +35,6 @@ def storm_of_kills(bench: Bench) -> None:
         assert rig.job(job_id).state == "succeeded"
         assert link(rig, job_id) == chain(10)
     end(rig, jobs, *workers, some_died_late=True)
-
-
-def may_be_killed(rig: Rig, jobs: list[str], trainer: psutil.Process) -> bool:
-    """Whether its job has lost no trainer yet: a second one at the same step would be held to be the job's fault."""
-    try:
-        command = " ".join(trainer.cmdline())
-    except psutil.NoSuchProcess:
-        return False
-    return any(job_id in command and rig.job(job_id).last_crash_step is None for job_id in jobs)
 
 
 def killed_worker(bench: Bench) -> None:

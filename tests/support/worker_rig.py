@@ -229,6 +229,21 @@ class Rig:
 
     # What became of it.
 
+    def trainers_without_a_crash(self, worker: WorkerUnderTest, jobs: list[str]) -> list[int]:
+        """Processes of a worker whose job has lost no trainer yet.
+
+        A second loss at the same step would be held to be the job's fault.
+        """
+        found = []
+        for trainer in worker.trainers():
+            try:
+                command = " ".join(trainer.cmdline())
+            except psutil.NoSuchProcess:
+                continue
+            if any(name in command and self.job(name).last_crash_step is None for name in jobs):
+                found.append(trainer.pid)
+        return found
+
     def job(self, job_id: str) -> Job:
         with self.context.database.read() as session:
             return session.get_one(Job, job_id)

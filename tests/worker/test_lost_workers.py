@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,7 @@ def test_a_storm_of_kills(make_rig: Callable[..., Rig], small_data: Path) -> Non
     chance = random.Random(seed)
     rig = make_rig(max_attempts=50, lease_s=1.5)
     dataset_id = rig.add_dataset(small_data)
-    jobs = [rig.add_job(dataset_id, plan="steps=12 step_s=0.04") for _ in range(8)]
+    jobs = [rig.add_job(dataset_id, plan="steps=12 step_s=0.15") for _ in range(8)]
     alive: list[WorkerUnderTest] = []
     kills = 0
     deadline = time.monotonic() + 120
@@ -158,11 +159,12 @@ def test_a_storm_of_kills(make_rig: Callable[..., Rig], small_data: Path) -> Non
         assert time.monotonic() < deadline, rig.report()
         while len(alive) < 2:
             alive.append(rig.start_worker())
-        time.sleep(chance.uniform(0.8, 2))
+        time.sleep(chance.uniform(0.3, 1.0))
         if kills < 4:
             victim = alive.pop(0)
-            pids = [victim.process.pid, *(process.pid for process in victim.trainers())]
-            os.kill(chance.choice(pids), signal.SIGKILL)
+            pids = [victim.process.pid, *rig.trainers_without_a_crash(victim, jobs)]
+            with suppress(ProcessLookupError):  # it has just finished
+                os.kill(chance.choice(pids), signal.SIGKILL)
             kills += 1
             if victim.process.poll() is None:
                 alive.append(victim)
