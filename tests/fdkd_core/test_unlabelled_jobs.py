@@ -14,6 +14,7 @@ from task_data import task_spec, write_task_data
 from unlabelled_data import take_labels, write_clustered_data
 
 from fdkd_core.data.dataset import load_dataset
+from fdkd_core.data.table import TargetScale
 from fdkd_core.errors import IncompatibleError, TrainingInterrupted
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.options import RunOptions
@@ -22,6 +23,10 @@ from fdkd_core.run import run
 from fdkd_core.spec import Conv1dSpec, DistillSpec, LogitKDSpec, RetrievalSpec, TrainingSpec, load_spec
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import CompareResult, RunResult, StudyResult
+from fdkd_core.spec.tasks import MultilabelSpec, RegressionSpec
+from fdkd_core.tasks.classification import Classification
+from fdkd_core.tasks.multilabel import Multilabel
+from fdkd_core.tasks.regression import Regression
 from fdkd_core.validate import validate_dataset
 
 CPU = torch.device("cpu")
@@ -182,7 +187,16 @@ def test_auto_is_planned_by_them_too(data: Path, tmp_path: Path) -> None:
     assert isinstance(result, RunResult)
     assert result.auto is not None
     planned, taken = planned_and_taken(tmp_path / "out")
-    assert taken == planned[: len(taken)]
+    assert taken == planned
+    assert planned[-4:] == [3 * STEPS] * 4
+
+
+def test_what_a_teacher_answers_comes_as_labels_of_the_task() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5], [-3.0, 0.0, 4.0]])
+    assert Classification().answered(logits).tolist() == [0, 2]
+    assert Multilabel(MultilabelSpec()).answered(logits).tolist() == [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    scale = TargetScale(("a", "b", "c"), np.zeros(3), np.ones(3))
+    assert Regression(RegressionSpec(), scale).answered(logits).tolist() == logits.tolist()
 
 
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])

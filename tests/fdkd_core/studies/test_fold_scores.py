@@ -102,7 +102,7 @@ def test_a_fold_has_its_rows_for_a_test_split_and_the_real_one_out_of_reach(load
 
 
 def test_rows_without_a_label_go_with_their_group(tmp_path: Path) -> None:
-    loaded = load_dataset(grouped(tmp_path / "few.npz.npz", kept=48), ["clean", "wave"])
+    loaded = load_dataset(grouped(tmp_path / "grouped.npz", kept=48), ["clean", "wave"])
     for is_out in held_out_rows(loaded, 3, seed=0):
         view = without(loaded, is_out)
         assert loaded.groups is not None
