@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from resplit import resplit_arrays, resplit_digits
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
@@ -37,11 +38,13 @@ class Direction:
     label_frac: float = 1.0
     """Share of the training rows that keep their label; the others are pairs without one."""
     select_by: str = "accuracy"
+    split: int = 0
+    """Which division into train, val and test: 0 is the one that the files come with."""
 
     @property
     def slug(self) -> str:
         """Name of its folder."""
-        return self.name.replace(" ", "-").replace("->", "-to-").replace("%", "")
+        return self.name.replace(",", "").replace(" ", "-").replace("->", "-to-").replace("%", "")
 
 
 def _digits(name: str, *, epochs: int, teacher_epochs: int, train_frac: float) -> Direction:
@@ -103,9 +106,14 @@ PAPER = [
 """The recipe of the authors' script on the data that a ResNet-18 can read: for a GPU."""
 
 
+def resplit(found: Direction, number: int) -> Direction:
+    """The direction with another division of its subjects, speakers or videos."""
+    return replace(found, name=f"{found.name}, split {number}", split=number)
+
+
 def dataset_file(direction: Direction, data_dir: Path, work: Path) -> Path:
     """The dataset as a job reads it: the file itself, or one of fewer training rows, made here."""
-    whole = data_dir / direction.path
+    whole = _divided(direction, data_dir / direction.path, work)
     if direction.label_frac < 1.0:
         part = work / f"{direction.slug}.npz"
         if not part.exists():
@@ -118,6 +126,20 @@ def dataset_file(direction: Direction, data_dir: Path, work: Path) -> Path:
     if not part.exists():
         _write_part(whole, direction.manifest, direction.train_frac, part)
     return part
+
+
+def _divided(direction: Direction, whole: Path, work: Path) -> Path:
+    """The file itself, or its rows in other splits: one file for all directions of the data."""
+    if not direction.split:
+        return whole
+    target = work / f"{direction.path.replace('/', '-')}-split-{direction.split}{whole.suffix}"
+    if target.exists():
+        return target
+    if direction.manifest is None:
+        resplit_arrays(whole, direction.split, target)
+    else:
+        resplit_digits(whole, direction.manifest, direction.split, target)
+    return target
 
 
 def grouped_file(direction: Direction, path: Path, work: Path) -> Path:

@@ -1,8 +1,8 @@
 """The rows of the accuracy tables, on real paired data, each method tuned with the same budget.
 
-    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|auto
+    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|splits|auto
         [--only DIRECTION] [--arm NAME] [--trials 6] [--seeds 5] [--processes 2] [--out results/]
-        [--recipe paper] [--device cuda] [--epochs N] [--folds 5]
+        [--recipe paper] [--device cuda] [--epochs N] [--folds 5] [--split K]
 
 Every arm is a job of kind `study`, as a user would post it: so many trials of the method over learning rate,
 weights and its own parameters, the same points for all, judged on validation; then the best of them anew with
@@ -10,6 +10,9 @@ fresh seeds, whose test split is read once each. The table `auto` runs distill j
 themselves, with `--folds` by cross-validation over subjects, speakers or videos; its rows are the final runs of
 what was chosen. One teacher per direction, trained once, given to
 all. Jobs keep their folders below --work: the same command continues where it was stopped.
+
+The table `splits` divides the subjects, speakers or videos anew, so many times, each with a teacher and a tuning of
+its own.
 
 `--recipe paper` has ResNet-18 for teacher and student and 100 epochs, on the directions that it can read; it is
 meant for `--device cuda --processes 1`.
@@ -27,7 +30,16 @@ from pathlib import Path
 from typing import Any
 
 from arms import TABLES
-from directions import DEVELOPMENT, DIRECTIONS, FEW_LABELS, PAPER, Direction, dataset_file, grouped_file
+from directions import (
+    DEVELOPMENT,
+    DIRECTIONS,
+    FEW_LABELS,
+    PAPER,
+    Direction,
+    dataset_file,
+    grouped_file,
+    resplit,
+)
 
 from fdkd_core.errors import FDKDError
 from fdkd_core.options import RunOptions
@@ -40,7 +52,10 @@ FIELDS = [
     "val_metric", "test_metric", "test_macro_f1", "seconds", "metric", "test_accuracy",
 ]  # fmt: skip
 TEACHER = "teacher"
+WITH_TEACHERS = ("methods", "few-labels", "splits")
+"""Tables in which the teacher has a row."""
 LR = {"low": 0.01, "high": 0.5}
+SPLITS = range(1, 6)
 WEIGHT_FACTOR = {"low": 0.1, "high": 10.0}
 
 
@@ -76,6 +91,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folds", type=int, help="by which auto judges its finalists")
+    parser.add_argument("--split", type=int, action="append", help="of the table splits; default: 1 to 5")
     parser.add_argument("--recipe", choices=["small", "paper"], default="small")
     parser.add_argument("--device", default="cpu", help="cpu (one thread a training), cuda or auto")
     parser.add_argument("--epochs", type=int, help="of teacher and student, to try things out")
@@ -106,7 +122,7 @@ def main() -> None:
     left = [unit for unit in units if (unit.direction.name, unit.arm) not in done]
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
         for name, rows in pool.imap_unordered(run_teacher, teachers.values()):
-            if given.table in ("methods", "few-labels") and (name, TEACHER) not in done:
+            if given.table in WITH_TEACHERS and (name, TEACHER) not in done:
                 append_rows(path, rows)
         for name, rows in pool.imap_unordered(run_unit, left):
             append_rows(path, rows)
@@ -120,6 +136,8 @@ def _directions(given: argparse.Namespace) -> list[Direction]:
         found = PAPER
     elif given.table == "few-labels":
         found = FEW_LABELS
+    elif given.table == "splits":
+        found = [resplit(each, number) for number in given.split or SPLITS for each in DIRECTIONS]
     if given.epochs is None:
         return found
     return [replace(each, epochs=given.epochs, teacher_epochs=given.epochs) for each in found]
