@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy/report.py [results/] [--note TEXT]
 
-Reads methods.csv, ablation.csv, controls.csv, few-labels.csv and auto.csv, as far as they are there.
+Reads methods.csv, ablation.csv, controls.csv, few-labels.csv, splits.csv and auto.csv, as far as they are there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from splits_report import splits_parts
 
 from fdkd_core.versions import library_versions
 
@@ -29,6 +30,7 @@ TITLES = {
     "ablation": "Table 2: what the parts of FD-CMKD give",
     "controls": "Table 3: FD-CMKD with teachers that know less than they seem",
     "few-labels": "Table 4: a tenth of the labels; the other pairs are taught by the teacher alone",
+    "splits": "Table 5: several divisions of the subjects, each with a teacher and a tuning of its own",
 }
 RANKED = ("methods", "few-labels")
 """Tables that compare methods; `auto` stands in them too."""
@@ -50,6 +52,10 @@ def main() -> None:
         rows = tables[name]
         if not rows:
             continue
+        if name == "splits":
+            parts = [f"# {title}", *splits_parts(_runs(rows), _teachers(rows))]
+            _write(given.results / f"{name}.md", [*parts, _origin(name, rows, [], given.note)])
+            continue
         there = {row["direction"] for row in rows}
         auto = [row for row in tables["auto"] if row["direction"] in there]
         runs = _runs(rows + (auto if name in RANKED else []))
@@ -60,8 +66,12 @@ def main() -> None:
         if name in RANKED:
             parts += [_ranks(runs), _targets(runs, _teachers(rows), is_main=name == "methods")]
         parts.append(_origin(name, rows, auto if name in RANKED else [], given.note))
-        (given.results / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
-        print((given.results / f"{name}.md").read_text())
+        _write(given.results / f"{name}.md", parts)
+
+
+def _write(path: Path, parts: list[str]) -> None:
+    path.write_text("\n\n".join(part for part in parts if part) + "\n")
+    print(path.read_text())
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -240,7 +250,9 @@ def _origin(name: str, rows: list[dict[str, str]], auto: list[dict[str, str]], n
         "  Halton sequence over learning rate (0.01 to 0.5, the same rates for every method), one factor for the weights",
         "  (0.1 to 10) and the method's own parameters; judged on validation with seed 0; the test split was read once per",
         "  final run",
-        "- intervals are over seeds of the student alone: one teacher, one split",
+        "- intervals are over splits, each the mean of its seeds"
+        if name == "splits"
+        else "- intervals are over seeds of the student alone: one teacher, one split",
     ]
     if chosen:
         lines.append("- what `auto` chose: " + "; ".join(chosen))
