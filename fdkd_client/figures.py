@@ -109,6 +109,10 @@ class GainFigures(Answer):
     val: float | None = None
     test: float
     standard_error: float | None = None
+    noise: float | None = None
+    """Half of the 95 % interval of `test`; null where all test rows are of one group, or in old results."""
+    groups: int | None = None
+    """How many groups the test rows are of; null where the data have none."""
     control: float | None = None
     """The control's own figure on the test split."""
 
@@ -124,15 +128,26 @@ class UpliftFigures(Answer):
     standard_error: float | None = None
     """Of `test_accuracy`, over the test samples; not over seeds."""
     macro_f1_standard_error: float | None = None
+    noise: float | None = None
+    """This, the next and `groups` as in `GainFigures`."""
+    macro_f1_noise: float | None = None
+    groups: int | None = None
     gains: list[GainFigures] = Field(default_factory=list)
     """Of all figures of another task, the main one first."""
 
     @property
-    def main(self) -> tuple[float, float]:
-        """By how much the student is better in the main figure on the test split, and the standard error."""
+    def main(self) -> GainFigures:
+        """The main figure's gain."""
         if self.gains:
-            return self.gains[0].test, self.gains[0].standard_error or 0.0
-        return self.test_accuracy or 0.0, self.standard_error or 0.0
+            return self.gains[0]
+        return GainFigures(
+            metric="accuracy",
+            val=self.val_accuracy,
+            test=self.test_accuracy or 0.0,
+            standard_error=self.standard_error,
+            noise=self.noise,
+            groups=self.groups,
+        )
 
 
 class GateFigures(Answer):

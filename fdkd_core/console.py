@@ -31,6 +31,7 @@ from fdkd_core.spec.result import (
     StudyResult,
 )
 from fdkd_core.spec.tasks import facts_of_figures
+from fdkd_core.spec.uplift import half_width_of, noise_words
 from fdkd_core.studies.console import show_comparison, show_search, show_study
 
 
@@ -144,16 +145,10 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
         show_search(console, result.auto)
     if result.uplift is not None and (result.auto is None or result.auto.winner_label != NO_TEACHER):
         gain = result.uplift.gains[0]
-        noise = 2 * (gain.standard_error or 0.0)
-        verdict = (
-            "within the noise of this test split"
-            if abs(gain.test) <= noise
-            else "more than the noise of this test split"
-        )
         joint = "of" if first.form == "share" else "in"
         console.print(
             f"uplift over the control: [bold]{first.gain(gain.test)}[/] {joint} test {first.words}, "
-            f"{verdict} (±{first.text(noise)}; one seed)",
+            f"{noise_words(first, gain.test, half_width_of(gain), gain.groups)}",
             highlight=False,
         )
     teacher = None if result.teacher is None else result.teacher.latency

@@ -78,7 +78,12 @@ class Finalisation:
         if "control" in results:
             assert isinstance(self.spec, DistillSpec)
             uplift = measure_uplift(
-                task_of(self.data), results, labels, answers["student"], answers["control"]
+                task_of(self.data),
+                results,
+                labels,
+                answers["student"],
+                answers["control"],
+                self.data.groups_of("test"),
             )
             gates = pass_gates(self.spec.gates, uplift)
         for role, latency in self.latencies(trained).items():

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.errors import GateFailedError, Problem
+from fdkd_core.row_noise import row_noise
 from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import GateResult, ModelResult
-from fdkd_core.spec.uplift import AnyUplift, FigureGain, smallest_gap, uplift_of
+from fdkd_core.spec.uplift import AnyUplift, FigureGain, half_width_of, smallest_gap, uplift_of
 from fdkd_core.tasks.base import Task
 
 
@@ -23,6 +24,7 @@ def measure_uplift(
     labels: NDArray[Any],
     student_NC: NDArray[Any],
     control_NC: NDArray[Any],
+    groups_N: NDArray[np.int64] | None = None,
 ) -> AnyUplift:
     """Compares student and control on the same test samples.
 
@@ -32,6 +34,7 @@ def measure_uplift(
         labels: Of the test split.
         student_NC: Answers of the student, as `Task.answers` gives them.
         control_NC: Answers of the control.
+        groups_N: Group of each row of the test split; None where rows are independent.
     """
     student, control = results["student"], results["control"]
     teachers = [result for role, result in results.items() if role not in ("student", "control")]
@@ -42,13 +45,16 @@ def measure_uplift(
         gap = signed_figure(teacher.test, main.name) - signed_figure(control.test, main.name)
     gains = []
     for name in task.facts.metrics:
-        differences = task.shares(name, student_NC, labels) - task.shares(name, control_NC, labels)
+        differences_N = task.shares(name, student_NC, labels) - task.shares(name, control_NC, labels)
+        noise = row_noise(differences_N, groups_N)
         gains.append(
             FigureGain(
                 metric=name,
                 val=signed_figure(student.val, name) - signed_figure(control.val, name),
                 test=signed_figure(student.test, name) - signed_figure(control.test, name),
-                standard_error=float(differences.std() / np.sqrt(len(differences))),
+                standard_error=noise.standard_error,
+                noise=noise.half_width,
+                groups=noise.groups,
                 control=figure(control.test, name),
             )
         )
@@ -73,15 +79,16 @@ def failure_of(gates: Sequence[GateResult]) -> GateFailedError | None:
 
 def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
     gain = next(found for found in uplift.gains if gate.metric in (None, found.metric))
-    measure, value, error = MEASURES[gain.metric], gain.test, gain.standard_error
+    measure, value, error, noise = MEASURES[gain.metric], gain.test, gain.standard_error, half_width_of(gain)
     assert error is not None  # just measured
     is_relative = measure.form == "number"
     if is_relative:
         # What is 0 cannot become less.
         scale = abs(gain.control or 0.0) or 1.0
-        value, error = value / scale, error / scale
+        value, error, noise = value / scale, error / scale, None if noise is None else noise / scale
     # Without noise a difference of nothing is still no difference: what must be significant must be more.
-    passed = value - 2.0 * error > gate.min_uplift if gate.significant else value >= gate.min_uplift
+    is_clear = noise is not None and value - noise > gate.min_uplift
+    passed = is_clear if gate.significant else value >= gate.min_uplift
     shown = MEASURES["accuracy"] if is_relative else measure  # in percent
     margin = shown.signed_text(gate.min_uplift)
     wanted = f"more than {margin} beyond that noise" if gate.significant else f"at least {margin}"
@@ -89,6 +96,8 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
     told = f"of the student minus its control's is {shown.gain(value)}"
     if is_relative:
         told = f"of the student is smaller than its control's by {shown.signed_text(value)} %"
+    over = "" if gain.groups is None else f" over {gain.groups} groups"
+    spread = "noise unknown: one group" if noise is None else f"±{shown.text(noise)}{over}"
     return GateResult(
         metric=gain.metric,
         passed=passed,
@@ -97,7 +106,5 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
         threshold=gate.min_uplift,
         significant=gate.significant,
         on_fail=gate.on_fail,
-        sentence=(
-            f"Test {measure.words} {told} (±{shown.text(2 * error)}); the job asks for {wanted}: {outcome}."
-        ),
+        sentence=(f"Test {measure.words} {told} ({spread}); the job asks for {wanted}: {outcome}."),
     )

@@ -35,6 +35,7 @@ from fdkd_core.cost_words import cost_lines
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.tasks import facts_of_figures
+from fdkd_core.spec.uplift import half_width_of, noise_words
 
 _HINTS = {
     "diverged": "Lower training.optimizer.lr, or the weights of the method.",
@@ -152,21 +153,17 @@ def run_view(result: RunFigures) -> Group:
 
 def uplift_text(uplift: UpliftFigures, main: Measure) -> str:
     """What the teacher added, with its noise, as markup."""
-    gain, error = uplift.main
-    noise = f"±{main.text(2 * error)}; one seed"
-    if abs(gain) <= 2 * error:
-        verdict = f"within the noise of this test split ({noise})"
-        style = "yellow"
-    else:
-        verdict = f"more than the noise of this test split ({noise})"
-        style = "green" if gain > 0 else "red"
+    found, half = uplift.main, half_width_of(uplift.main)
+    is_noise = half is None or abs(found.test) <= half
+    style = "yellow" if is_noise else "green" if found.test > 0 else "red"
     closed = uplift.teacher_gap_closed
     gap = f", {100 * closed:.0f}% of the gap to the teacher" if closed is not None and closed > 0 else ""
     joint = "of" if main.form == "share" else "in"
     turned = "" if main.larger_is_better else ", turned so that more is better"
     return (
-        f"uplift  [bold {style}]{main.gain(gain)}[/] {joint} {main.words} over the control{turned}{gap};\n"
-        f"        {verdict}"
+        f"uplift  [bold {style}]{main.gain(found.test)}[/] {joint} {main.words} over the control"
+        f"{turned}{gap};\n"
+        f"        {noise_words(main, found.test, half, found.groups)}"
     )
 
 
@@ -285,7 +282,7 @@ def _result_in_short(result: Figures) -> str:
     if isinstance(result, RunFigures):
         main = facts_of_figures(result.student.test).main
         test = f"test {figure_text(result.student.test, main)}"
-        return f"{test} ({main.signed_text(result.uplift.main[0])})" if result.uplift else test
+        return f"{test} ({main.signed_text(result.uplift.main.test)})" if result.uplift else test
     if isinstance(result, StudyFigures):
         main = facts_of_figures(result.student.test).main
         values = [run.test.value(main.name) or 0.0 for run in result.runs]

@@ -20,7 +20,7 @@ from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows
 from fdkd_core.spec.strict import StrictModel
 from fdkd_core.spec.tasks import facts_of_figures
-from fdkd_core.spec.uplift import AnyUplift
+from fdkd_core.spec.uplift import AnyUplift, half_width_of
 
 _LAST_ROLES = ("student", "control")
 """Shown after the teachers, of which there may be several."""
@@ -206,7 +206,7 @@ def _uplift_words(card: ModelCard) -> str:
     gain, *others = uplift.gains
     measure = MEASURES[gain.metric]
     points = " points" if measure.form == "share" else ""
-    noise = 2.0 * (gain.standard_error or 0.0)
+    noise, over = half_width_of(gain), "" if gain.groups is None else f" (over its {gain.groups} groups)"
     verdict = (
         "exactly as good as"
         if gain.test == 0
@@ -220,13 +220,16 @@ def _uplift_words(card: ModelCard) -> str:
         f"## Did the teacher help?\n\n**On the test split the student is {verdict} the same student trained "
         f"without a teacher** ({measure.words}; {', '.join(beside)}{turned}). This is one seed: "
     )
-    text += (
-        f"differences under {measure.text(noise)}{points} may be noise of this test split alone, and another "
-        "seed would move both models further."
-        if noise > 0
-        else "another would move both models."
-    )
-    if abs(gain.test) < noise:
+    if noise is None:
+        text += "another would move both models. All test rows are of one group; nothing tells of another."
+    elif noise > 0:
+        text += (
+            f"differences under {measure.text(noise)}{points} may be noise of this test split alone{over}, "
+            "and another seed would move both models further."
+        )
+    else:
+        text += "another would move both models."
+    if noise is not None and abs(gain.test) < noise:
         text += " This difference is within that noise."
     if uplift.teacher_gap_closed is not None and gain.test > 0:
         share = f"{100 * uplift.teacher_gap_closed:.0f} %"

@@ -112,6 +112,10 @@ class PairedDataset:
     groups: NDArray[np.int64] | None = None
     """Shape [rows]: number of the group of each row, such as its speaker; None where rows are independent."""
 
+    def groups_of(self, split: Split) -> NDArray[np.int64] | None:
+        """Group of each row of a split, in its order; None where rows are independent."""
+        return None if self.groups is None else self.groups[self.splits[split]]
+
     @property
     def outputs(self) -> list[str]:
         """Names of the numbers that a network answers with: classes, targets, or those of an embedding."""

@@ -21,9 +21,9 @@ class GateSpec(StrictModel):
     what share of the control's the student's is smaller. 0 asks that it be no worse; a negative margin lets
     it be a little worse, for the noise of a small test split."""
     significant: bool = False
-    """Whether the difference must exceed the margin by two standard errors of the test split, so that it is
-    not luck with these samples. They do not cover the spread over seeds. Off: small test splits would fail
-    most students."""
+    """Whether the difference must exceed the margin by half of its 95 % interval over the test split, so that
+    it is not luck with these samples; over its groups where the data have such, of which one is too few. The
+    spread over seeds is not in it. Off: small test splits would fail most students."""
     on_fail: Literal["warn", "fail"] = "warn"
     """`warn`: the job succeeds, and result and model card say that the gate was not passed. `fail`: the job
     fails with its figures, and no student is handed over."""

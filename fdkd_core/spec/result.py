@@ -64,7 +64,7 @@ class GateResult(StrictModel):
     threshold: float
     """The margin that was asked for."""
     significant: bool
-    """Whether the margin had to be exceeded by two standard errors."""
+    """Whether the margin had to be exceeded by half of the 95 % interval."""
     on_fail: Literal["warn", "fail"]
     sentence: str
     """All this for people."""

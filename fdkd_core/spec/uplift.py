@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
@@ -23,8 +23,14 @@ class FigureGain(StrictModel):
     """On validation; null where a result does not say."""
     test: float
     standard_error: float | None
-    """Of `test`, over the test samples (paired); it does not cover the spread over seeds. Null in results of
-    releases that did not measure it."""
+    """Of `test`, over the test samples (paired), by group where the data have groups; it does not cover the
+    spread over seeds. Null in results of releases that did not measure it."""
+    noise: float | None = None
+    """Half of the 95 % interval of `test` that goes with it, by Student's t over groups where there are such.
+    Null where all test rows are of one group, and in results of earlier releases."""
+    groups: int | None = None
+    """Of the test rows, how many speakers, patients or whatever `group` names; null where there is no such
+    column."""
     control: float | None = None
     """The control's own figure on the test split; of classification it stands beside."""
 
@@ -39,10 +45,16 @@ class Uplift(StrictModel):
     """Share of the teacher-control gap in test accuracy that the student closed; null when the teacher is
     not ahead of the control by at least one point. Of several teachers, the best on validation counts."""
     standard_error: float
-    """Of `test_accuracy`, from the test samples on which the two disagree (paired); it does not cover
-    the spread over seeds."""
+    """Of `test_accuracy`, from the test samples on which the two disagree (paired), by group where the data
+    have groups; it does not cover the spread over seeds."""
     macro_f1_standard_error: float | None = None
     """The same of `test_macro_f1`; null in results of releases that did not measure it."""
+    noise: float | None = None
+    """Half of the 95 % interval of `test_accuracy`; see `FigureGain`."""
+    macro_f1_noise: float | None = None
+    """The same of `test_macro_f1`."""
+    groups: int | None = None
+    """See `FigureGain`."""
 
     @property
     def gains(self) -> list[FigureGain]:
@@ -53,12 +65,16 @@ class Uplift(StrictModel):
                 val=self.val_accuracy,
                 test=self.test_accuracy,
                 standard_error=self.standard_error,
+                noise=self.noise,
+                groups=self.groups,
             ),
             FigureGain(
                 metric="macro_f1",
                 val=None,
                 test=self.test_macro_f1,
                 standard_error=self.macro_f1_standard_error,
+                noise=self.macro_f1_noise,
+                groups=self.groups,
             ),
         ]
 
@@ -95,7 +111,52 @@ def uplift_of(gains: Sequence[FigureGain], teacher_gap_closed: float | None) -> 
         teacher_gap_closed=teacher_gap_closed,
         standard_error=accuracy.standard_error,
         macro_f1_standard_error=macro.standard_error,
+        noise=accuracy.noise,
+        macro_f1_noise=macro.noise,
+        groups=accuracy.groups,
     )
+
+
+class HasNoise(Protocol):
+    """What is known of a gain's noise, wherever it was read from."""
+
+    @property
+    def standard_error(self) -> float | None:
+        """See `FigureGain`, as the others."""
+
+    @property
+    def noise(self) -> float | None:
+        """Half of the interval."""
+
+    @property
+    def groups(self) -> int | None:
+        """Of the test rows."""
+
+
+def half_width_of(gain: HasNoise) -> float | None:
+    """Half of a gain's 95 % interval; None where it is not known.
+
+    Results of earlier releases have no `noise`: two standard errors then stand for it.
+    """
+    if gain.noise is None and gain.groups is None and gain.standard_error is not None:
+        return 2.0 * gain.standard_error
+    return gain.noise
+
+
+def noise_words(measure: Measure, gain: float, half_width: float | None, groups: int | None) -> str:
+    """Whether a gain is more than what the test split leaves uncertain.
+
+    Args:
+        measure: Of the figure.
+        gain: Student minus control.
+        half_width: See `FigureGain`.
+        groups: See `FigureGain`.
+    """
+    if half_width is None:
+        return "of unknown noise, since all test rows are of one group (one seed)"
+    over = "" if groups is None else f" over its {groups} groups"
+    found = "within" if abs(gain) <= half_width else "more than"
+    return f"{found} the noise of this test split (±{measure.text(half_width)}{over}; one seed)"
 
 
 def smallest_gap(measure: Measure, control: float) -> float:

@@ -243,7 +243,8 @@ def _scores(search: Search, finalist: Finalist) -> Scores:
         for name, run in zip(finalist.names, finalist.runs, strict=False)
     ]
     values = [selection_value(run.val, select_by) for run in finalist.runs]
-    return Scores(finalist.found.label, values, shares)
+    groups = search.lesson.job.data.groups_of("val")
+    return Scores(finalist.found.label, values, shares, groups=groups)
 
 
 def _row_shares(search: Search, model: Trained) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.row_noise import row_noise
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.studies import statistics
 
@@ -31,6 +32,8 @@ class Scores:
     of other rows, a fold's, so that their spread tells what both rows and seeds do."""
     folds: str | None = None
     """In words, what the values are of; None where they are of seeds."""
+    groups: NDArray[np.int64] | None = None
+    """Group of each validation row, such as its speaker; None where rows are independent."""
 
     @property
     def mean(self) -> float:
@@ -55,15 +58,15 @@ def difference(found: Scores, control: Scores) -> Difference:
     """By how much a finalist is better than the control's, seed by seed and row by row.
 
     The error over seeds tells how far other seeds would move the mean; that over rows, how far another
-    validation split would. They are added in squares, which errs on the side of the control: what seeds do to
-    single rows is in both.
+    validation split would, by group where rows have groups. They are added in squares, which errs on the side
+    of the control: what seeds do to single rows is in both.
     """
     gains = np.subtract(found.values, control.values)
     over_seeds = statistics.standard_error(gains.tolist())
     if not found.shares:
         return Difference(float(gains.mean()), over_seeds)
     rows_N = np.mean(found.shares, axis=0) - np.mean(control.shares, axis=0)
-    over_rows = float(rows_N.std() / math.sqrt(len(rows_N)))
+    over_rows = row_noise(rows_N, control.groups).standard_error
     return Difference(float(gains.mean()), math.hypot(over_seeds, over_rows))
 
 

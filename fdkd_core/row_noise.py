@@ -1,0 +1,58 @@
+"""How far other test rows, or other people, would move a figure that is a mean over rows.
+
+Rows of one group (a speaker, a patient) are alike: a student that suits a voice suits all of its recordings.
+So where the data have groups, groups are what was sampled, and a thousand recordings of two speakers say how
+two speakers differ.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+FACTOR = 2.0
+"""Standard errors in half of the interval where rows are independent; there are many of them."""
+
+
+@dataclass(frozen=True)
+class RowNoise:
+    """What the size of a split leaves uncertain."""
+
+    standard_error: float
+    """Of the mean; over groups where there are several."""
+    half_width: float | None
+    """Half of its 95 % interval; None where all rows are of one group, which says nothing of another."""
+    groups: int | None
+    """How many groups the rows are of; None where rows are independent."""
+
+
+def row_noise(shares_N: NDArray[np.floating[Any]], groups_N: NDArray[np.int64] | None) -> RowNoise:
+    """Of the mean of `shares_N`.
+
+    With G groups the standard error is clustered: sqrt(G / (G - 1) * sum over groups of (sum of the group's
+    deviations)^2) / N, as by Liang and Zeger 1986 with the usual correction for few groups; the interval has
+    Student's t of G - 1 degrees of freedom. Where that comes out smaller than for independent rows, which
+    among few groups is luck, the latter stands.
+
+    Args:
+        shares_N: What each row adds to a figure, shape [N]; at least one row.
+        groups_N: Number of each row's group, shape [N]; None for independent rows.
+    """
+    over_rows = float(shares_N.std() / math.sqrt(len(shares_N)))
+    if groups_N is None:
+        return RowNoise(over_rows, FACTOR * over_rows, None)
+    names, places_N = np.unique(groups_N, return_inverse=True)
+    groups = len(names)
+    if groups == 1:
+        return RowNoise(over_rows, None, 1)
+    sums_G = np.bincount(places_N, weights=shares_N - shares_N.mean())
+    over_groups = math.sqrt(groups / (groups - 1) * float((sums_G**2).sum())) / len(shares_N)
+    error = max(over_groups, over_rows)
+    from scipy.special import stdtrit  # 0.3 s, which data without groups never need
+
+    return RowNoise(error, float(stdtrit(groups - 1, 0.5 + CONFIDENCE / 2)) * error, groups)
