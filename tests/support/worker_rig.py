@@ -22,7 +22,7 @@ from study_samples import compare_spec
 from warm_process import WarmProcess, run_warm
 
 from fdkd_core.__main__ import main as core_main
-from fdkd_core.spec import DistillSpec, TrainSpec
+from fdkd_core.spec import AnyJobSpec
 from service import schema
 from service.context import Context, open_context
 from service.db import db_now
@@ -68,9 +68,10 @@ class WorkerUnderTest:
 
     def trainers(self) -> list[psutil.Process]:
         try:
-            return psutil.Process(self.process.pid).children(recursive=True)
+            found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+        return found
 
     def send(self, number: int) -> None:
         os.kill(self.process.pid, number)
@@ -136,7 +137,7 @@ class Rig:
     def add_job(
         self,
         dataset_id: str,
-        spec: DistillSpec | TrainSpec | None = None,
+        spec: AnyJobSpec | None = None,
         *,
         plan: str = "a job",
         given: dict[str, str] | None = None,
@@ -346,7 +347,7 @@ class Rig:
 def is_alive(pid: int) -> bool:
     """A zombie, whose parent may be frozen, is not."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
