@@ -95,8 +95,8 @@ def fold_name(place: int, number: int) -> str:
 
 
 def _without(lesson: Lesson, is_out: NDArray[np.bool_]) -> Lesson:
-    """What trainings without a fold see. They have one process: the others know the whole data alone."""
-    job = replace(lesson.job, data=without(lesson.job.data, is_out), crew=None)
+    """What trainings without a fold see."""
+    job = replace(lesson.job, data=without(lesson.job.data, is_out))
     rows, kept = lesson.rows, torch.from_numpy(~is_out)
     if rows is not None:
         rows = TeacherRows(

@@ -18,6 +18,8 @@ from fdkd_core.data.folds import held_out_rows, without
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, SpecError, TrainingInterrupted
 from fdkd_core.options import RunOptions
+from fdkd_core.phases import Phase
+from fdkd_core.ranks.crew_process import Crew
 from fdkd_core.run import run
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import RunResult
@@ -146,6 +148,30 @@ def test_finalists_are_trained_without_each_fold_and_judged_on_it(
     assert "validation" not in result.auto.reason
     won = result.auto.winner_label != "no_teacher"
     assert won == (method.val_difference > method.val_standard_error)
+
+
+@pytest.mark.long
+def test_folds_are_trained_by_all_processes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ranks/test_two_processes.py` shows that it comes to the same. Here a rounding may rank short trials
+    otherwise.
+    """
+    together, train = [], Crew.train
+
+    def noting(crew: Crew, phase: Phase, *given: Any) -> Any:
+        together.append(phase.name)
+        return train(crew, phase, *given)
+
+    monkeypatch.setattr(Crew, "train", noting)
+    options = replace(OPTIONS, processes=2)
+    result = run(small_spec(method=AUTO), data, tmp_path / "out", options=options)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    folds = [f"fold{place}-{number}" for place in (0, 1) for number in (1, 2, 3)]
+    assert [name for name in together if name.startswith("fold")] == folds
+    assert [len(found.folds) for found in result.auto.finalists] == [3, 3]
+    assert "over 3 folds of 6 groups of training" in result.auto.reason
 
 
 def test_a_stop_within_a_fold_resumes_to_the_same_figures(
