@@ -10,7 +10,8 @@ from typing import Any
 from bench import Bench, end, link
 from scripted_trainer import chain
 from small_job import CHECKPOINT_EVERY, STEPS_PER_PHASE, small_spec
-from worker_rig import MISBEHAVING, Rig
+from worker_process import MISBEHAVING
+from worker_rig import Rig
 
 from fdkd_core.spec import load_spec
 
