@@ -48,7 +48,7 @@ fmt: setup ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: setup ## mypy, strict
+types: setup ## mypy, strict; the benchmarks too
 	$(BIN)/mypy
 
 imports: setup ## Who may import whom

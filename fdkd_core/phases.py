@@ -304,7 +304,7 @@ def run_phase(
             log.emit("checkpoint", phase=phase.name, step=state.step)
 
     is_over = state.step >= trainee.total_steps or state.stopped_early
-    with nullcontext() if crew is None or is_over else crew.train(phase, trainee, state):
+    with nullcontext() if crew is None or is_over else crew.train(phase, data, trainee, state):
         state = fit(trainee, state, Hooks(on_metrics, should_stop, on_checkpoint))
     trainee.model.load_state_dict(state.best_weights)
     trainee.model.eval()

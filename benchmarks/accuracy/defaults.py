@@ -113,8 +113,8 @@ def variants() -> Iterator[tuple[str, str, TrainingSpec, MethodSpec]]:
         yield "lskd", f"weight {weight}", plain, LSKDSpec(weight=weight)
     yield "rkd", "default", plain, RKDSpec()
     for weight in (2.5, 25.0):
-        change = RKDSpec(distance_weight=weight, angle_weight=2 * weight)
-        yield "rkd", f"distance_weight {weight}, angle_weight {2 * weight}", plain, change
+        rkd = RKDSpec(distance_weight=weight, angle_weight=2 * weight)
+        yield "rkd", f"distance_weight {weight}, angle_weight {2 * weight}", plain, rkd
 
 
 def main() -> None:
@@ -151,8 +151,8 @@ def main() -> None:
             found = np.full((len(prepared), options.seeds), np.nan)
             for i, (direction, data, outputs) in enumerate(prepared):
                 for seed in range(options.seeds):
-                    chosen = {"seed": options.first_seed + seed, "select_by": direction.select_by}
-                    spec = training.model_copy(update=chosen)
+                    change = {"seed": options.first_seed + seed, "select_by": direction.select_by}
+                    spec = training.model_copy(update=change)
                     given = None if isinstance(method, NoneSpec) else outputs
                     kind = data.modalities[direction.student].recipe["kind"]
                     architecture = (

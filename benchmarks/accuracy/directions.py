@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from resplit import resplit_arrays, resplit_digits
@@ -37,7 +37,7 @@ class Direction:
     train_frac: float = 1.0
     label_frac: float = 1.0
     """Share of the training rows that keep their label; the others are pairs without one."""
-    select_by: str = "accuracy"
+    select_by: Literal["accuracy", "macro_f1"] = "accuracy"
     split: int = 0
     """Which division into train, val and test: 0 is the one that the files come with."""
 

@@ -47,7 +47,8 @@ def resplit_digits(whole: Path, manifest: str, number: int, target: Path) -> Non
         sounds: dict[tuple[str, str], list[str]] = defaultdict(list)
         for sound, label in sorted({(row["audio"], row["label"]) for row in rows}):
             sounds[new[_speaker(sound)], label].append(sound)
-        rng, places = np.random.default_rng(number), defaultdict(int)
+        rng = np.random.default_rng(number)
+        places: dict[tuple[str, str], int] = defaultdict(int)
         shuffled = {key: [names[i] for i in rng.permutation(len(names))] for key, names in sounds.items()}
         for row in rows:
             key = row["split"], row["label"]

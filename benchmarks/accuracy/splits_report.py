@@ -37,9 +37,9 @@ def _cells(runs: Mapping[str, Mapping[str, Mapping[int, float]]]) -> Cells:
     for name, arms in runs.items():
         direction, split = name.rsplit(", ", 1)
         found[direction][split] = {arm: float(np.mean(list(seeds.values()))) for arm, seeds in arms.items()}
-    arms = {arm for splits in found.values() for cell in splits.values() for arm in cell}
+    every = {arm for splits in found.values() for cell in splits.values() for arm in cell}
     return {
-        direction: {split: cell for split, cell in splits.items() if set(cell) == arms}
+        direction: {split: cell for split, cell in splits.items() if set(cell) == every}
         for direction, splits in found.items()
     }
 

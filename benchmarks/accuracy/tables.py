@@ -45,6 +45,7 @@ from fdkd_core.errors import FDKDError
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import load_spec
+from fdkd_core.spec.figures import ClassificationMetrics
 from fdkd_core.spec.result import FinalRun, RunResult, StudyResult
 
 FIELDS = [
@@ -259,6 +260,7 @@ def _row(
     unit: Unit, method: str, found: FinalRun, *, lr: float, weights: dict[str, Any], trials: int
 ) -> dict[str, Any]:
     metric = unit.direction.select_by
+    assert isinstance(found.test, ClassificationMetrics)
     return {
         "direction": unit.direction.name,
         "method": method,

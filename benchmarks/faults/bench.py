@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_rig import Rig, WorkerUnderTest, is_alive
+from worker_process import WorkerUnderTest, is_alive
+from worker_rig import Rig
 
 from service.jobs.orphans import MIN_AGE_S, remove_orphans
 

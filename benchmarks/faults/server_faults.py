@@ -16,8 +16,7 @@ def repeated_wake_ups(bench: Bench) -> None:
     with OwnRedis.on_a_free_port() as broker:
         rig = bench.make_rig(broker_url=broker.url)
         workers = [rig.start_worker() for _ in range(4)]
-        for worker in workers:
-            rig.wait(lambda worker=worker: "is ready" in worker.log, what="a worker")
+        rig.wait(lambda: all("is ready" in worker.log for worker in workers), what="the workers")
         dataset_id = rig.add_dataset(bench.data)
         jobs = [rig.add_job(dataset_id, plan="steps=2 step_s=0.01") for _ in range(5)]
         for job_id in bench.chance.sample(jobs * 10, 50):

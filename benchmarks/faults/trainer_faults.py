@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench import Bench, end, link
 from scripted_trainer import chain
 from small_job import CHECKPOINT_EVERY, STEPS_PER_PHASE, small_spec
-from worker_rig import MISBEHAVING
+from worker_process import MISBEHAVING
+from worker_rig import Rig
 
 from fdkd_core.spec import load_spec
 
@@ -70,16 +73,20 @@ def damaged_checkpoint(bench: Bench) -> None:
     end(rig, [job_id], worker)
 
 
+def _was_lost(rig: Rig, job_id: str) -> bool:
+    return bool(rig.job(job_id).losses == 1)
+
+
 def foreign_checkpoint(bench: Bench) -> None:
     """F21: the checkpoints are those of another job; they are refused, the job starts over."""
     rig = bench.make_rig(retry_backoff_s=4)
     dataset_id = rig.add_dataset(bench.data)
     plan = f"kill@student:{2 * CHECKPOINT_EVERY + 1}"
     worker = rig.start_worker(MISBEHAVING)
-    folders = []
+    folders: list[Path] = []
     for spec in (small_spec(name=plan, controls={"no_teacher": False}), small_spec(name=plan)):
         job_id = rig.add_job(dataset_id, spec)
-        rig.wait(lambda job_id=job_id: rig.job(job_id).losses == 1, what="the loss")
+        rig.wait(partial(_was_lost, rig, job_id), what="the loss")
         work = rig.context.settings.work_dir / str(rig.job(job_id).work_key) / "out" / "work" / "student"
         kept = rig.folder / f"kept-{len(folders)}"
         os.system(f"cp -r {work} {kept}")

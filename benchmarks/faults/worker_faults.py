@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from bench import Bench, end, link, wait_for_step
 from scripted_trainer import chain
-from worker_rig import is_alive
+from worker_process import is_alive
 
 
 def storm_of_kills(bench: Bench) -> None:

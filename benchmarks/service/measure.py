@@ -107,7 +107,8 @@ def load(url: str, request: dict[str, Any], **options: float) -> dict[str, Any]:
         [sys.executable, str(HERE / "load.py"), "--url", url, *flags],
         input=json.dumps(request).encode(), capture_output=True, check=True,
     )  # fmt: skip
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def expect(found: dict[str, Any], status: int) -> dict[str, Any]:
@@ -277,6 +278,14 @@ def starts(
 COLUMNS = ["database", "what", "who", "connections", "requests", "rps", "p50_ms", "p95_ms", "p99_ms"]
 
 
+def _pick(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def _median(rows: list[dict[str, Any]], name: str) -> float:
+    return statistics.median(float(row[name]) for row in rows)
+
+
 def report(rows: list[dict[str, Any]], command: str) -> str:
     """The figures beside what was asked of them."""
     lines = ["# The API beside a bare endpoint", "", f"`{command}`", "", machine(), ""]
@@ -285,19 +294,17 @@ def report(rows: list[dict[str, Any]], command: str) -> str:
         "| database | request | connections | service rps | bare rps | service / bare | service p95 ms | bare p95 ms |",
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    pick = lambda **wanted: [r for r in rows if all(r[k] == v for k, v in wanted.items())]  # noqa: E731
     for kind in ("sqlite", "postgresql"):
         for what in ("create", "status"):
             for connections in (16, 4):
-                ours = pick(database=kind, what=what, connections=connections, who="service")
-                bare = pick(database=kind, what=what, connections=connections, who="bare")
+                ours = _pick(rows, database=kind, what=what, connections=connections, who="service")
+                bare = _pick(rows, database=kind, what=what, connections=connections, who="bare")
                 if not ours:
                     continue
-                median = lambda found, name: statistics.median(r[name] for r in found)  # noqa: E731
                 ratio = statistics.median(a["rps"] / b["rps"] for a, b in zip(ours, bare, strict=True))
                 lines.append(
-                    f"| {kind} | {what} | {connections} | {median(ours, 'rps'):.0f} | {median(bare, 'rps'):.0f} "
-                    f"| {ratio:.2f} | {median(ours, 'p95_ms'):.1f} | {median(bare, 'p95_ms'):.1f} |"
+                    f"| {kind} | {what} | {connections} | {_median(ours, 'rps'):.0f} | {_median(bare, 'rps'):.0f} "
+                    f"| {ratio:.2f} | {_median(ours, 'p95_ms'):.1f} | {_median(bare, 'p95_ms'):.1f} |"
                 )
     lines += ["", "| database | what | p50 ms | p95 ms |", "|---|---|---|---|"]
     for row in rows:

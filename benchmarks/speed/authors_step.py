@@ -34,7 +34,8 @@ def bands(features_BD: Tensor) -> tuple[Tensor, Tensor]:
 
 def standardise(band_BD: Tensor) -> Tensor:
     """Each sample divided by its own L2 norm."""
-    return band_BD / band_BD.norm(dim=1, keepdim=True).clamp_min(1e-8)
+    scaled_BD: Tensor = band_BD / band_BD.norm(dim=1, keepdim=True).clamp_min(1e-8)
+    return scaled_BD
 
 
 def signed_log(band_BD: Tensor) -> Tensor:
@@ -97,6 +98,6 @@ class AuthorsTraining:
         terms = loss_terms(student_BD, teacher_BD, labels_B, self.heads)
         loss = functional.cross_entropy(logits_BC, labels_B) + sum(terms.values())
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.item()

@@ -23,7 +23,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "support"))
 
 from small_job import write_small_data  # noqa: E402
-from worker_rig import REAL, Rig  # noqa: E402
+from worker_process import REAL  # noqa: E402
+from worker_rig import Rig  # noqa: E402
 
 SETTLE_S = 2.5
 """Between two jobs: a trainer on standby has done its imports by then."""

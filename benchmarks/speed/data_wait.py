@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from variants import CACHED, PLAIN
 from workload import Workload
@@ -30,7 +31,7 @@ def fit_actions(workload: Workload) -> dict[str, Callable[[], Wait]]:
         CACHED: workload.trainee("audio", FDCMKDSpec(), workload.cached_outputs()),
         "plain image student": workload.trainee("image"),
     }
-    return {name: lambda trainee=trainee: measure_wait(trainee) for name, trainee in trainees.items()}
+    return {name: partial(measure_wait, trainee) for name, trainee in trainees.items()}
 
 
 def measure_wait(trainee: Trainee) -> Wait:

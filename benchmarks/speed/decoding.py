@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
+from figures import SECTIONS, Row, ratio_rows, tables, time_rows, write_csv
 from machine import describe_machine, load_average
-from report import SECTIONS, Row, ratio_rows, tables, time_rows, write_csv
 from timing import interleave
 
 from fdkd_core.data.dataset import load_dataset
@@ -49,7 +50,7 @@ def main() -> None:
     if options.rounds < 1 or min(options.workers or [1]) < 0:
         parser.error("--rounds must be at least 1 and --workers at least 0")
 
-    def load(workers: int) -> dict[str, object]:
+    def load(workers: int) -> dict[str, Any]:
         return load_dataset(options.data, options.column, manifest=options.manifest, workers=workers).report
 
     machine = describe_machine(torch.device("cpu")) | {"load average before": load_average()}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import copy
 
 import torch
+from figures import Row
 from loss_cost import CLASSES, DIM
-from report import Row
 from torch import Tensor
 
 from fdkd_core.methods import build_method
@@ -73,7 +73,7 @@ def _terms_and_gradients(method: Method, tensors: list[Tensor], labels: Tensor) 
     views = StepViews(ModelOutput(features, logits), ModelOutput(*teacher), labels)
     with torch.autocast(features.device.type, torch.bfloat16, enabled=features.dtype == torch.bfloat16):
         terms = method.terms(views)
-    torch.stack([term.mean() for term in terms.values()]).sum().backward()
+    torch.stack([term.mean() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
     leaves = {"feature gradient": features.grad, "logit gradient": logits.grad}
     terms = {name: term.detach() for name, term in terms.items()}
     return terms | {name: gradient for name, gradient in leaves.items() if gradient is not None}

@@ -37,6 +37,7 @@ from fdkd_core.spec import ClassificationSpec, SegmentationSpec, load_spec
 from fdkd_core.spec.export_result import OnnxFile
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.result import RunResult
+from fdkd_core.spec.tasks import TaskSpec
 from fdkd_core.tasks import task_of
 
 ENCODER = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
@@ -211,7 +212,10 @@ def main() -> None:
         paths = {task: Path(holder) / f"{task}.npz" for task in ("classification", "segmentation")}
         write_rows(paths["classification"])
         write_scenes(paths["segmentation"])
-        tasks = {"classification": ClassificationSpec(), "segmentation": SegmentationSpec()}
+        tasks: dict[str, TaskSpec] = {
+            "classification": ClassificationSpec(),
+            "segmentation": SegmentationSpec(),
+        }
         for name in given.only:
             out, task = Path(holder) / name, CASES[name].task
             path = paths[task]

@@ -61,7 +61,7 @@ def loss_actions(batch_size: int, device: torch.device) -> dict[str, Action]:
         def run() -> None:
             for parameter in parameters:
                 parameter.grad = None
-            loss().backward()
+            loss().backward()  # type: ignore[no-untyped-call]
 
         return run
 

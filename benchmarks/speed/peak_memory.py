@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
-from report import Row
+from figures import Row
 from variants import variants
 from workload import Workload
 

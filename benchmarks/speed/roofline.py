@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,7 +122,7 @@ def measure(
         }
         numbers = dict.fromkeys(built, 0)
 
-        def one_step(name: str, built: dict = built, numbers: dict = numbers) -> None:
+        def one_step(name: str, built: dict[str, Any] = built, numbers: dict[str, int] = numbers) -> None:
             built[name](numbers[name])
             numbers[name] += 1
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from data_wait import fit_actions
 from device_checks import check_losses, failures
+from figures import Row, ratio_rows, summarise, tables, throughput_rows, time_rows, write_csv
 from loss_cost import CROSS_ENTROPY, DIM, loss_actions
 from machine import describe_machine, load_average
 from peak_memory import measure_memory
-from report import Row, ratio_rows, summarise, tables, throughput_rows, time_rows, write_csv
 from timing import interleave
 from variants import PLAIN, variants
 from workload import CLASSES, SIDE, Workload

@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 # On a machine without a GPU the compiled half of torchvision does not load; its Python half asks for two schemas.
-_SCHEMAS = torch.library.Library("torchvision", "DEF")
+_SCHEMAS = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
 for _name in ("nms", "qnms"):
-    _SCHEMAS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _SCHEMAS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
 
 from authors_step import Heads, loss_terms  # noqa: E402
 from machine import describe_machine, load_average  # noqa: E402
@@ -150,7 +150,7 @@ def main() -> None:
     rows = []
     for student_width in (given.width, given.width // 2):
         for number in range(given.rounds):
-            took = {}
+            took: dict[str, float] = {}
             for name in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
                 if name == "ours":
                     took[name] = ours(workload, student_width, given.epochs)

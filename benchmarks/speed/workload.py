@@ -17,6 +17,7 @@ from fdkd_core.modalities import KINDS
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.phases import Phase, make_model, make_trainee
 from fdkd_core.spec import MethodSpec, NoneSpec, ResNet18Spec, SGDSpec, TrainingSpec
+from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.execution import Execution
 from fdkd_core.training.evaluation import predict_rows
 from fdkd_core.training.execution import apply_execution
@@ -95,7 +96,8 @@ class Workload:
         if channels_last is None:
             channels_last = self.device.type == "cpu"
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        return make_model(self.phase(modality), self.data).to(self.device, memory_format=layout)
+        model = make_model(self.phase(modality), self.data)
+        return model.to(self.device, memory_format=layout)  # type: ignore[no-any-return, call-overload]
 
     def teacher(self, *, channels_last: bool | None = None) -> Backbone:
         """The frozen teacher."""
@@ -121,7 +123,7 @@ class Workload:
         return [clean_inputs(image, rows[batch.positions]) for batch in self.student_batches]
 
 
-def _modality(kind_name: str, options: dict[str, Any], decoded: NDArray[Any]) -> ModalityData:
+def _modality(kind_name: KindName, options: dict[str, Any], decoded: NDArray[Any]) -> ModalityData:
     kind = KINDS[kind_name]
     recipe = kind.fit(decoded[:256], kind.resolve(options, []))
     return ModalityData(recipe, decoded, np.arange(len(decoded)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
-from fdkd_core.data.described import describe_modality
+from fdkd_core.data.described import describe_groups, describe_modality
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
 from fdkd_core.data.label_forms import TASK_OF_FORM
 from fdkd_core.data.label_numbers import describe_targets
@@ -117,6 +117,7 @@ def load_dataset(
         decoded = _decode_all(plans, cache_dir, pool, progress)
     columns = {name: table.columns[name] for name in modalities}
     duplicates = find_duplicates(columns, splits, table.missing)
+    groups = None if table.groups is None else np.unique(table.groups, return_inverse=True)[1]
     report = {
         "sha256": table.sha256,
         "rows": len(table.ids),
@@ -127,6 +128,7 @@ def load_dataset(
             split: {
                 "rows": len(rows[split]),
                 "classes": {} if split == UNLABELLED else labels.counts(rows[split]),
+                **describe_groups(groups, rows[split]),
             }
             for split in named
         },
@@ -156,7 +158,7 @@ def load_dataset(
     return PairedDataset(
         table.ids, labels.values, labels.classes, rows, decoded, sha256=table.sha256, report=report,
         task=TASK_OF_FORM[table.labels.form] if task is None else task, targets=labels.targets,
-        groups=None if table.groups is None else np.unique(table.groups, return_inverse=True)[1],
+        groups=groups,
     )  # fmt: skip
 
 

@@ -1,8 +1,11 @@
-"""What the data report says of one modality."""
+"""What the data report says of one modality, and of the groups in a split."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.modalities.inference import InferredKind
@@ -52,3 +55,16 @@ def describe_modality(
             "constant_channels": sum(std == 0 for std in recipe["std"]),
         }
     return described
+
+
+def describe_groups(groups: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> dict[str, int]:
+    """How many groups a split has, and the rows of its largest; nothing where the data have none.
+
+    Args:
+        groups: One per row of the data, counted from 0.
+        rows: Of the split.
+    """
+    if groups is None:
+        return {}
+    sizes = np.bincount(groups[rows], minlength=1)
+    return {"groups": int((sizes > 0).sum()), "largest_group": int(sizes.max())}

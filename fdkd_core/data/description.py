@@ -27,8 +27,8 @@ class LabelsDescription(StrictModel):
     """`class`, `classes`, `numbers`, `mask`, or `identity`: whom or what a row shows, of whom training may
     lack some. Null: what the task of a job reads, and where that is not known yet, what the labels look like:
     a list is a set of classes, or numbers where it holds fractions; single fractions are numbers; names of
-    PNG files and arrays of pictures are masks; integers and other text are classes, or identities where no
-    test row has one of training."""
+    PNG files, such files in the table and arrays of pictures are masks; integers and other text are classes,
+    or identities where no test row has one of training."""
     separator: Annotated[str, Field(min_length=1, max_length=4)] = "|"
     """Between the classes, or the numbers, of a row in a text; a comma would need quotes in CSV."""
     names: Annotated[list[Name], Field(min_length=1)] | None = None

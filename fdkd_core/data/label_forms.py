@@ -166,7 +166,10 @@ def _mask_column(
 ) -> LabelColumn:
     blank = [""] * len(values)
     if find_masks is None:
-        detail = "masks are files beside a manifest, or an array in an .npz; this format does not hold them"
+        detail = (
+            "these are no masks: files that a manifest names, an array in an .npz, or PNG bytes or rows of "
+            "integers in parquet"
+        )
         log.add("invalid_label", detail, pointer="label")
         return LabelColumn("mask", blank)
     return LabelColumn("mask", blank, mask_files=find_masks(values, log), mask_size=description.size)

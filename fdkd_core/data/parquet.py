@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fdkd_core.data.annotations import read_annotations
 from fdkd_core.data.checked_table import checked_table, identity
+from fdkd_core.data.columns import TextColumn
 from fdkd_core.data.description import Description
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.missing_values import note_missing
@@ -11,7 +15,8 @@ from fdkd_core.data.parquet_process import read_in_child
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import OpenFile
 from fdkd_core.data.table import Table
-from fdkd_core.spec.tasks import LabelForm
+from fdkd_core.errors import DatasetError, Problem
+from fdkd_core.spec.tasks import LABEL_WORDS, LabelForm
 
 
 def read_parquet(
@@ -25,7 +30,7 @@ def read_parquet(
     """Reads a parquet file into memory. The file is parsed in a child process, which takes about a second.
 
     Columns may be bytes, text, numbers, lists of numbers up to three deep, or structs of `bytes` and `path`.
-    Columns of other types are left out, and reported.
+    Columns of other types are left out, and reported. Masks are bytes, such structs, or rows of integers.
 
     Args:
         file: The open file.
@@ -41,13 +46,26 @@ def read_parquet(
     content = read_in_child(file, description, limits)
     log = ProblemLog(limits.max_bad_rows)
     log.extend(content.problems)
-    annotations = read_annotations(content.cells, content.num_rows, description, log, limits, label_form)
+    columns = {column.name: column for column in content.columns}
+    masks, without = columns.pop("label", None), content.missing.pop("label", None)
+    cells = content.cells
+    if masks is not None:
+        label_form = _mask_form(label_form or description.labels.form)
+        _note_without(without, log)
+        cells = {**cells, "label": [None] * content.num_rows}
+    # Where something is wrong there are no columns: then nothing is said of masks that may be fine.
+    is_unread = bool(content.problems) and not cells.get("label")
+    found = TextColumn("label", []) if is_unread else masks
+    annotations = read_annotations(
+        cells, content.num_rows, description, log, limits, label_form,
+        None if found is None else lambda values, log: found,
+    )  # fmt: skip
     if content.problems:
         note_missing(content.missing, annotations.splits, log)
         log.raise_if_any()
     return checked_table(
         annotations,
-        {column.name: column for column in content.columns},
+        columns,
         description,
         log,
         limits,
@@ -55,3 +73,21 @@ def read_parquet(
         warnings=content.warnings,
         missing=content.missing,
     )
+
+
+def _mask_form(wanted: LabelForm | None) -> LabelForm:
+    """`mask`, which is what the labels are by their type.
+
+    Raises:
+        DatasetError: The task or dataset.yaml says that they are something else.
+    """
+    if wanted is not None and wanted != "mask":
+        detail = f"the labels are masks, PNG bytes or rows of integers; the task reads {LABEL_WORDS[wanted]}"
+        raise DatasetError(Problem("invalid_label", detail, "label"))
+    return "mask"
+
+
+def _note_without(rows: NDArray[np.bool_] | None, log: ProblemLog) -> None:
+    """Notes the rows without a mask: every row must have one, as segmentation takes none without a label."""
+    for row in [] if rows is None else np.flatnonzero(rows):
+        log.add("invalid_label", "the label is missing; a mask is wanted", row=int(row) + 1, pointer="label")

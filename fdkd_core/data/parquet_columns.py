@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from fdkd_core.data.annotations import RESERVED
 from fdkd_core.data.column_names import modality_names
@@ -23,13 +22,12 @@ from fdkd_core.data.description import Description
 from fdkd_core.data.finite_values import check_finite
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.parquet_footer import check_footer, check_growth, check_metadata, invalid_parquet
+from fdkd_core.data.parquet_lists import UnevenRowsError, is_list, is_number, join_lists, nesting
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import OpenFile
 from fdkd_core.errors import quote
 from fdkd_core.modalities.base import RawColumn
 
-_MAX_NESTING = 3
-"""Lists in lists in lists: the axes of an image."""
 _FILE_STRUCTS = ({"bytes"}, {"bytes", "path"})
 _PANDAS_INDEX = "__index_level_"
 
@@ -43,7 +41,7 @@ class ParquetContent:
     """The annotations by column: text, numbers, booleans and None, of `label` also lists of those. Other
     columns have no cells."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
-    """The modalities."""
+    """The modalities; and `label`, which has no cells then, where it is of a type that masks have."""
     missing: dict[str, list[int]] = field(default_factory=dict)
     """Rows, counted from 0, without a value by column, where there are some."""
     warnings: list[str] = field(default_factory=list)
@@ -97,20 +95,27 @@ def _read(
     log.raise_if_any()
     content = ParquetContent(parquet.metadata.num_rows, {name: [] for name in names}, warnings=warnings)
     reader = _Reader(parquet, file_bytes, log, limits)
-    for name in {*RESERVED, description.group or "group"} & content.cells.keys():
+    columns = modalities
+    if "label" in names and _is_mask(schema.field("label").type):
+        columns = [*modalities, "label"]
+    for name in ({*RESERVED, description.group or "group"} & content.cells.keys()) - {*columns}:
         content.cells[name] = reader.scalars(name)
-    for name in modalities:
+    for name in columns:
         read = reader.column(name)
         if read is not None:
             content.columns[name] = read
             if reader.missing:
                 content.missing[name] = reader.missing
+        elif name in description.modalities:
+            log.add("invalid_values", _left_out(name, schema), pointer=name)
         else:
-            content.warnings.append(
-                f"the column {quote(name)} is left out: its type {quote(str(schema.field(name).type))} "
-                "cannot be a modality"
-            )
+            content.warnings.append(_left_out(name, schema))
     return content
+
+
+def _left_out(name: str, schema: Any) -> str:
+    kind = quote(str(schema.field(name).type))
+    return f"the column {quote(name)} is left out: its type {kind} cannot be a modality"
 
 
 class _Reader:
@@ -136,7 +141,7 @@ class _Reader:
             return self._text(name)
         if _is_bytes(kind):
             return self._bytes_column(name, self._chunks(name), None)
-        if _is_number(kind) or _is_list_of_numbers(kind):
+        if is_number(kind) or nesting(kind):
             return self._numbers(name)
         return None
 
@@ -146,18 +151,21 @@ class _Reader:
         if _is_text(kind):
             unique, index = self._distinct(self._chunks(name))
             return [unique[number] if number >= 0 else None for number in index]
-        if _is_number(kind) or pa.types.is_null(kind):
+        if is_number(kind) or pa.types.is_null(kind):
             chunks = self._chunks(name)
             self._count(chunks)
             return [value for chunk in chunks for value in chunk.to_pylist()]
-        if name == "label" and _is_list(kind) and (_is_number(kind.value_type) or _is_text(kind.value_type)):
+        if name == "label" and is_list(kind) and (is_number(kind.value_type) or _is_text(kind.value_type)):
             chunks = self._chunks(name)
             self._count(chunks)
             return [value for chunk in chunks for value in chunk.to_pylist()]
-        code = "invalid_label" if name == "label" else "invalid_values"
-        self._log.add(
-            code, f"{quote(name)} has the type {quote(str(kind))}; text or integers are wanted", pointer=name
-        )
+        code, wanted = "invalid_values", "text or integers are wanted"
+        if name == "label":
+            code, wanted = (
+                "invalid_label",
+                f"{wanted}, lists of them, or masks: PNG bytes or rows of integers",
+            )
+        self._log.add(code, f"{quote(name)} has the type {quote(str(kind))}; {wanted}", pointer=name)
         return []
 
     def _text(self, name: str) -> TextColumn:
@@ -206,27 +214,20 @@ class _Reader:
         check_growth(self._file_bytes, self._unpacked, self._limits)
         return list(unique), index
 
-    def _numbers(self, name: str) -> RawColumn | None:
+    def _numbers(self, name: str) -> RawColumn:
         """Numbers, or lists of them: of one shape, or of shapes that differ in the first axis alone."""
         chunks = self._chunks(name)
         self._count(chunks)
-        is_null = np.zeros(self._num_rows, dtype=bool)
-        if chunks:
-            is_null = np.concatenate([chunk.is_null().to_numpy(zero_copy_only=False) for chunk in chunks])
         try:
-            flat = [_flattened(present) for chunk in chunks if len(present := chunk.drop_null())]
-        except _UnevenError as error:
-            self._log.add("invalid_values", f"{quote(name)}: {error}", pointer=name)
-            return None
-        if not flat:
-            self.missing = np.flatnonzero(is_null).tolist()
+            joined = join_lists(chunks)
+        except UnevenRowsError as error:
+            for row, detail in error.details.items():
+                self._log.add("invalid_values", f"{quote(name)}: {detail}", row=row + 1, pointer=name)
+            return ArrayColumn(name, np.zeros((self._num_rows, 1), dtype=np.float32))  # which is refused
+        if joined is None:
+            self.missing = list(range(self._num_rows))
             return ArrayColumn(name, np.zeros((self._num_rows, 1), dtype=np.float32))
-        if len({values.shape[1:] for values, _ in flat}) > 1:
-            self._log.add("invalid_values", f"{quote(name)}: inner lists differ in length", pointer=name)
-            return None
-        values = np.concatenate([values for values, _ in flat])
-        lengths = np.zeros(self._num_rows, dtype=np.int64)
-        lengths[~is_null] = np.concatenate([lengths for _, lengths in flat])
+        values, lengths = joined
         self.missing = np.flatnonzero(lengths == 0).tolist()
         if (lengths == lengths[0]).all() and not self.missing:
             values = values.reshape(len(lengths), int(lengths[0]), *values.shape[1:])
@@ -254,37 +255,12 @@ class _Reader:
         return chunks
 
 
-class _UnevenError(ValueError):
-    """Lists that make no array."""
-
-
-def _flattened(chunk: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The numbers of all rows, shape [sum of lengths, inner axes...], and the length of each row.
-
-    Missing numbers become NaN.
-    """
-    lengths = np.ones(len(chunk), dtype=np.int64)
-    inner: list[int] = []
-    values = chunk
-    depth = 0
-    while _is_list(values.type):
-        if values.null_count:
-            raise _UnevenError("a list inside a list is missing")
-        sizes = pc.list_value_length(values).to_numpy(zero_copy_only=False)
-        if depth == 0:
-            lengths = sizes.astype(np.int64)
-        elif sizes.size and (sizes != sizes[0]).any():
-            raise _UnevenError("inner lists differ in length")
-        else:
-            inner.append(int(sizes[0]) if sizes.size else 0)
-        values = values.flatten()
-        depth += 1
-    if values.null_count and pa.types.is_boolean(values.type):
-        raise _UnevenError("a value is missing")
-    numbers = values.to_numpy(zero_copy_only=False)
-    if 0 in inner:
-        raise _UnevenError("there are empty lists inside lists")
-    return numbers.reshape(-1, *inner), lengths
+def _is_mask(kind: Any) -> bool:
+    """Whether an Arrow type is one of masks: files, or rows of integers."""
+    if pa.types.is_struct(kind):
+        return {field.name for field in kind} in _FILE_STRUCTS
+    is_rows = nesting(kind) == 2 and not pa.types.is_floating(kind.value_type.value_type)
+    return _is_bytes(kind) or is_rows
 
 
 def _is_text(kind: Any) -> bool:
@@ -295,21 +271,3 @@ def _is_text(kind: Any) -> bool:
 def _is_bytes(kind: Any) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_number(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
-
-
-def _is_list(kind: Any) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_list_of_numbers(kind: Any) -> bool:
-    for _ in range(_MAX_NESTING):
-        if not _is_list(kind):
-            return False
-        kind = kind.value_type
-        if _is_number(kind):
-            return True
-    return False

@@ -34,11 +34,19 @@ from fdkd_core.spec.strict import StrictModel
 MAX_CHANNELS, MAX_SIDE = 65_536, 1024
 NOISE = {"light": 0.05, "strong": 0.1}
 """In standard deviations of the channel."""
+_ALLOWED = f"{MAX_CHANNELS:,} channels, sides of {MAX_SIDE} and {MAX_INPUT_VALUES:,} numbers are allowed"
 _LARGEST = float(np.finfo(np.float16).max)
 
 
+_Shape = Annotated[list[Annotated[int, Field(ge=1, le=MAX_CHANNELS)]], Field(min_length=3, max_length=3)]
+
+
 class MapOptions(StrictModel):
-    """Options of a column of maps: there are none."""
+    """Options of a column of maps."""
+
+    shape: _Shape | None = None
+    """(channels, height, width), which flat lists need, such as those of a parquet file: the last axis runs
+    fastest. Null: the usual shape of the training maps."""
 
 
 class MapRecipe(RecipeModel):
@@ -46,9 +54,7 @@ class MapRecipe(RecipeModel):
 
     kind: Literal["map"]
     version: Literal["map-1"]
-    input_shape: Annotated[
-        list[Annotated[int, Field(ge=1, le=MAX_CHANNELS)]], Field(min_length=3, max_length=3)
-    ]
+    input_shape: _Shape
     input_dtype: Literal["float32"]
     mean: Annotated[list[float], Field(min_length=1, max_length=MAX_CHANNELS)]
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=MAX_CHANNELS)]
@@ -70,26 +76,29 @@ class MapKind:
     recipe_model = MapRecipe
 
     def inspect(self, raw: RawValue) -> Facts:
-        """The shape, from the header or the array."""
+        """The shape, from the header or the array; of a flat list, how many numbers there are."""
         shape = read_array(raw).shape  # of a file by its header: nothing is copied
+        if len(shape) == 1 and 0 < shape[0] <= MAX_INPUT_VALUES:
+            return {"shape": tuple(shape)}
         if len(shape) != 3 or 0 in shape:
             detail = f"found an array of shape {shape}; maps are (channels, height, width)"
             raise RowError("incompatible_shape", detail)
-        if shape[0] > MAX_CHANNELS or max(shape[1:]) > MAX_SIDE or prod(shape) > MAX_INPUT_VALUES:
-            detail = (
-                f"found an array of shape {shape}; {MAX_CHANNELS:,} channels, sides of {MAX_SIDE} and "
-                f"{MAX_INPUT_VALUES:,} numbers are allowed"
-            )
-            raise RowError("incompatible_shape", detail)
+        if _is_too_large(shape):
+            raise RowError("incompatible_shape", f"found an array of shape {shape}; {_ALLOWED}")
         return {"shape": tuple(shape)}
 
     def resolve(self, options: dict[str, Any], facts: Sequence[Facts]) -> Recipe:
         """Fixes the shape."""
-        parse(MapOptions, options)
+        stated = parse(MapOptions, options)
         if not facts:
             raise OptionError(Problem("missing_field", "no training map to infer a size from"))
         # The usual one; a map of another is refused when it is decoded.
-        shape = Counter(tuple(fact["shape"]) for fact in facts).most_common(1)[0][0]
+        shape = stated.shape or Counter(tuple(fact["shape"]) for fact in facts).most_common(1)[0][0]
+        if len(shape) != 3:
+            detail = f"the maps are lists of {shape[0]} numbers; state their (channels, height, width)"
+            raise OptionError(Problem("missing_field", detail, "/shape"))
+        if _is_too_large(shape):
+            raise OptionError(Problem("exceeds_limit", f"found {list(shape)}; {_ALLOWED}", "/shape"))
         return {
             "kind": self.name,
             "version": self.version,
@@ -101,6 +110,8 @@ class MapKind:
     def decode(self, raw: RawValue, recipe: Recipe) -> NDArray[np.float16]:
         """The map in half precision; what lies beyond its range, 65,504, is put at its end."""
         array = read_array(raw)
+        if array.shape == (prod(recipe["input_shape"]),):  # a flat list
+            array = array.reshape(recipe["input_shape"])
         if list(array.shape) != recipe["input_shape"]:
             detail = f"found an array of shape {array.shape}; {tuple(recipe['input_shape'])} is expected"
             raise RowError("incompatible_shape", detail)
@@ -124,3 +135,7 @@ class MapKind:
         noise = np.float32(NOISE[strength]) * rng.standard_normal(inputs.shape, dtype=np.float32)
         changed: NDArray[Any] = inputs + noise
         return changed
+
+
+def _is_too_large(shape: Sequence[int]) -> bool:
+    return shape[0] > MAX_CHANNELS or max(shape[1:]) > MAX_SIDE or prod(shape) > MAX_INPUT_VALUES

@@ -65,7 +65,7 @@ class Crew:
     Args:
         size: Processes that train together, at least 2.
         folder: For what is handed out; emptied now.
-        data: That every phase trains on.
+        data: That every phase trains on, each by splits of its own.
         device: Of rank 0; on GPUs rank r takes the r-th.
         threads: Of torch, in each process.
         on_stuck: Is called in a thread when a rank has died and this one does not come back from an exchange
@@ -97,8 +97,14 @@ class Crew:
         self.close(is_orderly=kind is None or issubclass(kind, FDKDError))
 
     @contextmanager
-    def train(self, phase: Phase, trainee: Trainee, state: LoopState) -> Iterator[None]:
+    def train(self, phase: Phase, data: PairedDataset, trainee: Trainee, state: LoopState) -> Iterator[None]:
         """Around a call of `fit`: all ranks train the phase.
+
+        Args:
+            phase: What is trained.
+            data: That of the run, whose splits may be others: those of a fold.
+            trainee: Ready to be trained.
+            state: Where it begins.
 
         Raises:
             FDKDError: What ended another rank.
@@ -108,7 +114,7 @@ class Crew:
             if self._ranks is None:
                 self._ranks = self._start()
             self._number += 1
-            write_phase(self._folder, self._number, phase, trainee, state)
+            write_phase(self._folder, self._number, phase, data, trainee, state)
             self._ranks.say(PHASE, self._number)
             trainee.ranks = self._ranks
             self._in_phase.set()

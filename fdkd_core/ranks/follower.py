@@ -64,7 +64,7 @@ def follow(folder: Path, rank: int, size: int, device_name: str, threads: int) -
         if word != PHASE:
             continue  # the end of a phase whose steps ended with an error on all ranks
         handout = PhaseHandout(folder, number)
-        trainee = make_trainee(handout.phase(), data, device)
+        trainee = make_trainee(handout.phase(), handout.with_splits(data), device)
         state = handout.begin(trainee)
         apply_execution(trainee, handout.execution)
         trainee.ranks = ranks

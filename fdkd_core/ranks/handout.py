@@ -1,7 +1,7 @@
 """What rank 0 puts down for the other ranks: the decoded data once, and each phase before it begins.
 
 FOLDER/data.json, NAME.values.npy, NAME.index.npy, labels.npy   decoded once, by rank 0, and mapped by all
-FOLDER/phase-N.json, phase-N.safetensors                        a phase and the state it begins with
+FOLDER/phase-N.json, phase-N.safetensors                        a phase, its splits, the state it begins with
 FOLDER/store                                                    where the processes find each other
 
 All of it comes from our own rank 0, and none of it is a pickle all the same.
@@ -38,14 +38,13 @@ _TASK: TypeAdapter[TaskSpec] = TypeAdapter(TaskSpec)
 
 
 def write_data(folder: Path, data: PairedDataset) -> None:
-    """Puts down what training reads of a dataset.
+    """Puts down what training reads of a dataset, beside its splits, which are those of a phase.
 
     Raises:
         StorageError: The disk is full.
     """
     document: dict[str, Any] = {
         "classes": data.classes,
-        "splits": {name: rows.tolist() for name, rows in data.splits.items()},
         "task": data.task.model_dump(mode="json"),
         "targets": None,
         "recipes": [[name, found.recipe] for name, found in data.modalities.items()],
@@ -62,14 +61,14 @@ def write_data(folder: Path, data: PairedDataset) -> None:
 
 
 def read_data(folder: Path) -> PairedDataset:
-    """The dataset, with its values mapped from the files."""
+    """The dataset without splits, its values mapped from the files."""
     document = json.loads((folder / "data.json").read_text())
     scale = document["targets"]
     return PairedDataset(
         ids=[],
         labels=_mapped(folder / "labels.npy"),
         classes=document["classes"],
-        splits={cast(Split, name): np.array(rows, np.int64) for name, rows in document["splits"].items()},
+        splits={},
         modalities={
             name: ModalityData(
                 recipe, _mapped(folder / f"{number}.values.npy"), _mapped(folder / f"{number}.index.npy")
@@ -83,14 +82,25 @@ def read_data(folder: Path) -> PairedDataset:
     )
 
 
-def write_phase(folder: Path, number: int, phase: Phase, trainee: Trainee, state: LoopState) -> None:
+def write_phase(
+    folder: Path, number: int, phase: Phase, data: PairedDataset, trainee: Trainee, state: LoopState
+) -> None:
     """Puts down a phase, and trainee and state as it begins.
+
+    Args:
+        folder: Which holds the dataset.
+        number: Of the phase.
+        phase: What is trained.
+        data: That dataset, with the splits of this phase: cross-validation leaves rows out.
+        trainee: Ready to be trained.
+        state: Where it begins.
 
     Raises:
         StorageError: The disk is full.
     """
     packed, loop = pack(trainee, replace(state, best_weights={}, history=[]))
     tensors = {f"state/{name}": tensor for name, tensor in packed.items()}
+    tensors |= {f"split/{name}": torch.from_numpy(rows) for name, rows in data.splits.items()}
     lessons = [(phase.teacher_outputs, phase.paired)]
     lessons += [(found.rows.outputs, found.rows.paired) for found in phase.more_teachers]
     for index, (outputs, paired) in enumerate(lessons):
@@ -133,6 +143,15 @@ class PhaseHandout:
     def execution(self) -> Execution:
         """How its steps are computed."""
         return Execution.model_validate(self._document["execution"])
+
+    def with_splits(self, data: PairedDataset) -> PairedDataset:
+        """The dataset as this phase parts it."""
+        named = {
+            cast(Split, name.removeprefix("split/")): rows.numpy()
+            for name, rows in self._tensors.items()
+            if name.startswith("split/")
+        }
+        return replace(data, splits=named)
 
     def phase(self) -> Phase:
         """What is trained, and how; teachers by their outputs alone."""

@@ -23,6 +23,7 @@ from fdkd_core.spec.column_fit import another_reading, cut_problems, input_misma
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.dense import answer_problems
 from fdkd_core.spec.dense_fit import map_problems
+from fdkd_core.spec.fold_fit import fold_problems
 from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
@@ -96,6 +97,7 @@ def check(
             spec.task, architecture, column, spec.training, dataset_report, "/student", "/training", memory,
             unlabelled_rows(dataset_report) if isinstance(spec, TeachingSpec) else 0,
         )  # fmt: skip
+        problems += fold_problems(spec, dataset_report, _most_training_rows(dataset_report, column))
     problems += pairing_problems(spec) + weighting_problems(spec) + unlabelled_problems(spec, dataset_report)
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:

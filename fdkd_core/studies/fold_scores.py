@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.folds import held_out_rows, without
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.errors import IncompatibleError, Problem
+from fdkd_core.errors import IncompatibleError
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import TrainingSpec
+from fdkd_core.spec.fold_fit import one_group, too_few_rows
 from fdkd_core.spec.result import FinalRun
 from fdkd_core.studies.search import Candidate
 from fdkd_core.studies.study import phase_steps
@@ -44,18 +45,16 @@ class Folds:
         return held_out_rows(self._data, self._count, self._seed) if self._count else []
 
     def check(self, batch_size: int) -> None:
-        """Before anything is trained.
+        """Before anything is trained: what the report on the data could not tell when the job was posted.
 
         Raises:
             IncompatibleError: There is a single group, or a fold leaves fewer rows than a batch.
         """
         if len(self.parts) == 1:
-            detail = "the training rows are all of one group, which cannot be parted"
-            raise IncompatibleError(Problem("dataset_too_small", detail, "/method/folds"))
+            raise IncompatibleError(one_group())
         fewest = min((int((~is_out).sum()) for is_out in self.parts), default=batch_size)
         if fewest < batch_size:
-            detail = f"without its largest fold training has {fewest} rows; batches have {batch_size}"
-            raise IncompatibleError(Problem("dataset_too_small", detail, "/method/folds"))
+            raise IncompatibleError(too_few_rows(fewest, batch_size))
 
     @property
     def words(self) -> str:
@@ -96,8 +95,8 @@ def fold_name(place: int, number: int) -> str:
 
 
 def _without(lesson: Lesson, is_out: NDArray[np.bool_]) -> Lesson:
-    """What trainings without a fold see. They have one process: the others know the whole data alone."""
-    job = replace(lesson.job, data=without(lesson.job.data, is_out), crew=None)
+    """What trainings without a fold see."""
+    job = replace(lesson.job, data=without(lesson.job.data, is_out))
     rows, kept = lesson.rows, torch.from_numpy(~is_out)
     if rows is not None:
         rows = TeacherRows(

@@ -6,6 +6,7 @@ from typing import Any
 
 from study_samples import metrics
 
+from fdkd_core.spec.figures import ClassificationMetrics
 from fdkd_core.spec.result import Arm, CompareResult, Estimate, FinalRun, StudyResult
 
 
@@ -44,7 +45,10 @@ def compare_result(arms: dict[str, dict[str, Any]]) -> CompareResult:
 
 def _arm(label: str, found: dict[str, Any]) -> Arm:
     result = None if "error" in found else StudyResult.model_validate(found)
-    test = result.runs[0].test.accuracy if result else None
+    test = None
+    if result is not None:
+        assert isinstance(result.runs[0].test, ClassificationMetrics)
+        test = result.runs[0].test.accuracy
     estimate = Estimate(mean=test, low=test, high=test) if test is not None else None
     return Arm(
         label=label, method=label.split()[0], is_control=label == "no_teacher", teacher_view="paired",

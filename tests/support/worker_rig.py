@@ -7,39 +7,27 @@ import os
 import shutil
 import signal
 import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+from job_rows import JobRows
 from small_job import small_spec
-from sqlalchemy import select, update
-from study_samples import compare_spec
+from sqlalchemy import select
 from warm_process import WarmProcess, run_warm
+from worker_process import SCRIPTED, WorkerUnderTest
 
 from fdkd_core.__main__ import main as core_main
-from fdkd_core.spec import DistillSpec, TrainSpec
 from service import schema
 from service.context import Context, open_context
-from service.db import db_now
-from service.identifiers import new_id
-from service.jobs.comparisons import plan as plan_family
-from service.jobs.given_models import give, given_to
-from service.jobs.repository import insert_job
 from service.jobs.states import TERMINAL, JobState
 from service.settings import Settings
-from service.tables import Artifact, Dataset, Job, JobEvent, JobLog, JobMetric, Model
+from service.tables import Job, JobEvent
 from worker.__main__ import main as worker_main
 
-SUPPORT = Path(__file__).parent
-SCRIPTED = [sys.executable, str(SUPPORT / "scripted_trainer.py")]
-MISBEHAVING = [sys.executable, str(SUPPORT / "misbehaving_trainer.py")]
-REAL = [sys.executable, "-m", "worker.trainer"]
-OWNER = "own_00000000000000000000000000"
 FAST: dict[str, Any] = {
     "lease_s": 2.0,
     "heartbeat_s": 0.5,
@@ -56,36 +44,8 @@ FAST: dict[str, Any] = {
 
 
 @dataclass
-class WorkerUnderTest:
-    """A worker process, its log and its trainers."""
-
-    process: WarmProcess
-    log_path: Path
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text()
-
-    def trainers(self) -> list[psutil.Process]:
-        try:
-            return psutil.Process(self.process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-
-    def send(self, number: int) -> None:
-        os.kill(self.process.pid, number)
-
-    def stop(self, timeout_s: float = 30) -> int:
-        """Ends it as a deploy would; returns its exit status."""
-        if self.process.poll() is None:
-            self.send(signal.SIGCONT)
-            self.send(signal.SIGTERM)
-        return self.process.wait(timeout_s)
-
-
-@dataclass
-class Rig:
-    """The database, the storage, and what is done to them."""
+class Rig(JobRows):
+    """The database, the storage, real workers, and what became of what they were given."""
 
     folder: Path
     database_url: str
@@ -107,89 +67,6 @@ class Rig:
                 worker.send(signal.SIGKILL)
                 worker.process.wait()
         self.context.close()
-
-    # What would come in through the API.
-
-    def add_dataset(self, path: Path, state: str = "ready") -> str:
-        dataset_id = new_id("ds")
-        stored = self.context.storage.put(f"datasets/{dataset_id}/{dataset_id}{path.suffix}", path)
-        row = Dataset(
-            id=dataset_id, owner_id=OWNER, name=dataset_id, name_key=dataset_id, state=state,
-            format=path.suffix[1:], size_bytes=stored.size_bytes, sha256=stored.sha256,
-            storage_key=stored.key,
-        )  # fmt: skip
-        with self.context.database.write() as session:
-            session.add(row)
-        return dataset_id
-
-    def add_model(self, path: Path, **columns: Any) -> str:
-        model_id = new_id("mdl")
-        stored = self.context.storage.put(f"models/{model_id}/{path.name}", path)
-        row = Model(
-            id=model_id, owner_id=OWNER, name=model_id, name_key=model_id, source="upload",
-            size_bytes=stored.size_bytes, sha256=stored.sha256, storage_key=stored.key, **columns,
-        )  # fmt: skip
-        with self.context.database.write() as session:
-            session.add(row)
-        return model_id
-
-    def add_job(
-        self,
-        dataset_id: str,
-        spec: DistillSpec | TrainSpec | None = None,
-        *,
-        plan: str = "a job",
-        given: dict[str, str] | None = None,
-        **columns: Any,
-    ) -> str:
-        job_id = new_id("job")
-        document = (spec or small_spec(name=plan)).model_dump(mode="json")
-        row = Job(
-            id=job_id, owner_id=OWNER, kind=document["kind"], name=document["name"], spec=document,
-            dataset_id=dataset_id, **columns,
-        )  # fmt: skip
-        with self.context.database.write() as session:
-            session.add(row)
-            session.flush()
-            give(session, {job_id: given or {}})
-        return job_id
-
-    def add_compare(self, dataset_id: str, plans: dict[str, str] | None = None, **changes: Any) -> str:
-        """A comparison with its children, as the API makes it.
-
-        Args:
-            dataset_id: What it is about.
-            plans: Of trainers (`trainer_plan`), by name of the child; "" is the comparison's own conclusion.
-            changes: Fields of the spec.
-        """
-        spec = compare_spec(**changes)
-        with self.context.database.write() as session:
-            job = insert_job(
-                session, plan_family(spec, {}), given={}, owner_id=OWNER, kind="compare", name=spec.name,
-                spec=spec.model_dump(mode="json"), labels={}, dataset_id=dataset_id, gpus=1,
-            )  # fmt: skip
-            for row in session.scalars(select(Job).where((Job.id == job.id) | (Job.parent_id == job.id))):
-                plan = (plans or {}).get("" if row.id == job.id else row.name)
-                if plan is not None:
-                    row.spec = {**row.spec, "name": plan}
-        return str(job.id)
-
-    def given(self, job_id: str) -> dict[str, str]:
-        """The models that a job is given, by role."""
-        with self.context.database.read() as session:
-            return given_to(session, job_id)
-
-    def children(self, parent_id: str) -> dict[str, Job]:
-        """By name, in the order of the spec."""
-        with self.context.database.read() as session:
-            rows = session.scalars(select(Job).where(Job.parent_id == parent_id).order_by(Job.id))
-            return {row.name: row for row in rows}
-
-    def cancel(self, job_id: str) -> None:
-        with self.context.database.write() as session:
-            session.execute(update(Job).where(Job.id == job_id).values(cancel_requested_at=db_now()))
-
-    # Workers.
 
     def start_worker(self, command: list[str] = SCRIPTED, **settings: Any) -> WorkerUnderTest:
         chosen = {**self.settings, "trainer_command": command, **settings}
@@ -244,10 +121,6 @@ class Rig:
                 found.append(trainer.pid)
         return found
 
-    def job(self, job_id: str) -> Job:
-        with self.context.database.read() as session:
-            return session.get_one(Job, job_id)
-
     def wait(self, condition: Callable[[], Any], timeout_s: float = 120, what: str = "") -> Any:
         """The first true value of the condition."""
         deadline = time.monotonic() + timeout_s
@@ -263,35 +136,6 @@ class Rig:
         )
         assert state in (None, job.state), (job.state, job.error, self.report())
         return job
-
-    def events(self, job_id: str, kind: str | None = None) -> list[JobEvent]:
-        with self.context.database.read() as session:
-            rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id))
-            return [row for row in rows if kind in (None, row.type)]
-
-    def metrics(self, job_id: str) -> list[JobMetric]:
-        with self.context.database.read() as session:
-            rows = select(JobMetric).where(JobMetric.job_id == job_id).order_by(JobMetric.step)
-            return list(session.scalars(rows))
-
-    def log_lines(self, job_id: str) -> list[str]:
-        with self.context.database.read() as session:
-            rows = select(JobLog.line).where(JobLog.job_id == job_id).order_by(JobLog.id)
-            return list(session.scalars(rows))
-
-    def artifacts(self, job_id: str) -> dict[str, Artifact]:
-        with self.context.database.read() as session:
-            rows = session.scalars(select(Artifact).where(Artifact.job_id == job_id))
-            return {row.name: row for row in rows}
-
-    def models(self, job_id: str) -> dict[str, Model]:
-        with self.context.database.read() as session:
-            rows = session.scalars(select(Model).where(Model.job_id == job_id))
-            return {str(row.role): row for row in rows}
-
-    def read_artifact(self, job_id: str, name: str) -> bytes:
-        with self.context.storage.open(self.artifacts(job_id)[name].storage_key) as file:
-            return file.read()
 
     def trace_text(self) -> str:
         path = self.folder / "data" / "trace"
@@ -341,21 +185,6 @@ class Rig:
                 assert artifact.attempt == job.attempt
                 path = self.context.settings.storage_dir / artifact.storage_key
                 assert path.stat().st_size == artifact.size_bytes
-
-
-def is_alive(pid: int) -> bool:
-    """A zombie, whose parent may be frozen, is not."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-@contextmanager
-def running(worker: WorkerUnderTest) -> Iterator[WorkerUnderTest]:
-    """Stops the worker at the end, and checks that it did so cleanly."""
-    yield worker
-    assert worker.stop() == 0, worker.log
 
 
 def make_template(folder: Path, data: Path) -> Path:

@@ -13,7 +13,8 @@ import pytest
 import redis
 from own_redis import OwnRedis
 from scripted_trainer import chain
-from worker_rig import Rig, running
+from worker_process import running
+from worker_rig import Rig
 
 from service.queue import RUN_JOB, make_celery
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from scripted_trainer import chain
-from worker_rig import Rig, is_alive, running
+from worker_process import is_alive, running
+from worker_rig import Rig
 
 
 def wait_for_step(rig: Rig, job_id: str, step: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from worker_rig import is_alive
+from worker_process import is_alive
 
 from worker.child_process import MAX_LINE_BYTES, ChildProcess, child_environment
 

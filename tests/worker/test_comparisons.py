@@ -12,7 +12,8 @@ import pytest
 from family_records import require_sound
 from scripted_results import accuracy
 from scripted_trainer import chain
-from worker_rig import Rig, running
+from worker_process import running
+from worker_rig import Rig
 
 from fdkd_core.spec.result import CompareResult
 from service.jobs.states import TERMINAL
@@ -155,7 +156,7 @@ def test_cancelled_while_arms_run(rig: Rig, small_data: Path) -> None:
             what="two arms",
         )
         with rig.context.database.write() as session:
-            from worker_rig import OWNER
+            from job_rows import OWNER
 
             from service.jobs import families
             from service.jobs.repository import lock

@@ -11,7 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from scripted_trainer import chain
-from worker_rig import Rig, running
+from worker_process import running
+from worker_rig import Rig
 
 
 def wait_for_step(rig: Rig, job_id: str, step: int) -> None:

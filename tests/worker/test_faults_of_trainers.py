@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from scripted_trainer import chain
 from small_job import small_spec
-from worker_rig import MISBEHAVING, Rig, running
+from worker_process import MISBEHAVING, running
+from worker_rig import Rig
 
 from fdkd_core.spec import TrainSpec, load_spec
 from service.jobs.states import JobState

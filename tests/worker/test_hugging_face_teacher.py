@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hub_folders import LABELS, save_hub_folder
-from worker_rig import REAL, Rig, running
+from worker_process import REAL, running
+from worker_rig import Rig
 
 from fdkd_client.archive import zip_folder
 from fdkd_core.spec import load_spec

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from scripted_trainer import chain
-from worker_rig import Rig, WorkerUnderTest, is_alive, running
+from worker_process import WorkerUnderTest, is_alive, running
+from worker_rig import Rig
 
 from service.jobs.states import JobState
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from onnx_samples import BAD_NETWORKS, BAD_STRUCTURES, changed
 from small_job import small_spec
-from worker_rig import REAL, Rig, running
+from worker_process import REAL, running
+from worker_rig import Rig
 
 from fdkd_core.bundle import load_bundle
 from fdkd_core.bundle.onnx_export import export_onnx

@@ -9,7 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from worker_rig import Rig, running
+from worker_process import running
+from worker_rig import Rig
 
 from fdkd_core.errors import ModelFileError, StorageError
 from service.errors import StaleAttemptError

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from small_job import CHECKPOINT_EVERY, STEPS_PER_PHASE
-from worker_rig import MISBEHAVING, Rig, running
+from worker_process import MISBEHAVING, running
+from worker_rig import Rig
 
 LAST = STEPS_PER_PHASE - 1
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 from small_job import small_spec
-from worker_rig import REAL, Rig, WorkerUnderTest, is_alive, running
+from worker_process import REAL, WorkerUnderTest, is_alive, running
+from worker_rig import Rig
 
 from service.settings import Settings
 from worker.standby import Trainers

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from job_rows import OWNER
 from sqlalchemy import func, insert, select, update
-from worker_rig import OWNER, Rig
+from worker_rig import Rig
 
 from service.db import db_now
 from service.identifiers import new_id

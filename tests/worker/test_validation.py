@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import update
-from worker_rig import Rig, running
+from worker_process import running
+from worker_rig import Rig
 
 from service.db import db_now
 from service.tables import Dataset, Model

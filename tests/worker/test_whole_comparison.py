@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from small_job import small_spec
-from worker_rig import REAL, Rig, running
+from worker_process import REAL, running
+from worker_rig import Rig
 
 from fdkd_core.spec.result import CompareResult, StudyResult
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from small_job import STEPS_PER_PHASE, WITH_ONNX, small_spec
 from sqlalchemy import update
-from worker_rig import REAL, Rig, running
+from worker_process import REAL, running
+from worker_rig import Rig
 
 from fdkd_core.bundle import load_bundle
 from fdkd_core.spec.result import RunResult

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -80,11 +83,32 @@ def read(folder: Path) -> Any:
     return read_table(folder, label_form="mask")
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".npz"])
-def test_masks_are_read_and_recognised(tmp_path: Path, suffix: str) -> None:
+MASKS_IN_PARQUET: dict[str, Callable[[NDArray[Any]], Any]] = {
+    "bytes": lambda found: [png(Image.fromarray(mask)) for mask in found],
+    "files": lambda found: [{"bytes": png(Image.fromarray(mask)), "path": None} for mask in found],
+    "lists": lambda found: pa.array(found.tolist(), pa.list_(pa.list_(pa.int32()))),
+    "fixed": lambda found: pa.array(found.tolist(), pa.list_(pa.list_(pa.uint8(), 12), 8)),
+}
+"""Forms of a column of masks: encoded, as Hugging Face datasets writes pictures, and as rows of pixels."""
+
+
+def write_parquet(path: Path, label: Any, **columns: Any) -> Path:
+    files = [png(Image.fromarray(picture)) for picture in pictures()]
+    pq.write_table(
+        pa.table({"split": SPLITS, "label": label, "picture": files, **columns}), path, row_group_size=4
+    )
+    return path
+
+
+@pytest.mark.parametrize("form", [".csv", ".npz", *MASKS_IN_PARQUET])
+def test_masks_are_read_and_recognised(tmp_path: Path, form: str) -> None:
     found = masks()
-    path = tmp_path / f"data{suffix if suffix == '.npz' else ''}"
-    write_npz(path, found) if suffix == ".npz" else write_folder(path, found)
+    if form == ".csv":
+        path = write_folder(tmp_path / "data", found)
+    elif form == ".npz":
+        path = write_npz(tmp_path / "data.npz", found)
+    else:
+        path = write_parquet(tmp_path / "data.parquet", MASKS_IN_PARQUET[form](found))
     report = validate_dataset(path)  # which nobody told what the labels are
     assert (report["label_form"], report["classes"]) == ("mask", ["0", "1", "2"])
     assert report["mask_shape"] == [8, 12]
@@ -104,6 +128,67 @@ def test_the_masks_are_part_of_what_the_data_is(tmp_path: Path) -> None:
     assert first.labels.mask_files.read(3) == (tmp_path / "a" / "m3.png").read_bytes()
     found[0, 1, 1] = (found[0, 1, 1] + 1) % 3
     assert read(write_folder(tmp_path / "b", found, suffix=".jsonl")).sha256 != first.sha256
+
+
+@pytest.mark.parametrize(
+    ("label", "problems"),
+    [
+        (masks().astype(float).tolist(), [("invalid_label", "label", None)]),
+        (masks()[:, :, :, None].tolist(), [("invalid_label", "label", None)]),
+        (["m0.png"] * 10, [("invalid_label", "label", None)]),
+        ([*masks()[:9].tolist(), None], [("invalid_label", "label", 10)]),
+        ([*masks()[:9].tolist(), []], [("invalid_label", "label", 10)]),
+        ([*masks()[:9].tolist(), masks()[9, :, :11].tolist()], [("invalid_values", "label", 10)]),
+        (
+            [*masks()[:4].tolist(), [*masks()[4, :7].tolist(), [0] * 11], *masks()[5:].tolist()],
+            [("invalid_values", "label", 5)],
+        ),
+        (
+            [*masks()[:4].tolist(), [*masks()[4, :7].tolist(), [None] * 12], *masks()[5:].tolist()],
+            [("invalid_values", "label", 5)],
+        ),
+        ([*masks()[:9].tolist(), np.full((8, 12), -1).tolist()], [("invalid_label", "label", 10)]),
+        ([*masks()[:9].tolist(), masks()[9, :6].tolist()], [("incompatible_shape", "label", 10)]),
+        ([png(Image.fromarray(masks()[0]))] * 9 + [b""], [("invalid_label", "label", 10)]),
+        ([png(Image.fromarray(masks()[0]))] * 9 + [b"GIF89a"], [("unsupported_format", "label", 10)]),
+        (
+            [png(Image.fromarray(masks()[0]))] * 9 + [png(Image.fromarray(pictures()[0]))],
+            [("unsupported_format", "label", 10)],
+        ),
+    ],
+    ids=[
+        "floats", "three axes", "paths", "missing", "empty", "narrow", "ragged", "a null", "negative",
+        "other cut", "no bytes", "gif", "colour",
+    ],
+)  # fmt: skip
+def test_what_is_no_mask_in_parquet(tmp_path: Path, label: Any, problems: Any) -> None:
+    assert problems_of(write_parquet(tmp_path / "data.parquet", label)) == problems
+
+
+def test_masks_are_not_blamed_for_other_columns(tmp_path: Path) -> None:
+    path = write_parquet(
+        tmp_path / "data.parquet", MASKS_IN_PARQUET["bytes"](masks()), extra=[float("nan"), *range(9)]
+    )
+    assert problems_of(path) == [("invalid_values", "extra", 1)]
+
+
+def test_masks_in_parquet_are_bounded(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "data.parquet", MASKS_IN_PARQUET["bytes"](masks()))
+    limits = Limits(max_mask_values=959)
+    assert problems_of(path, limits=limits) == [("exceeds_limit", "label", None)]
+    largest = max(len(content) for content in MASKS_IN_PARQUET["bytes"](masks()))
+    found = problems_of(path, limits=Limits(max_member_bytes=largest - 1))
+    assert ("exceeds_limit", "label") in {(code, pointer) for code, pointer, _ in found}
+    path = write_parquet(tmp_path / "lists.parquet", MASKS_IN_PARQUET["lists"](masks()))
+    assert problems_of(path, limits=Limits(max_table_bytes=1000))[0][0] == "invalid_parquet"
+
+
+def test_masks_in_parquet_may_differ_in_size(tmp_path: Path) -> None:
+    found = [mask[::2, ::2] if row % 2 else mask for row, mask in enumerate(masks())]
+    path = write_parquet(tmp_path / "data.parquet", [png(Image.fromarray(mask)) for mask in found])
+    path.with_name("data.dataset.yaml").write_text("labels: {size: [4, 6]}\n")
+    expected = [mask if row % 2 else mask[1::2, 1::2] for row, mask in enumerate(found)]
+    np.testing.assert_array_equal(load(path).labels, expected)
 
 
 def test_a_palette_holds_indexes(tmp_path: Path) -> None:
@@ -237,6 +322,9 @@ def test_other_tasks_refuse_masks_and_this_one_their_labels(tmp_path: Path) -> N
     (tmp_path / "said.dataset.yaml").write_text("labels: {form: class}\n")
     with pytest.raises(DatasetError, match="the task reads masks"):
         load(write_npz(tmp_path / "said.npz", masks()))
+    parquet = write_parquet(tmp_path / "masks.parquet", MASKS_IN_PARQUET["lists"](masks()))
+    with pytest.raises(DatasetError, match=r"the labels are masks, .*; the task reads one class a row"):
+        load_dataset(parquet, ["picture"])
 
 
 def test_masks_are_bounded(tmp_path: Path) -> None:
@@ -247,13 +335,13 @@ def test_masks_are_bounded(tmp_path: Path) -> None:
     assert caught.value.problems[0].code == "exceeds_limit"
 
 
-def test_a_format_without_files_has_none() -> None:
-    """Such as parquet, whose reader says nothing of masks."""
+def test_text_names_masks_beside_a_manifest_alone() -> None:
+    """Not in parquet, whose reader says nothing of files."""
     log = ProblemLog()
     read_label_column(["a.png"] * 10, None, LabelsDescription(), log)
     (problem,) = log.problems()
     assert (problem.code, problem.pointer) == ("invalid_label", "label")
-    assert "this format does not hold them" in problem.detail
+    assert "these are no masks: files that a manifest names" in problem.detail
 
 
 @pytest.mark.parametrize("strength", ["light", "strong"])

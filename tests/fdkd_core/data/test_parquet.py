@@ -159,21 +159,40 @@ def test_refuses_missing_and_infinite_values_by_row(
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "rows", "words"),
     [
-        [[[1.0], [1.0, 2.0]]] * 8,
-        [[[1.0]]] * 7 + [[[1.0, 2.0]]],
-        [[None, [1.0]]] * 8,
-        [[[]]] * 8,
+        ([[[1.0], [1.0, 2.0]]] * 8, set(range(1, 9)), "an inner list has"),
+        ([[[1.0]]] * 7 + [[[1.0, 2.0]]], {8}, "the shape (2,)|has 2 values"),
+        ([[[1.0]]] * 5 + [[[1.0], [1.0, 2.0]], [[3.0]], [[1.0]]], {6}, "an inner list has 2 values"),
+        ([[[1.0]]] * 2 + [None, [[2.0], None], *[[[1.0]]] * 4], {4}, "a list inside a list is missing"),
+        ([[None, [1.0]]] * 8, set(range(1, 9)), "is missing"),
+        ([[[]]] * 8, set(range(1, 9)), "empty lists"),
     ],
 )
 @pytest.mark.parametrize("row_group_size", [7, 8])
 def test_refuses_lists_that_make_no_array(
-    save: Save, problems_of: ProblemsOf, values: list[Any], row_group_size: int
+    save: Save, problems_of: ProblemsOf, values: list[Any], rows: set[int], words: str, row_group_size: int
 ) -> None:
     column = pa.array(values, pa.list_(pa.list_(pa.float64())))
     problems = problems_of(save({**good(), "grid": column}, row_group_size=row_group_size))
     assert {(p.code, p.pointer) for p in problems} == {("invalid_values", "grid")}
+    assert {p.row for p in problems} <= rows
+    assert all(any(word in p.detail for word in words.split("|")) for p in problems)
+
+
+def test_a_missing_integer_is_named_with_its_row(save: Save, problems_of: ProblemsOf) -> None:
+    column = pa.array([[[1, 2]]] * 5 + [[[3, None]]] + [[[1, 2]]] * 2)
+    (problem,) = problems_of(save({**good(), "grid": column}, row_group_size=4))
+    assert (problem.code, problem.pointer, problem.row) == ("invalid_values", "grid", 6)
+    assert "a number is missing" in problem.detail
+
+
+def test_a_described_column_of_another_type_is_refused(save: Save, problems_of: ProblemsOf) -> None:
+    path = save({**good(), "maps": [[["a", "b"]]] * 8})
+    path.with_name("data.dataset.yaml").write_text("modalities: {maps: {kind: map}}\n")
+    (problem,) = problems_of(path)
+    assert (problem.code, problem.pointer) == ("invalid_values", "maps")
+    assert "its type 'list<" in problem.detail
 
 
 @pytest.mark.parametrize(

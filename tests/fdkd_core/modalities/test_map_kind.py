@@ -75,6 +75,26 @@ def test_bad_rows_and_options() -> None:
             MAP.resolve(options, facts)
 
 
+def test_flat_lists_have_a_stated_shape() -> None:
+    values = np.arange(24, dtype=np.float32)
+    facts = [MAP.inspect(values)]
+    recipe = MAP.resolve({"shape": [2, 3, 4]}, facts)
+    np.testing.assert_array_equal(MAP.decode(values, recipe), values.reshape(2, 3, 4))
+    np.testing.assert_array_equal(MAP.decode(values.reshape(2, 3, 4), recipe), values.reshape(2, 3, 4))
+    with pytest.raises(RowError, match=r"found an array of shape \(23,\)"):
+        MAP.decode(values[1:], recipe)
+    for options, code, pointer in (
+        ({}, "missing_field", "/shape"),
+        ({"shape": [2, 12]}, "wrong_type", "/shape"),
+        ({"shape": [2, 0, 12]}, "out_of_range", "/shape/1"),
+        ({"shape": [65, 512, 513]}, "exceeds_limit", "/shape"),
+        ({"shape": [1, 1, 1025]}, "exceeds_limit", "/shape"),
+    ):
+        with pytest.raises(OptionError) as caught:
+            MAP.resolve(options, facts)
+        assert [(found.code, found.pointer) for found in caught.value.problems] == [(code, pointer)]
+
+
 def write_rows(folder: Path, maps: list[np.ndarray[Any, Any]], labels: list[int]) -> Path:
     """A manifest that names a .npy for each row."""
     (folder / "maps").mkdir(parents=True)

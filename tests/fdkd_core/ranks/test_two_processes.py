@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_job import write_small_data
 from unlabelled_data import take_labels
 
 from fdkd_core.data.dataset import load_dataset
+from fdkd_core.data.folds import without
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
 from fdkd_core.events import Event, EventLog
@@ -99,6 +101,7 @@ def train(data: PairedDataset, tmp_path: Path) -> Train:
         *,
         before_step: dict[int, Callable[[], object]] | None = None,
         folder: str = "one",
+        on: PairedDataset | None = None,
     ) -> tuple[Trained, list[Event]]:
         events: list[Event] = []
         step = -1
@@ -112,7 +115,7 @@ def train(data: PairedDataset, tmp_path: Path) -> Train:
         out.mkdir(exist_ok=True)
         trained, _ = run_phase(
             phase,
-            data,
+            on or data,
             checkpoints=out / "work",
             key="key",
             log=EventLog(out / "events.jsonl", events.append),
@@ -182,6 +185,29 @@ def test_rows_without_a_label(is_taught: bool, data: PairedDataset, crew: Crew, 
     assert_close(together, alone)
     begun = [event["total_steps"] for event in events + shared_events if event["event"] == "phase_started"]
     assert begun == [20, 20]  # of 151 rows
+
+
+def test_a_fold_is_trained_without_its_rows_by_all(data: PairedDataset, crew: Crew, train: Train) -> None:
+    """The processes were given the whole data when they began, which a later phase trains on again."""
+    is_out = np.arange(ROWS + UNLABELLED) % 3 == 0
+    kept, outputs = without(data, is_out), teacher(0, ROWS + UNLABELLED)
+    rows = torch.from_numpy(~is_out)
+    part = ModelOutput(*(tensor[rows] for tensor in outputs))
+    found = Phase(
+        **{
+            **vars(phase(FD_CMKD)),
+            "teacher_outputs": part,
+            "answers": outputs.logits.argmax(dim=1).numpy()[~is_out],
+        }
+    )
+    alone, events = train(found, on=kept)
+    together, shared_events = train(found, crew, folder="two", on=kept)
+    begun = [event["total_steps"] for event in events + shared_events if event["event"] == "phase_started"]
+    assert begun == [2 * -(-len(kept.taught_rows) // 16)] * 2
+    assert_close(together, alone)
+    whole, _ = train(phase(), folder="three")
+    again, _ = train(phase(), crew, folder="four")
+    assert_close(again, whole)
 
 
 def test_a_stopped_training_resumes_to_the_same_bits(crew: Crew, train: Train) -> None:

@@ -18,7 +18,10 @@ from fdkd_core.data.folds import held_out_rows, without
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, SpecError, TrainingInterrupted
 from fdkd_core.options import RunOptions
+from fdkd_core.phases import Phase
+from fdkd_core.ranks.crew_process import Crew
 from fdkd_core.run import run
+from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import RunResult
 from fdkd_core.studies.decision import Scores, decide, difference
 
@@ -147,6 +150,30 @@ def test_finalists_are_trained_without_each_fold_and_judged_on_it(
     assert won == (method.val_difference > method.val_standard_error)
 
 
+@pytest.mark.long
+def test_folds_are_trained_by_all_processes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ranks/test_two_processes.py` shows that it comes to the same. Here a rounding may rank short trials
+    otherwise.
+    """
+    together, train = [], Crew.train
+
+    def noting(crew: Crew, phase: Phase, *given: Any) -> Any:
+        together.append(phase.name)
+        return train(crew, phase, *given)
+
+    monkeypatch.setattr(Crew, "train", noting)
+    options = replace(OPTIONS, processes=2)
+    result = run(small_spec(method=AUTO), data, tmp_path / "out", options=options)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    folds = [f"fold{place}-{number}" for place in (0, 1) for number in (1, 2, 3)]
+    assert [name for name in together if name.startswith("fold")] == folds
+    assert [len(found.folds) for found in result.auto.finalists] == [3, 3]
+    assert "over 3 folds of 6 groups of training" in result.auto.reason
+
+
 def test_a_stop_within_a_fold_resumes_to_the_same_figures(
     finished: tuple[Path, RunResult, list[dict[str, Any]]], data: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +221,66 @@ def test_folds_that_cannot_be_are_refused_before_anything_is_written(data: Path,
         assert not (tmp_path / "out").exists()
     with pytest.raises(SpecError):
         small_spec(method={**AUTO, "folds": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "batch_size", "refused"),
+    [
+        ({}, 64, None),
+        ({}, 65, "training has 64 rows; batches have 65"),
+        ({"groups": 1, "largest_group": 96}, 16, "of one group"),
+        ({"groups": 2, "largest_group": 70}, 26, None),
+        ({"groups": 2, "largest_group": 70}, 27, "training has 26 rows; batches have 27"),
+        ({"groups": 2, "largest_group": 10}, 49, "training has 48 rows; batches have 49"),
+        ({"groups": None}, 65, "training has 64 rows; batches have 65"),
+    ],
+)
+def test_the_report_tells_what_the_run_would(
+    loaded: PairedDataset, change: dict[str, Any], batch_size: int, refused: str | None
+) -> None:
+    """Of `grouped`: six people of 16 training rows each, three folds."""
+    assert loaded.report["splits"]["train"] | {"classes": {}} == {
+        "rows": 96, "classes": {}, "groups": 6, "largest_group": 16
+    }  # fmt: skip
+    train = {**loaded.report["splits"]["train"], **change}
+    splits = {**loaded.report["splits"], "train": train}
+    training = small_spec().training.model_dump(mode="json") | {"batch_size": batch_size}
+    found = [
+        problem
+        for problem in check(small_spec(method=AUTO, training=training), {**loaded.report, "splits": splits})
+        if problem.pointer == "/method/folds"
+    ]
+    assert [problem.code for problem in found] == ([] if refused is None else ["dataset_too_small"])
+    assert refused is None or refused in found[0].detail
+    assert check(small_spec(method={**AUTO, "folds": None}), {**loaded.report, "splits": splits}) == []
+
+
+def test_of_a_cut_by_groups_only_what_no_seed_mends_is_refused(loaded: PairedDataset) -> None:
+    """Which group validation takes depends on the seed of the job."""
+    report = {**loaded.report, "validation_cut_by": "group"}
+    for groups, others, codes in ((1, 2, []), (1, 1, ["dataset_too_small"])):
+        splits = {
+            "train": {"rows": 96, "classes": {}, "groups": groups, "largest_group": 96},
+            "val": {"rows": 96, "classes": {}, "groups": others, "largest_group": 96},
+            "test": report["splits"]["test"],
+        }
+        found = check(small_spec(method=AUTO), {**report, "splits": splits})
+        assert [problem.code for problem in found] == codes
+
+
+def test_how_groups_are_dealt_out_is_told_by_the_run(tmp_path: Path) -> None:
+    """Of 40, 30 and 26 rows two folds hold 40 and 56, which no report says: 40 are left."""
+    path = grouped(tmp_path / "data.npz")
+    with np.load(path) as found:
+        arrays = dict(found)
+    arrays["group"][:96] = np.repeat(["a", "b", "c"], [40, 30, 26])
+    np.savez(path, **arrays)
+    training = small_spec().training.model_dump(mode="json") | {"batch_size": 45}
+    spec = small_spec(method={**AUTO, "folds": 2}, training=training)
+    assert check(spec, load_dataset(path, ["clean", "wave"]).report) == []
+    with pytest.raises(IncompatibleError, match="training has 40 rows; batches have 45") as caught:
+        run(spec, path, tmp_path / "out", options=OPTIONS)
+    assert caught.value.problems[0].pointer == "/method/folds"
 
 
 def test_what_decides_is_the_spread_over_folds() -> None:

@@ -138,6 +138,12 @@ def test_what_does_not_fit_the_data_is_refused_at_once(api: ServiceUnderTest, da
         "/spec/teacher/train/batch_size",
         "/spec/training/batch_size",
     }
+    alone = {"rows": 1000, "classes": {}, "groups": 1, "largest_group": 1000}
+    report = {**REPORT, "splits": {**REPORT["splits"], "train": alone}}
+    add_dataset(api.database, name="alone", report=report)
+    body = {"spec": spec(dataset="alone", method={"name": "auto", "folds": 3})}
+    errors = refused(api, body, 422, "dataset_too_small")
+    assert [error["pointer"] for error in errors] == ["/spec/method/folds"]
 
 
 @pytest.mark.parametrize("change", [{"classes": ["a", "b"]}, {"modality_kind": "audio"}])
