@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
-from fdkd_core.data.described import describe_groups, describe_modality
+from fdkd_core.data.described import describe_groups, describe_modality, few_groups
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
 from fdkd_core.data.label_forms import TASK_OF_FORM
 from fdkd_core.data.label_numbers import describe_targets
@@ -118,6 +118,7 @@ def load_dataset(
     columns = {name: table.columns[name] for name in modalities}
     duplicates = find_duplicates(columns, splits, table.missing)
     groups = None if table.groups is None else np.unique(table.groups, return_inverse=True)[1]
+    left_out_lines += few_groups(groups, rows)
     report = {
         "sha256": table.sha256,
         "rows": len(table.ids),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.data.table import Split
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.modalities.inference import InferredKind
 
@@ -68,3 +70,27 @@ def describe_groups(groups: NDArray[np.int64] | None, rows: NDArray[np.int64]) -
         return {}
     sizes = np.bincount(groups[rows], minlength=1)
     return {"groups": int((sizes > 0).sum()), "largest_group": int(sizes.max())}
+
+
+FEW_GROUPS = 6
+"""With fewer, how far the next ones would differ is itself uncertain by a third and more."""
+
+
+def few_groups(groups: NDArray[np.int64] | None, rows: Mapping[Split, NDArray[np.int64]]) -> list[str]:
+    """What to know of figures on a validation or test split of few speakers, patients or whatever they are.
+
+    Args:
+        groups: One per row of the data; None where the data have none.
+        rows: Of each split.
+    """
+    told: dict[Split, str] = {
+        "val": "what is chosen by them may not suit others",
+        "test": "figures on them say little of others",
+    }
+    found = []
+    for split, consequence in told.items():
+        count = 0 if groups is None else len(np.unique(groups[rows[split]]))
+        if 0 < count < FEW_GROUPS:
+            noun = "group" if count == 1 else "groups"
+            found.append(f"the rows of {split} are of {count} {noun} only: {consequence}")
+    return found

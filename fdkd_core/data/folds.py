@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.data.described import FEW_GROUPS
 from fdkd_core.data.table import PairedDataset
+
+FOLDS = 5
+"""As many as `auto` makes; fewer where training has fewer groups."""
+MIN_FOLDS = 3
+"""With two, a finalist is judged by trainings on half of the rows."""
+
+
+def folds_asked(
+    data: PairedDataset, folds: int | Literal["auto"] | None, seed: int, batch_size: int
+) -> int | None:
+    """By how many folds finalists are judged; None for the validation split.
+
+    Args:
+        data: Of a job.
+        folds: What its spec says. `auto`: folds where validation has few groups, training has more, and a
+            batch of rows is left without the largest fold.
+        seed: Of the job's training.
+        batch_size: Of the job's training.
+    """
+    if folds != "auto":
+        return folds
+    val, train = (data.groups_of(split) for split in ("val", "train"))
+    if val is None or train is None:
+        return None
+    known, others = len(np.unique(val)), len(np.unique(train))
+    if known >= FEW_GROUPS or others <= known or others < MIN_FOLDS:
+        return None
+    left = min(int((~is_out).sum()) for is_out in held_out_rows(data, FOLDS, seed))
+    return FOLDS if left >= batch_size else None
 
 
 def held_out_rows(data: PairedDataset, folds: int, seed: int) -> list[NDArray[np.bool_]]:

@@ -29,8 +29,10 @@ def fold_problems(spec: AnyJobSpec, dataset: Mapping[str, Any], rows: int) -> li
     Returns:
         `dataset_too_small`: There is a single group, or a fold leaves fewer rows than a batch.
     """
-    if not isinstance(spec, DistillSpec) or not isinstance(spec.method, AutoSpec) or not spec.method.folds:
+    if not isinstance(spec, DistillSpec) or not isinstance(spec.method, AutoSpec):
         return []
+    if not isinstance(spec.method.folds, int):
+        return []  # `auto` parts nothing that cannot be parted
     folds, largest, splits = spec.method.folds, 0, dataset["splits"]
     groups = splits["train"].get("groups")  # reports of old have none, nor have data without such a column
     if groups is not None:

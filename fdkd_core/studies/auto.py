@@ -72,7 +72,7 @@ class Search:
         self.select_by = selected_by(spec.training, spec.task)
         self.rounds = configurations(spec.method, spec.training)
         self.tried: dict[int, list[AutoRung]] = {}
-        self.folds = Folds(lesson.job.data, spec.method.folds, spec.training.seed)
+        self.folds = Folds(lesson.job.data, spec.method.folds, spec.training)
         self._before: dict[str, int] = {}
         for phase in search_plan(spec, lesson.job.data):
             self._before[phase["name"]] = steps_before
@@ -82,7 +82,9 @@ class Search:
         """Tries configurations round by round, as many as the budget allows; returns those tried."""
         tried = list(self.rounds[0])
         seconds = [trial.seconds for trial in self._rung(0, tried)]
-        allowed = affordable_rounds(self.auto, self.spec.training, seconds, len(self.rounds))
+        allowed = affordable_rounds(
+            self.auto, self.spec.training, seconds, len(self.rounds), len(self.folds.parts)
+        )
         for turn in self.rounds[1:allowed]:
             self._rung(0, turn, first=len(tried))
             tried += turn
@@ -207,8 +209,8 @@ def search_plan(spec: DistillSpec, data: PairedDataset) -> list[dict[str, Any]]:
             {"name": rung_name(rung, place), "total_steps": steps} for place in range(controls + methods)
         ]
         controls, methods = half(controls), half(methods)
-    folds = Folds(data, spec.method.folds, spec.training.seed)
-    folds.check(spec.training.batch_size)
+    folds = Folds(data, spec.method.folds, spec.training)
+    folds.check()
     for place in range(1 + spec.method.finalists):
         planned += [
             {"name": final_name(place, number), "total_steps": student_steps(spec, data)}

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdkd_core.data.folds import held_out_rows, without
+from fdkd_core.data.folds import folds_asked, held_out_rows, without
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError
 from fdkd_core.models.base import ModelOutput
@@ -32,19 +32,22 @@ class Folds:
 
     Args:
         data: Of the job.
-        count: Folds that were asked for; None for none.
-        seed: Of the job's training.
+        asked: Of the method: how many; None for none; `auto` where validation has few groups.
+        training: Of the job.
     """
 
-    def __init__(self, data: PairedDataset, count: int | None, seed: int) -> None:
-        self._data, self._count, self._seed = data, count, seed
+    def __init__(
+        self, data: PairedDataset, asked: int | Literal["auto"] | None, training: TrainingSpec
+    ) -> None:
+        self._data, self._seed, self._batch_size = data, training.seed, training.batch_size
+        self._count = folds_asked(data, asked, training.seed, training.batch_size)
 
     @cached_property
     def parts(self) -> list[NDArray[np.bool_]]:
         """Which taught rows each holds out; empty where none were asked for."""
         return held_out_rows(self._data, self._count, self._seed) if self._count else []
 
-    def check(self, batch_size: int) -> None:
+    def check(self) -> None:
         """Before anything is trained: what the report on the data could not tell when the job was posted.
 
         Raises:
@@ -52,9 +55,9 @@ class Folds:
         """
         if len(self.parts) == 1:
             raise IncompatibleError(one_group())
-        fewest = min((int((~is_out).sum()) for is_out in self.parts), default=batch_size)
-        if fewest < batch_size:
-            raise IncompatibleError(too_few_rows(fewest, batch_size))
+        fewest = min((int((~is_out).sum()) for is_out in self.parts), default=self._batch_size)
+        if fewest < self._batch_size:
+            raise IncompatibleError(too_few_rows(fewest, self._batch_size))
 
     @property
     def words(self) -> str:

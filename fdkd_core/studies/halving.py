@@ -96,7 +96,9 @@ def half(count: int) -> int:
     return (count + 1) // 2
 
 
-def affordable_rounds(spec: AutoSpec, training: TrainingSpec, seconds: Sequence[float], wanted: int) -> int:
+def affordable_rounds(
+    spec: AutoSpec, training: TrainingSpec, seconds: Sequence[float], wanted: int, folds: int = 0
+) -> int:
     """Rounds of the first rung after which everything that follows still fits into `minutes`.
 
     Args:
@@ -104,6 +106,7 @@ def affordable_rounds(spec: AutoSpec, training: TrainingSpec, seconds: Sequence[
         training: Of the student.
         seconds: Of the trainings of the first rung so far; at least one round of them.
         wanted: Rounds that `trials` allows.
+        folds: By how many the finalists will be judged.
 
     Returns:
         At least 1.
@@ -114,16 +117,16 @@ def affordable_rounds(spec: AutoSpec, training: TrainingSpec, seconds: Sequence[
     arms = 1 + len(spec.methods)
     affordable = 1
     for rounds in range(2, wanted + 1):
-        if per_epoch * epochs_in_all(spec, training, rounds, arms) <= 60.0 * spec.minutes:
+        if per_epoch * epochs_in_all(spec, training, rounds, arms, folds) <= 60.0 * spec.minutes:
             affordable = rounds
     return affordable
 
 
-def epochs_in_all(spec: AutoSpec, training: TrainingSpec, rounds: int, arms: int) -> int:
+def epochs_in_all(spec: AutoSpec, training: TrainingSpec, rounds: int, arms: int, folds: int = 0) -> int:
     """Epochs of all trainings of a search."""
     controls, methods = rounds, rounds * (arms - 1)
     total = 0
     for epochs in rung_epochs(training):
         total += epochs * (controls + methods)
         controls, methods = half(controls), half(methods)
-    return total + training.epochs * (spec.seeds + (spec.folds or 0)) * (1 + spec.finalists)
+    return total + training.epochs * (spec.seeds + folds) * (1 + spec.finalists)

@@ -47,11 +47,12 @@ class AutoSpec(StrictModel):
     trainings the first place is often luck."""
     seeds: Annotated[int, Field(ge=2, le=20)] = 3
     """Fresh seeds of each finalist. Two at least, or nothing would be known of the noise."""
-    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    folds: Annotated[int, Field(ge=2, le=20)] | Literal["auto"] | None = "auto"
     """Judge the finalists by cross-validation: each is trained anew without each of so many parts of the
-    training rows, and judged on that part; by `group` where the data have that column. Null: by the
-    validation split. For validation splits of few groups (speakers, patients), whose taste is not that of the
-    next ones; it costs so many trainings of each finalist more."""
+    training rows, and judged on that part; by `group` where the data have that column. It costs so many
+    trainings of each finalist more. Null: by the validation split. `auto`: by five folds where validation has
+    fewer than six groups (speakers, patients) and training more, since the taste of a few is not that of the
+    next ones (docs/decisions/0030); else by the validation split."""
     lr: RangeSpec | None = None
     """Learning rates; as in `tuning`."""
     weight_factor: RangeSpec = RangeSpec(low=0.1, high=10.0)

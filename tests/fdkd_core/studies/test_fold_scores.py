@@ -14,7 +14,8 @@ from small_job import small_spec, write_small_data
 from unlabelled_data import take_labels
 
 from fdkd_core.data.dataset import load_dataset
-from fdkd_core.data.folds import held_out_rows, without
+from fdkd_core.data.described import few_groups
+from fdkd_core.data.folds import folds_asked, held_out_rows, without
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError, SpecError, TrainingInterrupted
 from fdkd_core.options import RunOptions
@@ -281,6 +282,54 @@ def test_how_groups_are_dealt_out_is_told_by_the_run(tmp_path: Path) -> None:
     with pytest.raises(IncompatibleError, match="training has 40 rows; batches have 45") as caught:
         run(spec, path, tmp_path / "out", options=OPTIONS)
     assert caught.value.problems[0].pointer == "/method/folds"
+
+
+@pytest.mark.parametrize(
+    ("val_groups", "train_groups", "batch_size", "expected"),
+    [
+        (1, 3, 16, 5),  # of which three folds will be made
+        (5, 15, 16, 5),
+        (6, 15, 16, None),  # enough to judge by
+        (4, 4, 16, None),  # training tells no more
+        (1, 2, 16, None),  # halves
+        (1, 5, 60, 5),
+        (1, 5, 61, None),  # no batch is left
+    ],
+)
+def test_folds_where_validation_has_few_groups(
+    loaded: PairedDataset, val_groups: int, train_groups: int, batch_size: int, expected: int | None
+) -> None:
+    """Of 75 training rows."""
+    groups = np.zeros(len(loaded.ids), np.int64)
+    train, val = loaded.splits["train"][:75], loaded.splits["val"]
+    groups[train] = 100 + np.arange(75) % train_groups
+    groups[val] = np.arange(len(val)) % val_groups
+    data = replace(loaded, groups=groups, splits={**loaded.splits, "train": train})
+    assert folds_asked(data, "auto", 0, batch_size) == expected
+    assert folds_asked(data, 4, 0, batch_size) == 4
+    assert folds_asked(data, None, 0, batch_size) is None
+    assert folds_asked(replace(data, groups=None), "auto", 0, batch_size) is None
+
+
+def test_a_search_on_four_groups_of_validation_is_judged_by_folds(data: Path, tmp_path: Path) -> None:
+    method = {key: value for key, value in AUTO.items() if key != "folds"}
+    result = run(small_spec(method=method), data, tmp_path / "out", options=OPTIONS)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert [len(found.folds) for found in result.auto.finalists] == [5, 5]
+    assert "over 5 folds of 6 groups of training" in result.auto.reason
+
+
+def test_reports_warn_of_few_groups(loaded: PairedDataset) -> None:
+    said = [line for line in loaded.report["warnings"] if "groups only" in line]
+    assert said == [
+        "the rows of val are of 4 groups only: what is chosen by them may not suit others",
+        "the rows of test are of 4 groups only: figures on them say little of others",
+    ]
+    one = few_groups(np.zeros(5, np.int64), {"val": np.arange(2), "test": np.arange(2, 5)})
+    assert all(" of 1 group only: " in line for line in one)
+    assert few_groups(np.arange(12), {"val": np.arange(6), "test": np.arange(6, 12)}) == []
+    assert few_groups(None, {"val": np.arange(6)}) == []
 
 
 def test_what_decides_is_the_spread_over_folds() -> None:
