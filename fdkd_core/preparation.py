@@ -82,7 +82,7 @@ def given_start(spec: AnyJobSpec, options: RunOptions) -> StartingWeights | None
         raise IncompatibleError(refused)
     if reference not in options.models:
         raise ModelFileError(Problem("not_found", f"the model {quote(reference)} is not known", START))
-    return StartingWeights(spec.student, options.models[reference])
+    return StartingWeights(spec.student, options.models[reference], spec.task)
 
 
 def load_data(

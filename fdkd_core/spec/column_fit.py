@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fdkd_core.errors import Problem, quote
-from fdkd_core.spec.job import StudentSpec
-from fdkd_core.spec.named_models import START_POINTER
-from fdkd_core.spec.stated import parsed_architecture
+from fdkd_core.errors import Problem
 from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 
 Report = Mapping[str, Any]
@@ -90,33 +87,3 @@ def another_reading(column: Report, model: Report) -> bool:
     """
     found = [report.get("preprocessing_sha256") for report in (column, model)]
     return None not in found and found[0] != found[1]
-
-
-def start_fit_problems(spec: StudentSpec, source: Report, column: Report, model: Report) -> list[Problem]:
-    """Why a student cannot begin with a model: all of them `incompatible`.
-
-    Classes need not be the data's: the last layer is then drawn anew. Nor need sizes of pictures or
-    vocabularies, since the column is read by the model's own preprocessing.
-
-    Args:
-        spec: The student.
-        source: Its column.
-        column: The same, or the report on the given teacher that reads it too.
-        model: On what `start` names.
-    """
-    if model["modality_kind"] is None:
-        detail = (
-            "weights to begin with come with their preprocessing, as a bundle or a Hugging Face folder; this "
-            f"is a file of format {model['format']}"
-        )
-        return [Problem("incompatible", detail, START_POINTER)]
-    problems = []
-    if spec.architecture not in (None, parsed_architecture(model["architecture"])):
-        detail = f"`start` holds {quote(model['architecture'], 160)}; leave this out"
-        problems.append(Problem("incompatible", detail, "/student/architecture"))
-    mismatch = input_mismatch(source, model)
-    if mismatch is None and another_reading(column, model):
-        mismatch = f"a given teacher reads {quote(spec.modality)} by another preprocessing"
-    if mismatch is not None:
-        problems.append(Problem("incompatible", mismatch, START_POINTER))
-    return problems
