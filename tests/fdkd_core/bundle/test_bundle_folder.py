@@ -160,6 +160,7 @@ def test_too_many_entries_are_refused(bundle: Path) -> None:
         ({"input_shape": []}, "invalid_value"),
         ({"input_shape": [11]}, "invalid_value"),
         ({"input_shape": [10**9]}, "invalid_value"),
+        ({"input_shape": [480_001]}, "invalid_value"),
         ({"num_classes": 0}, "invalid_value"),
         ({"num_classes": 4}, "invalid_value"),
     ],
