@@ -159,8 +159,8 @@ def test_another_reading_of_the_column_is_found(bundle: Path, data: Path) -> Non
     spec = scene_spec(
         teacher={"modality": "colour", "model": "t"}, student={"modality": "colour", "start": "hub"}
     )
-    assert check(spec, report, taught, start_report=model) == []  # found when the job starts
     other = {**taught, "preprocessing_sha256": "0" * 64}
+    assert check(spec, report, other, start_report=model) == []  # found when the job starts
     plain = {**model, "shortest_edge": None}
     (problem,) = check(spec, report, other, start_report=plain)
     assert (problem.code, problem.pointer) == ("incompatible", "/student/start")
