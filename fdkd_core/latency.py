@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.long_inputs import rows_at_a_time
 from fdkd_core.spec.export_result import BatchLatency
 
 BATCH_SIZES = (1, 32)
@@ -50,11 +51,13 @@ def measure(
 
     Returns:
         Of each candidate its batch sizes in order, without those that do not fit the budget `MIN_REPEATS`
-        times.
+        times, and without batches larger than what long inputs are taken in.
     """
     share_s = budget_s * len(candidates) / len(BATCH_SIZES)
     found: dict[str, list[BatchLatency]] = {name: [] for name in candidates}
     for size in BATCH_SIZES:
+        if any(rows_at_a_time(size, timed.samples.shape[1:]) < size for timed in candidates.values()):
+            continue
         calls = {name: _call(timed, size) for name, timed in candidates.items()}
         for name, seconds in _rounds(calls, share_s, clock).items():
             found[name].append(

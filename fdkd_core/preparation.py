@@ -82,7 +82,7 @@ def given_start(spec: AnyJobSpec, options: RunOptions) -> StartingWeights | None
         raise IncompatibleError(refused)
     if reference not in options.models:
         raise ModelFileError(Problem("not_found", f"the model {quote(reference)} is not known", START))
-    return StartingWeights(spec.student, options.models[reference])
+    return StartingWeights(spec.student, options.models[reference], spec.task)
 
 
 def load_data(
@@ -101,7 +101,7 @@ def load_data(
         modalities = list(dict.fromkeys(taught + modalities))
         recipes = _recipes(given)
     recipe = None if start is None else start.recipe
-    if recipe is not None and recipes.setdefault(spec.student.modality, recipe) != recipe:
+    if recipe is not None and not _read_alike(recipes.setdefault(spec.student.modality, recipe), recipe):
         detail = f"a given teacher reads {quote(spec.student.modality)} by another preprocessing"
         raise IncompatibleError(Problem("incompatible", detail, START))
     try:
@@ -137,10 +137,15 @@ def _recipes(given: Given) -> dict[str, Recipe]:
     for index, teacher in enumerate(given):
         if teacher is None or teacher.recipe is None:
             continue
-        if recipes.setdefault(teacher.modality, teacher.recipe) != teacher.recipe:
+        if not _read_alike(recipes.setdefault(teacher.modality, teacher.recipe), teacher.recipe):
             detail = f"another given teacher reads {quote(teacher.modality)} by another preprocessing"
             raise IncompatibleError(Problem("incompatible", detail, f"{teacher_pointer(index)}/model"))
     return recipes
+
+
+def _read_alike(first: Recipe, second: Recipe) -> bool:
+    """Whether two recipes give the same inputs: a folder has other notes as a teacher than as a start."""
+    return {**first, "notes": []} == {**second, "notes": []}
 
 
 def _in_spec(problems: Sequence[Problem], spec: AnyJobSpec, modalities: list[str]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from fdkd_core.bundle.regular_file import read_limited
 from fdkd_core.errors import ModelFileError, Problem, quote
 from fdkd_core.spec.architectures import ArchitectureSpec
+from fdkd_core.spec.input_axes import MAX_STEPS
 from fdkd_core.spec.strict import StrictModel
 from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
@@ -33,9 +34,9 @@ class BundleConfig(StrictModel):
     schema_version: Literal[1] = 1
     architecture: ArchitectureSpec
     input_shape: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(min_length=1, max_length=3)
+        tuple[Annotated[int, Field(ge=1, le=MAX_STEPS)], ...], Field(min_length=1, max_length=3)
     ]
-    """Shape of one sample, without the batch."""
+    """Shape of one sample, without the batch. What a kind of modality allows of it, its recipe says."""
     input_dtype: Literal["float32", "int64"]
     vocab_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Number of token ids; null for float inputs."""

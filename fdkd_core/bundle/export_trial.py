@@ -14,6 +14,7 @@ from fdkd_core.bundle.folder import INT8, ONNX
 from fdkd_core.bundle.onnx_int8 import quantise_dynamic, quantise_static
 from fdkd_core.bundle.onnx_session import OnnxSession
 from fdkd_core.latency import Timed, measure
+from fdkd_core.long_inputs import rows_at_a_time
 from fdkd_core.spec.export import ExportSpec
 from fdkd_core.spec.export_result import BatchLatency, ExportReport, Int8File, Latency, OnnxFile
 from fdkd_core.spec.measures import MEASURES, Measure, MetricName
@@ -181,7 +182,7 @@ def _score(session: OnnxSession, trial: ExportTrial) -> float:
         FloatingPointError: One is not finite.
     """
     largest = session(np.ascontiguousarray(trial.inputs[:1])).nbytes
-    rows = max(1, min(_BATCH, _ANSWER_BYTES // largest))
+    rows = max(1, min(rows_at_a_time(_BATCH, trial.inputs.shape[1:]), _ANSWER_BYTES // largest))
     starts = range(0, len(trial.inputs), rows)
     batches = (np.ascontiguousarray(trial.inputs[start : start + rows]) for start in starts)
     return trial.score(session(batch) for batch in batches)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fdkd_core.bundle.config import OnnxRecord
 from fdkd_core.bundle.onnx_session import OnnxSession
 from fdkd_core.bundle.predictions import same_answers
+from fdkd_core.long_inputs import rows_at_a_time
 from fdkd_core.models.base import Backbone, served_logits
 from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
@@ -83,8 +84,9 @@ def measure_parity(
     session = OnnxSession(onnx_file)
     largest = difference = 0.0
     equal = 0
-    for start in range(0, len(inputs), _PARITY_BATCH):
-        batch = np.ascontiguousarray(inputs[start : start + _PARITY_BATCH])
+    rows = rows_at_a_time(_PARITY_BATCH, inputs.shape[1:])
+    for start in range(0, len(inputs), rows):
+        batch = np.ascontiguousarray(inputs[start : start + rows])
         with torch.inference_mode():
             tensor = torch.from_numpy(batch)
             expected = served_logits(network, tensor, network(tensor)).numpy()

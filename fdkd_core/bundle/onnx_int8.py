@@ -17,6 +17,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from fdkd_core.long_inputs import rows_at_a_time
+
 _CALIBRATION_BATCH = 16
 _PRODUCTS = ("MatMul", "Gemm")
 
@@ -61,8 +63,9 @@ def quantise_static(onnx_file: bytes, inputs: NDArray[Any], *, but_last: bool = 
         """Gives the inputs batch by batch, once."""
 
         def __init__(self) -> None:
-            starts = range(0, len(inputs), _CALIBRATION_BATCH)
-            self._batches = (inputs[start : start + _CALIBRATION_BATCH] for start in starts)
+            rows = rows_at_a_time(_CALIBRATION_BATCH, inputs.shape[1:])
+            starts = range(0, len(inputs), rows)
+            self._batches = (inputs[start : start + rows] for start in starts)
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             """The next batch; None at the end."""

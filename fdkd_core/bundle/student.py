@@ -15,6 +15,7 @@ from fdkd_core.bundle.onnx_session import OnnxSession
 from fdkd_core.bundle.predictions import Prediction as Prediction
 from fdkd_core.bundle.predictions import predictions
 from fdkd_core.bundle.regular_file import read_limited
+from fdkd_core.long_inputs import rows_at_a_time
 from fdkd_core.onnx_files.structure import MAX_ONNX_BYTES
 
 Backend = Literal["torch", "onnx", "onnx-int8"]
@@ -36,6 +37,7 @@ class Student:
         """Kind of the modality, such as `audio`."""
         self._preprocessor = bundle.preprocessor
         self._forward = forward
+        self._rows = rows_at_a_time(_BATCH, bundle.config.input_shape)
 
     def predict(self, value: Any) -> Any:
         """The answer for one value: `Prediction`, or what else the task gives.
@@ -50,10 +52,10 @@ class Student:
         return self.predict_many([value])[0]
 
     def predict_many(self, values: Sequence[Any]) -> list[Any]:
-        """`predict` for each value, in batches of up to 64."""
+        """`predict` for each value, in batches of up to 64, fewer of long inputs."""
         found: list[Any] = []
-        for start in range(0, len(values), _BATCH):
-            logits = self._forward(self._preprocessor.prepare(values[start : start + _BATCH]))
+        for start in range(0, len(values), self._rows):
+            logits = self._forward(self._preprocessor.prepare(values[start : start + self._rows]))
             found += predictions(self.task, self.classes, logits)
         return found
 

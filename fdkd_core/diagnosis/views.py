@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import ModalityData
 from fdkd_core.diagnosis.products import Matrix, eigenvectors, product
+from fdkd_core.long_inputs import rows_at_a_time
 
 MAX_COMPONENTS = 64
 """Principal components kept of inputs: a linear probe on 600 rows has no use for more."""
@@ -32,7 +33,8 @@ def input_matrix(modality: ModalityData, rows: NDArray[np.int64], *, width: int 
     """
     if len(rows) == 0:
         return np.zeros((0, 1))
-    chunks = np.array_split(rows, -(-len(rows) // _ROWS_AT_A_TIME))
+    size = rows_at_a_time(_ROWS_AT_A_TIME, modality.values.shape[1:])
+    chunks = np.array_split(rows, -(-len(rows) // size))
     return np.concatenate([sketch(_vectors(modality, chunk), width) for chunk in chunks])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from fdkd_core.spec.hugging_face.architectures import (
 )
 from fdkd_core.spec.tasks import ClassificationSpec, SegmentationSpec
 
+ENCODER = "encoder."
+"""How the names of all tensors begin that no head has."""
 _MAX_ENTRIES = 1000
 _HEAD_PARTS = ("classifier.", "pre_classifier.", "projector.", "head_norm.", "head.", "encoder.pooler.")
 """What weights of another task, such as those of pre-training, may lack."""
@@ -105,31 +108,43 @@ def read_start(folder: Path) -> tuple[HubSpec, Recipe | None]:
     return configuration.architecture, Preprocessor(_recipe(folder, configuration)).to_json()
 
 
-def read_start_tensors(folder: Path, expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+@dataclass(frozen=True)
+class StartTensors:
+    """What a folder gives a student to begin with."""
+
+    tensors: dict[str, Tensor]
+    """By our names; those of the last layer in the order of `classes`."""
+    classes: list[str]
+    """That the last layer tells apart; empty without one."""
+    left_out: list[str]
+    """Names in the file that are no part of the network."""
+
+
+def read_start_tensors(folder: Path, expected: Mapping[str, Tensor], *, encoder_only: bool) -> StartTensors:
     """Weights of a folder that a student is to start from.
 
     Args:
         folder: As `read_start` took it.
         expected: Tensors of the network that is to be trained.
-
-    Returns:
-        The tensors that fit, those of the last layer only where it tells as many classes apart, in the order
-        of the names; and the names, empty without such a layer.
+        encoder_only: That network has another head than the folder's, whatever the shapes of its tensors.
 
     Raises:
         ModelFileError: As `read_imported`.
     """
     configuration = _configuration(folder)
-    found = read_imported(
-        folder / WEIGHTS, configuration.architecture, expected, may_lack=_HEAD_PARTS
-    ).tensors
+    wanted = {
+        name: tensor for name, tensor in expected.items() if not encoder_only or name.startswith(ENCODER)
+    }
+    imported = read_imported(folder / WEIGHTS, configuration.architecture, wanted, may_lack=_HEAD_PARTS)
+    found = imported.tensors
     last = found.get("classifier.weight")
     labels = configuration.labels or ([] if last is None else [str(index) for index in range(len(last))])
     if last is None or len(labels) != len(last):
-        return {name: value for name, value in found.items() if not name.startswith("classifier.")}, []
+        tensors = {name: value for name, value in found.items() if not name.startswith("classifier.")}
+        return StartTensors(tensors, [], imported.left_out)
     order = _data_order(labels, by_pixel=configuration.by_pixel)
     ordered = {name: found[name][order] for name in ("classifier.weight", "classifier.bias")}
-    return {**found, **ordered}, [labels[index] for index in order]
+    return StartTensors({**found, **ordered}, [labels[index] for index in order], imported.left_out)
 
 
 def _configuration(folder: Path) -> Configuration:
@@ -173,7 +188,10 @@ def _num_classes(path: Path, configuration: Configuration) -> int:
     entries, _ = encoder_entries(path, configuration.architecture)
     head = entries.get("classifier.weight")
     if head is None or len(head.shape) != 2:
-        detail = "the weights have no classifier, so there is nothing that they could teach"
+        detail = (
+            "the weights have no classifier, so there is nothing that they could teach; the student of a job "
+            "run without the service may begin with the folder as it is"
+        )
         raise _refusal("missing_tensor", detail)
     rows = head.shape[0]
     if rows < 2:

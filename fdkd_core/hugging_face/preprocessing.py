@@ -52,9 +52,12 @@ def image_recipe(document: Any, channels: int, *, by_pixel: bool = False) -> Rec
     resample = document.get("resample", 3 if family == "ConvNext" else 2)
     if type(resample) is not int or resample not in _FILTERS:
         raise _refusal(f"found {quote(resample)}; bilinear (2) and bicubic (3) are done here", "/resample")
-    height, width, edge = _sizes(document, family)
-    if by_pixel and edge is not None and not height == width == edge:
-        detail = "cuts edges off every picture, which the masks still show; no cut of square pictures will do"
+    height, width, edge = _sizes(document, family, by_pixel=by_pixel)
+    if by_pixel and edge is not None and edge != min(height, width):
+        detail = (
+            "cuts edges off every picture, which the masks still show: the shorter side of the cut must be "
+            f"the {edge} of `shortest_edge`"
+        )
         raise _refusal(detail, "/crop_size")
     mean, std = _standardisation(document, channels)
     cut = "" if edge is None else f" from the middle of pictures whose shorter side is {edge}"
@@ -113,8 +116,12 @@ def text_recipe(tokenizer: str, settings: Any, spec: BertSpec | DistilBertSpec) 
     }
 
 
-def _sizes(document: dict[str, Any], family: str) -> tuple[int, int, int | None]:
-    """Height and width of the input, and the shorter side that it is cut from."""
+def _sizes(document: dict[str, Any], family: str, *, by_pixel: bool) -> tuple[int, int, int | None]:
+    """Height and width of the input, and the shorter side that it is cut from.
+
+    By pixel a cut may be longer than that side: of pictures of its proportions it is all there is. Others
+    would get black edges, as in the package, or lose some; `fdkd_core.spec.column_fit` refuses them.
+    """
     size: Any = document.get("size")
     if type(size) is int:  # as older releases wrote it
         is_square = family in ("ViT", "DeiT", _BY_PIXEL_ONLY) and not document.get("do_center_crop", False)
@@ -144,7 +151,7 @@ def _sizes(document: dict[str, Any], family: str) -> tuple[int, int, int | None]
             raise _refusal("is missing or beyond 1024", "/crop_size")
         if all(map(_is_side, sides)) and sides == wanted:
             return wanted[0], wanted[1], None
-        if not _is_side(edge) or edge < max(wanted):
+        if not _is_side(edge) or edge < (min(wanted) if by_pixel else max(wanted)):
             raise _refusal("pictures are cut without their proportions kept, or beyond their edges", "/size")
         return wanted[0], wanted[1], edge
     if not all(map(_is_side, sides)):

@@ -11,8 +11,9 @@ from fdkd_core.errors import ModelFileError, Problem, quote
 from fdkd_core.hugging_face.files import PROCESSOR
 from fdkd_core.modalities.base import Recipe
 from fdkd_core.modalities.filter_bank import RATE_HZ
-from fdkd_core.modalities.sound_extractors import MAX_SAMPLES, filter_bank_recipe, waveform_recipe
+from fdkd_core.modalities.sound_extractors import filter_bank_recipe, waveform_recipe
 from fdkd_core.spec.hugging_face.architectures import ASTSpec, Wav2Vec2Spec
+from fdkd_core.spec.input_axes import MAX_STEPS
 
 _AST_MEAN, _AST_STD = -4.2677393, 4.5689974
 """What the package takes where a file says nothing: those of AudioSet."""
@@ -71,7 +72,7 @@ def _waveform(document: dict[str, Any], spec: Wav2Vec2Spec) -> Recipe:
             "are cut to it, or filled up with zeros"
         )
         raise _refusal(detail, "/max_length")
-    samples = _whole(document, "max_length", 0, 1, MAX_SAMPLES)
+    samples = _whole(document, "max_length", 0, 1, MAX_STEPS)
     if document.get("padding_value", 0.0) != 0:
         raise _refusal("padding other than zeros is not done here", "/padding_value")
     if document.get("padding_side", "right") != "right":

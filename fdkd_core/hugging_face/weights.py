@@ -195,8 +195,8 @@ def read_imported(
     problems = value_problems(tensors)
     if problems:
         raise ModelFileError(problems)
-    for name in expected.keys() - tensors.keys():
-        if name.endswith(_COUNTER):
+    for name in expected.keys() - tensors.keys():  # older files do not count the batches of their norms
+        if name.endswith(_COUNTER) and name.removesuffix(_COUNTER) + "running_mean" in tensors:
             tensors[name] = torch.zeros((), dtype=torch.int64)
     return ImportedWeights(tensors, left_out)
 

@@ -54,7 +54,7 @@ class ImageRecipe(RecipeModel):
         default=None, exclude_if=lambda edge: edge is None
     )
     """Of imported models: scale the shorter side to it, keeping the proportions, and cut `input_shape` from
-    the middle. Absent: both sides are scaled on their own."""
+    the middle; what reaches beyond the picture is black. Absent: both sides are scaled on their own."""
     mean: Annotated[list[float], Field(min_length=1, max_length=3)]
     """Per channel, of pixels / 255."""
     std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=3)]
@@ -64,8 +64,8 @@ class ImageRecipe(RecipeModel):
         check_statistics(self.mean, self.std, self.channels)
         if self.input_shape[0] != self.channels:
             raise refusal("incompatible", f"found {self.channels} channels in a shape of {self.input_shape}")
-        if self.shortest_edge is not None and self.shortest_edge < max(self.input_shape[1:]):
-            detail = f"a shorter side of {self.shortest_edge} has no {self.input_shape[1:]} in its middle"
+        if self.shortest_edge is not None and self.shortest_edge < min(self.input_shape[1:]):
+            detail = f"a shorter side of {self.shortest_edge} never fills {self.input_shape[1:]}"
             raise refusal("incompatible", detail)
 
 

@@ -83,14 +83,14 @@ def scaled(image: Image.Image, size: tuple[int, int], resize: str, shortest_edge
     """The picture in another size, [height, width].
 
     Without `shortest_edge` both sides are scaled on their own, so that nothing is cut off. With it the
-    shorter side is scaled to it, and the longer one alike, before `size` is cut from the middle. Pillow's
-    filters cover all source pixels when they shrink.
+    shorter side is scaled to it, and the longer one alike, before `size` is cut from the middle, with black
+    where the picture ends before. Pillow's filters cover all source pixels when they shrink.
 
     Args:
         image: Any size.
         size: Height and width of the result.
         resize: `bilinear` or `bicubic`.
-        shortest_edge: Pixels, at least as many as both of `size`.
+        shortest_edge: Pixels, at least as many as one of `size`.
 
     Raises:
         RowError: `image_too_large`: the picture is so long and thin that scaling would blow it up.

@@ -28,11 +28,11 @@ from fdkd_core.modalities.base import (
 from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.statistics import affine, mean_and_std
 from fdkd_core.spec.catalogue import KindName
+from fdkd_core.spec.input_axes import MAX_STEPS
 from fdkd_core.spec.strict import StrictModel
 
 MAX_CHANNELS = 1024
 """High-density EEG has 256."""
-MAX_STEPS = 65_536
 DEFAULT_MAX_STEPS = 4096
 """Time steps of an input when none are stated; longer ones are a choice to make, for they cost every step."""
 CLIP = 10.0

@@ -24,10 +24,9 @@ from fdkd_core.modalities.base import AugmentStrength, RawValue, Recipe, RecipeM
 from fdkd_core.modalities.filter_bank import RATE_HZ, kaldi_log_mel
 from fdkd_core.modalities.options import refusal
 from fdkd_core.modalities.spectrogram_augmentation import SHIFT_FRACTION, shifted_and_masked
+from fdkd_core.spec.input_axes import MAX_STEPS
 
 Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
-MAX_SAMPLES = 65_536
-"""Of a waveform: 4 s at 16 kHz. The first convolution of wav2vec 2.0 makes 0.4 KB of each sample."""
 _MIN_VARIANCE = 1e-7
 """The package's: silence stays silence."""
 
@@ -63,9 +62,7 @@ class WaveformRecipe(RecipeModel):
 
     kind: Literal["audio"]
     version: Literal["waveform-1"]
-    input_shape: Annotated[
-        list[Annotated[int, Field(ge=1, le=MAX_SAMPLES)]], Field(min_length=2, max_length=2)
-    ]
+    input_shape: Annotated[list[Annotated[int, Field(ge=1, le=MAX_STEPS)]], Field(min_length=2, max_length=2)]
     input_dtype: Literal["float32"]
     rate_hz: RateHz
     normalise: bool

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fdkd_core.errors import Problem, quote
-from fdkd_core.spec.job import StudentSpec
-from fdkd_core.spec.named_models import START_POINTER
-from fdkd_core.spec.stated import parsed_architecture
+from fdkd_core.errors import Problem
 from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 
 Report = Mapping[str, Any]
 """On a column of a dataset, or on a model."""
+
+_MAX_SIDE = 1024
+"""Pixels of a side that a folder of the hub may ask for."""
 
 
 def input_mismatch(column: Report, model: Report) -> str | None:
@@ -61,12 +61,20 @@ def cut_problems(task: TaskSpec, column: Report, reader: Report, pointer: str) -
         scaled = edge * max(1.0, 1.0 / share), edge * max(1.0, share)
         if any(abs(side - kept) > 1.0 for side, kept in zip(scaled, (height, width), strict=True)):
             detail = (
-                f"the model sees the middle {height} x {width} of pictures whose shorter side is {edge}, and "
-                f"masks show all of them; here one side is up to {max(share, 1 / share):.3g} times the "
-                "other: only square ones will do"
+                f"the model sees {height} x {width} in the middle of pictures whose shorter side is {edge}, "
+                f"which is {width / height:.3g} times as wide as high. Masks show all of a picture; here one "
+                f"is {share:.3g} times as wide as high{_whole_cut(edge, proportions)}"
             )
             return [Problem("incompatible", detail, pointer)]
     return []
+
+
+def _whole_cut(edge: int, proportions: Sequence[float]) -> str:
+    """What a folder of the hub would have to say so that nothing of pictures of one shape is cut off."""
+    sizes = [(round(edge * max(1.0, 1.0 / share)), round(edge * max(1.0, share))) for share in proportions]
+    if len(set(sizes)) > 1 or max(sizes[0]) > _MAX_SIDE:
+        return ". No cut shows all of each; a `size` of height and width, without `do_center_crop`, would"
+    return f"; a `crop_size` of {sizes[0][0]} x {sizes[0][1]} in preprocessor_config.json would show all"
 
 
 def another_reading(column: Report, model: Report) -> bool:
@@ -79,33 +87,3 @@ def another_reading(column: Report, model: Report) -> bool:
     """
     found = [report.get("preprocessing_sha256") for report in (column, model)]
     return None not in found and found[0] != found[1]
-
-
-def start_fit_problems(spec: StudentSpec, source: Report, column: Report, model: Report) -> list[Problem]:
-    """Why a student cannot begin with a model: all of them `incompatible`.
-
-    Classes need not be the data's: the last layer is then drawn anew. Nor need sizes of pictures or
-    vocabularies, since the column is read by the model's own preprocessing.
-
-    Args:
-        spec: The student.
-        source: Its column.
-        column: The same, or the report on the given teacher that reads it too.
-        model: On what `start` names.
-    """
-    if model["modality_kind"] is None:
-        detail = (
-            "weights to begin with come with their preprocessing, as a bundle or a Hugging Face folder; this "
-            f"is a file of format {model['format']}"
-        )
-        return [Problem("incompatible", detail, START_POINTER)]
-    problems = []
-    if spec.architecture not in (None, parsed_architecture(model["architecture"])):
-        detail = f"`start` holds {quote(model['architecture'], 160)}; leave this out"
-        problems.append(Problem("incompatible", detail, "/student/architecture"))
-    mismatch = input_mismatch(source, model)
-    if mismatch is None and another_reading(column, model):
-        mismatch = f"a given teacher reads {quote(spec.modality)} by another preprocessing"
-    if mismatch is not None:
-        problems.append(Problem("incompatible", mismatch, START_POINTER))
-    return problems

@@ -19,7 +19,7 @@ from fdkd_core.spec.catalogue import (
     method_problems,
     task_problems,
 )
-from fdkd_core.spec.column_fit import another_reading, cut_problems, input_mismatch, start_fit_problems
+from fdkd_core.spec.column_fit import another_reading, cut_problems, input_mismatch
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.dense import answer_problems
 from fdkd_core.spec.dense_fit import map_problems
@@ -32,6 +32,7 @@ from fdkd_core.spec.onnx_outputs import onnx_teacher_problems
 from fdkd_core.spec.output_columns import output_column_problems
 from fdkd_core.spec.processes import process_problems, stated_processes
 from fdkd_core.spec.stated import parsed_architecture, stated_or_default
+from fdkd_core.spec.student_start import begun_report, start_fit_problems
 from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
 from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 from fdkd_core.spec.training import TrainingSpec
@@ -71,6 +72,8 @@ def check(
         ValueError: The spec names a teacher model, and there is no report on it.
     """
     memory = machine_memory_bytes() if memory_bytes is None else memory_bytes
+    if start_report is not None:
+        start_report = begun_report(spec.task, spec.student, start_report)
     problems = missing_columns(spec, list(dataset_report["modalities"]))
     classes = dataset_report["classes"]
     problems += label_problems(spec.task, dataset_report)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+MAX_STEPS = 480_000
+"""Of a waveform or series: 30 s at 16 kHz, the most that speech models of the hub are usually given. A row
+takes 1.9 MB as it is stored; what a network makes of it is counted before a job starts (`spec.cost`)."""
+
 Refusal = tuple[str, str]
 """A sentence, and the field of the architecture that it is about: a JSON pointer below it, or nothing."""
 

@@ -126,11 +126,13 @@ class StudentSpec(StrictModel):
     modality: Key
     """Column of the dataset that the student sees, and the only input it needs afterwards."""
     architecture: ArchitectureSpec | None = None
-    """Null: the default for the modality's kind, or the network of `start`."""
+    """Null: the default for the modality's kind, or the network of `start`. Beside a `start` only what no
+    weight depends on may differ: stride and dropout of `mobilenet_v2_deeplab` on a `mobilenet_v2`."""
     start: Reference | None = None
     """Weights to begin with instead of random ones, in `train` and `distill` jobs: a bundle or a Hugging Face
     folder, by whose preprocessing the column is then read. The last layer is drawn anew unless its classes
-    are the data's. The control begins with the same. Null: weights from elsewhere are a choice to make."""
+    are the data's; of a segmentation the whole head, where the model is a `mobilenet_v2` or SegFormer's
+    encoder. The control begins with the same. Null: weights from elsewhere are a choice to make."""
 
 
 class ControlsSpec(StrictModel):

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import ModalityData
+from fdkd_core.long_inputs import rows_at_a_time
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.spec.dense_cost import ROWS_ASKED
 from fdkd_core.tasks.base import Task
 
 EVALUATION_BATCH = 256
-"""Rows at a time; constant, because sums in another order round differently."""
+"""Rows at a time, fewer of long inputs; constant, because sums in another order round differently."""
 DENSE_EVALUATION_BATCH = ROWS_ASKED
 """The same for networks that answer by pixel, whose maps are larger."""
 _LARGEST_HALF = float(torch.finfo(torch.float16).max)
@@ -81,6 +82,7 @@ def _forward(
     was_training = model.training
     model.eval()
     size = DENSE_EVALUATION_BATCH if model.is_dense else EVALUATION_BATCH
+    size = rows_at_a_time(size, modality.values.shape[1:])
     try:
         for chunk in np.array_split(rows, max(1, -(-len(rows) // size))):
             yield chunk, model(torch.from_numpy(clean_inputs(modality, chunk)).to(device))

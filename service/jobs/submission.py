@@ -16,6 +16,7 @@ from fdkd_core.spec.loading import pointer_token
 from fdkd_core.spec.named_models import START, start_problems
 from fdkd_core.spec.stated import parsed_architecture
 from fdkd_core.spec.strict import refuse_invisible
+from fdkd_core.spec.student_start import begun_report
 from fdkd_core.spec.task_fit import output_names
 from service.jobs.inputs import Inputs
 from service.jobs.schemas import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, JobBody
@@ -73,7 +74,8 @@ def student_parameters(submission: Submission, inputs: Inputs) -> int:
     column = report["modalities"][student.modality]
     start = inputs.report(START)
     if start is not None:
-        architecture, column = parsed_architecture(start["architecture"]), start
+        column = begun_report(spec.task, student, start)
+        architecture = parsed_architecture(column["architecture"])
     else:
         architecture = student.architecture or default_architecture(column["kind"], spec.task)
     outputs = len(output_names(spec.task, report))

@@ -181,6 +181,20 @@ def test_student_and_control_begin_with_it_and_may_begin_another(
     assert abs(again.student.test.loss - result.student.test.loss) < 1e-4  # its last layer was kept
 
 
+def test_one_folder_teaches_and_is_begun_with(vit: tuple[Path, HubModel], tmp_path: Path) -> None:
+    """It reads the column in one way, whatever notes either reading has."""
+    data = write_data(tmp_path / "data.npz")
+    arrays = dict(np.load(data))
+    classes = sorted(LABELS.values())
+    arrays["label"] = np.array([classes[index % 3] for index in range(60)])
+    np.savez(data, **arrays)
+    spec = job(teacher={"modality": "picture", "model": "hub"}, controls={"no_teacher": False})
+    options = RunOptions(device="cpu", threads=1, models={"hub": vit[0]})
+    result: Any = run(spec, data, tmp_path / "out", options=options)
+    assert result.teacher.architecture == result.student.architecture
+    assert result.student.test.accuracy == result.teacher.test.accuracy  # the steps were of 1e-9
+
+
 def test_only_jobs_of_one_student(vit: tuple[Path, HubModel], tmp_path: Path) -> None:
     data = write_data(tmp_path / "data.npz")
     options = RunOptions(device="cpu", threads=1, models={"hub": vit[0]})

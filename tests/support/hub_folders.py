@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,14 +167,13 @@ def _ast(folder: Path, names: dict[str, Any]) -> Any:
     return ASTForAudioClassification(ASTConfig(**_ENCODER, **sizes, **names)), prepare
 
 
-def _wav2vec2(folder: Path, names: dict[str, Any]) -> Any:
+def _wav2vec2(folder: Path, names: dict[str, Any], length: int = 4_000) -> Any:
     from transformers.models.wav2vec2 import (
         Wav2Vec2Config,
         Wav2Vec2FeatureExtractor,
         Wav2Vec2ForSequenceClassification,
     )
 
-    length = 4_000
     convolutions = {"conv_dim": [8, 8, 8], "conv_stride": [5, 4, 4], "conv_kernel": [10, 8, 4]}
     places = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
     config = Wav2Vec2Config(**_ENCODER, **convolutions, **places, classifier_proj_size=20, **names)
@@ -226,9 +226,10 @@ _MAKERS: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
     "distilbert": _distilbert,
     "ast": _ast,
     "wav2vec2": _wav2vec2,
+    "wav2vec2-long": partial(_wav2vec2, length=80_000),
 }
 KINDS_OF = {
-    name: "text" if "bert" in name else "audio" if name in ("ast", "wav2vec2") else "image"
+    name: "text" if "bert" in name else "audio" if name.startswith(("ast", "wav2vec2")) else "image"
     for name in _MAKERS
 }
 """Kind of modality by network."""

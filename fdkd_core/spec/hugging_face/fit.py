@@ -14,12 +14,13 @@ from fdkd_core.spec.hugging_face.architectures import (
     ViTSpec,
     Wav2Vec2Spec,
 )
-from fdkd_core.spec.hugging_face.sizes import patches, positions, shortest_waveform, smallest_side
+from fdkd_core.spec.hugging_face.sizes import frames, patches, positions, shortest_waveform, smallest_side
 from fdkd_core.spec.input_axes import Refusal, axes_refusal, token_refusal
 
 PICTURE = ("channels", "height", "width")
 MAX_TOKENS = 16_384
-"""Attention works on pairs of tokens; more of them are a wrong patch size, not a picture."""
+"""Attention works on pairs of tokens; more of them are a wrong patch size or stride, not a picture or a
+sound: wav2vec 2.0 as published makes 1,499 of 30 s."""
 
 
 def hugging_face_refusal(
@@ -109,6 +110,9 @@ def _wav2vec2(spec: Wav2Vec2Spec, input_shape: tuple[int, ...], vocab_size: int 
             f"the convolutions need {shortest} samples to make one frame; this modality gives "
             f"{input_shape[1]}."
         ), "/conv_stride"
+    found = frames(spec, input_shape[1])[-1]
+    if found > MAX_TOKENS:
+        return f"{found:,} frames; at most {MAX_TOKENS:,} are allowed: larger strides.", "/conv_stride"
     return _heads(spec.hidden_size, spec.num_attention_heads)
 
 

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import torch
 from bundle_samples import SPECS, fitted, make_bundle, make_card, warmed
+from pydantic import ValidationError
 
 from fdkd_core.atomic_files import sha256_file
 from fdkd_core.bundle import load_bundle, write_bundle
+from fdkd_core.bundle.config import BundleConfig
 from fdkd_core.errors import ModelFileError, StorageError
 from fdkd_core.spec.architectures import MLPSpec
+from fdkd_core.spec.input_axes import MAX_STEPS
 
 
 @pytest.fixture(scope="session")
@@ -268,3 +271,13 @@ def test_a_teacher_can_be_written(tmp_path: Path) -> None:
     write_bundle(tmp_path / "teacher", **arguments(role="teacher"))
     assert "to teach another modality's student" in (tmp_path / "teacher" / "README.md").read_text()
     assert load_bundle(tmp_path / "teacher").architecture == MLPSpec(width=16, dropout=0.3)
+
+
+def test_an_axis_has_a_limit_of_its_own() -> None:
+    """Whatever a recipe says; beside a recipe of another shape it would be refused for that."""
+    fields: dict[str, Any] = {
+        "architecture": {"name": "conv1d"}, "input_dtype": "float32", "num_classes": 2, "vocab_size": None
+    }  # fmt: skip
+    assert BundleConfig.model_validate({**fields, "input_shape": (1, MAX_STEPS)}).input_shape[1] == 480_000
+    with pytest.raises(ValidationError, match="less than or equal to 480000"):
+        BundleConfig.model_validate({**fields, "input_shape": (1, MAX_STEPS + 1)})

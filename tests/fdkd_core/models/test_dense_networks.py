@@ -58,6 +58,7 @@ CASES: dict[str, tuple[DenseSpec, tuple[int, ...]]] = {
         ),
         (1, 33, 47),
     ),
+    "deeplab-32": (MobileNetV2DeepLabSpec(depth_multiplier=0.1, output_stride=32), (3, 70, 97)),
 }  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def test_it_is_the_network_of_the_package(name: str) -> None:
 
 # Ours is exported by test_segmentation_jobs.py.
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["segformer", "deeplab-16"])
+@pytest.mark.parametrize("name", ["segformer", "deeplab-16", "deeplab-32"])
 def test_onnx_gives_scores_at_the_size_of_the_input(name: str) -> None:
     _, shape = CASES[name]
     model = warmed(name)
@@ -198,6 +199,7 @@ def test_weights_are_read_back(name: str, tmp_path: Path) -> None:
     [
         (Conv2dFPNSpec(depth=4), (3, 15, 64), "/depth", "at least 16"),
         (MobileNetV2DeepLabSpec(output_stride=16), (3, 12, 64), "/output_stride", "at least 16"),
+        (MobileNetV2DeepLabSpec(output_stride=32), (3, 64, 31), "/output_stride", "at least 32"),
         (SegformerSpec(), (3, 24, 64), "/sr_ratios", r"\[6, 16\] cannot be thinned out by 8"),
         (SegformerSpec(depths=(2, 2)), (3, 64, 64), "/depths", "2 depths do not fit 4"),
         (SegformerSpec(num_attention_heads=(3, 2, 5, 8)), (3, 64, 64), "/num_attention_heads", "multiple"),

@@ -257,6 +257,8 @@ def test_weights_tell_what_they_are_for(name: str, tmp_path: Path) -> None:
         (Wav2Vec2Spec(), (1, 40, 64), None, "/a", "ast takes spectrograms"),
         (Wav2Vec2Spec(), (2, 4000), None, "/a", "one channel"),
         (Wav2Vec2Spec(), (1, 399), None, "/a/conv_stride", "need 400 samples"),
+        (Wav2Vec2Spec(conv_dim=(8,) * 2, conv_stride=(5, 4), conv_kernel=(10, 8)), (1, 480_000), None,
+         "/a/conv_stride", "23,998 frames"),
         (Wav2Vec2Spec(conv_dim=(8,)), (1, 4000), None, "/a/conv_dim", "one number per convolution"),
         (Wav2Vec2Spec(hidden_size=36), (1, 4000), None, "/a/num_conv_pos_embedding_groups", "16 groups"),
         (Wav2Vec2Spec(num_attention_heads=5), (1, 4000), None, "/a/num_attention_heads", "multiple of"),

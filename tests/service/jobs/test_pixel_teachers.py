@@ -9,6 +9,9 @@ from file_requests import check_refusal
 from job_records import REPORT, add_dataset, add_model, spec
 from service_fixtures import ServiceUnderTest
 
+from fdkd_core.spec.cost import parameters
+from fdkd_core.spec.hugging_face.dense import MobileNetV2DeepLabSpec
+
 TASK = {"kind": "segmentation"}
 CLASSES = ["wall", "ball", "box"]
 LOGITS = {"name": "logits", "shape": [3, 24, 24], "made_by": "Conv"}
@@ -113,3 +116,26 @@ def test_bundles_that_do_not_fit(api: ServiceUnderTest, changes: Any) -> None:
     student = {"modality": "colour", "start": "teacher"}
     begun = post(api, COLUMNS, student=student)
     assert begun.status_code == (422 if "shortest_edge" in changes else 201), begun.text
+
+
+def test_a_classifier_begins_a_student_of_masks(api: ServiceUnderTest) -> None:
+    """MobileNetV2 alone: what it cuts off a picture is no reason, since the student is to see all of it."""
+    network = {"name": "mobilenet_v2", "depth_multiplier": 0.35, "output_stride": 32}
+    classes = {"task": "classification", "classes": ["cat", "dog"], "shortest_edge": 36}
+    report = {**BUNDLE, **classes, "architecture": network}
+    add_model(api.database, name="net", architecture=network, report=report)
+    student: dict[str, Any] = {"modality": "colour", "start": "net"}
+    answer = post(api, COLUMNS, student=student)
+    assert answer.status_code == 201, answer.text
+    body = spec(teacher=COLUMNS, task=TASK, student=student, method={"name": "pkd"})
+    dry = api.client.post("/v1/jobs?validate_only=true", json={"spec": body})
+    assert dry.json()["student_parameters"] == parameters(MobileNetV2DeepLabSpec(), (3, 32, 32), 3)
+    student["architecture"] = {"name": "mobilenet_v2_deeplab", "depth_multiplier": 1.0}
+    problem = check_refusal(post(api, COLUMNS, student=student), 422, "incompatible")
+    pointer = "/spec/student/architecture/depth_multiplier"
+    assert [error["pointer"] for error in problem["errors"]] == [pointer]
+    # Without a head of that kind it is none.
+    vit = {**report, "architecture": {"name": "vit"}}
+    add_model(api.database, name="vit", architecture=vit["architecture"], report=vit)
+    problem = check_refusal(post(api, COLUMNS, student={**student, "start": "vit"}), 422, "incompatible")
+    assert "/spec/student/architecture" in [error["pointer"] for error in problem["errors"]]
