@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fdkd_core.losses.logits import tempered_kl
 from fdkd_core.losses.precision import full_precision
-from fdkd_core.losses.shapes import check_classes, check_same_shape
+from fdkd_core.losses.shapes import check_scores
 
 
 @full_precision
@@ -44,8 +44,7 @@ def target_class_kl(
         (1 - p_y of the teacher) * NCKD. Probabilities stay in logarithms here, so that p_y near 1 is no
         trouble; the authors' code takes logarithms of sums of probabilities.
     """
-    check_same_shape(student_BC, teacher_BC, "logits")
-    check_classes(student_BC, labels_B)
+    check_scores(student_BC, teacher_BC, labels_B)
     student_B2 = _log_own_and_rest(student_BC / temperature, labels_B)
     teacher_B2 = _log_own_and_rest(teacher_BC / temperature, labels_B)
     divergence_B2 = functional.kl_div(student_B2, teacher_B2, reduction="none", log_target=True)
@@ -78,8 +77,7 @@ def non_target_kl(
         Zhao et al., CVPR 2022, eq. 6; used by C2KD too (Huo et al., CVPR 2024), whose code sets the own
         class's logit to 0, so that it stays in the softmax. Here it is taken out.
     """
-    check_same_shape(student_BC, teacher_BC, "logits")
-    check_classes(student_BC, labels_B)
+    check_scores(student_BC, teacher_BC, labels_B)
     return tempered_kl(
         other_classes(student_BC, labels_B), other_classes(teacher_BC, labels_B), temperature=temperature
     )
@@ -106,8 +104,7 @@ def soft_target_cross_entropy(
         Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation" (NKD), ICCV 2023, first
         term of the loss, without a temperature as there.
     """
-    check_same_shape(student_BC, teacher_BC, "logits")
-    check_classes(student_BC, labels_B)
+    check_scores(student_BC, teacher_BC, labels_B)
     own_B1 = labels_B[:, None].long()
     believed_B1 = teacher_BC.softmax(dim=1).gather(1, own_B1)
     return -(believed_B1 * student_BC.log_softmax(dim=1).gather(1, own_B1)).squeeze(1)
@@ -138,8 +135,7 @@ def non_target_cross_entropy(
     References:
         Yang et al., ICCV 2023, second term of the NKD loss without its factor gamma.
     """
-    check_same_shape(student_BC, teacher_BC, "logits")
-    check_classes(student_BC, labels_B)
+    check_scores(student_BC, teacher_BC, labels_B)
     teacher_BN = (other_classes(teacher_BC, labels_B) / temperature).softmax(dim=1)
     student_BN = (other_classes(student_BC, labels_B) / temperature).log_softmax(dim=1)
     return -(temperature**2) * (teacher_BN * student_BN).sum(dim=1)
@@ -178,8 +174,7 @@ def enhanced_target_cross_entropy(
         Distillation" (OFA-KD), NeurIPS 2023, section 3. The authors' code raises the other classes'
         probabilities to the power g as well; the paper's loss, and this one, leaves them.
     """
-    check_same_shape(student_BC, teacher_BC, "logits")
-    check_classes(student_BC, labels_B)
+    check_scores(student_BC, teacher_BC, labels_B)
     teacher_BC = (teacher_BC / temperature).softmax(dim=1)
     student_BC = (student_BC / temperature).log_softmax(dim=1)
     is_own_BC = functional.one_hot(labels_B.long(), student_BC.shape[1]).bool()

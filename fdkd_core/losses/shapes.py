@@ -34,12 +34,13 @@ def check_same_places(student: Tensor, teacher: Tensor) -> None:
         )
 
 
-def check_classes(logits: Tensor, labels: Tensor) -> None:
-    """Raises ValueError unless there is a label per row and at least one class beside the row's own."""
-    if labels.shape != logits.shape[:1]:
+def check_scores(student: Tensor, teacher: Tensor, labels: Tensor) -> None:
+    """Raises ValueError unless both are logits of one shape, with a label per row and at least 2 classes."""
+    check_same_shape(student, teacher, "logits")
+    if labels.shape != student.shape[:1]:
         raise ValueError(
-            f"logits and labels differ in shape: {list(logits.shape)} and {list(labels.shape)}; "
+            f"logits and labels differ in shape: {list(student.shape)} and {list(labels.shape)}; "
             "one label per row is needed"
         )
-    if logits.shape[1] < 2:
-        raise ValueError(f"at least 2 classes are needed; logits have the shape {list(logits.shape)}")
+    if student.shape[1] < 2:
+        raise ValueError(f"at least 2 classes are needed; logits have the shape {list(student.shape)}")

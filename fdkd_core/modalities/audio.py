@@ -22,7 +22,7 @@ from fdkd_core.modalities.base import (
     Recipe,
     RecipeModel,
     RowError,
-    check_statistics,
+    StandardisedRecipe,
 )
 from fdkd_core.modalities.log_mel import count_frames, log_mel, mel_bands
 from fdkd_core.modalities.options import OptionError, parse, refusal
@@ -74,13 +74,15 @@ class AudioOptions(StrictModel):
     """Longer recordings are refused."""
 
 
-class AudioRecipe(RecipeModel):
-    """`preprocess.json` of a recording; `log_mel.py` says what the numbers mean."""
+class AudioRecipe(StandardisedRecipe):
+    """`preprocess.json` of a recording; `log_mel.py` says what the numbers mean.
+
+    Means and deviations are those of mel bands, over training frames with sound.
+    """
 
     kind: Literal["audio"]
     version: Literal["logmel-1"]
     input_shape: Annotated[list[Annotated[int, Field(ge=1, le=8192)]], Field(min_length=3, max_length=3)]
-    input_dtype: Literal["float32"]
     rate_hz: RateHz
     window: Annotated[int, Field(ge=8, le=16_384)]
     """Samples."""
@@ -97,13 +99,15 @@ class AudioRecipe(RecipeModel):
     crop: Literal["start"]
     pad: Literal["end_with_log_floor"]
     max_seconds: Seconds
-    mean: Annotated[list[float], Field(min_length=1, max_length=256)]
-    """Per mel band, over training frames with sound."""
-    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=256)]
+
+    @property
+    def num_standardised(self) -> int:
+        """Bands, which are the second axis."""
+        return self.mels
 
     def check(self) -> None:
         """Statistics, shape, window and bands agree."""
-        check_statistics(self.mean, self.std, self.mels)
+        super().check()
         if self.input_shape[:2] != [1, self.mels]:
             raise refusal("incompatible", f"found {self.mels} bands in a shape of {self.input_shape}")
         if self.window > self.n_fft or not self.fmin_hz < self.fmax_hz <= self.rate_hz / 2:

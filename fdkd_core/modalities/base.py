@@ -74,14 +74,6 @@ MAX_INPUT_VALUES = 1 << 24
 """Numbers in one network input: 64 MiB of float32, far above any sensible image or spectrogram."""
 
 
-def check_statistics(mean: Sequence[float], std: Sequence[float], count: int) -> None:
-    """Raises `refusal` unless there are `count` of each."""
-    if not len(mean) == len(std) == count:
-        raise refusal(
-            "incompatible", f"found {len(mean)} means and {len(std)} deviations for {count} channels"
-        )
-
-
 class RecipeModel(StrictModel):
     """What every kind's recipe carries; each kind adds its own bounded fields.
 
@@ -109,6 +101,27 @@ class RecipeModel(StrictModel):
 
     def check(self) -> None:
         """What each kind asks of its fields together. Raises `refusal`."""
+
+
+class StandardisedRecipe(RecipeModel):
+    """What the recipe of a kind carries whose inputs are numbers, standardised by channel."""
+
+    input_dtype: Literal["float32"]
+    mean: Annotated[list[float], Field(min_length=1, max_length=65_536)]
+    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=65_536)]
+    """0 marks a channel that was constant in training: its input is always 0."""
+
+    @property
+    def num_standardised(self) -> int:
+        """How many channels have a mean and a deviation: those of the first axis."""
+        return self.input_shape[0]
+
+    def check(self) -> None:
+        """There are as many means and deviations as channels."""
+        count = self.num_standardised
+        if not len(self.mean) == len(self.std) == count:
+            detail = f"found {len(self.mean)} means and {len(self.std)} deviations for {count} channels"
+            raise refusal("incompatible", detail)
 
 
 class Kind(Protocol):

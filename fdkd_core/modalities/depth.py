@@ -15,9 +15,8 @@ from fdkd_core.modalities.base import (
     Facts,
     RawValue,
     Recipe,
-    RecipeModel,
     RowError,
-    check_statistics,
+    StandardisedRecipe,
 )
 from fdkd_core.modalities.image_header import ImageHeader, check_pixels, read_image_header
 from fdkd_core.modalities.options import parse
@@ -42,22 +41,14 @@ class DepthOptions(StrictModel):
     makes training independent of it: it gives the recipe's mean and std their unit."""
 
 
-class DepthRecipe(RecipeModel):
-    """`preprocess.json` of a depth map."""
+class DepthRecipe(StandardisedRecipe):
+    """`preprocess.json` of a depth map; mean and deviation are those of measured depths, after `scale`."""
 
     kind: Literal["depth"]
     version: Literal["depth-1"]
     input_shape: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(min_length=3, max_length=3)]
-    input_dtype: Literal["float32"]
     resize: Literal["nearest"]
     scale: Scale
-    mean: Annotated[list[float], Field(min_length=1, max_length=1)]
-    """Of measured (non-zero) depths, after `scale`."""
-    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=1)]
-
-    def check(self) -> None:
-        """Statistics and shape agree."""
-        check_statistics(self.mean, self.std, self.input_shape[0])
 
 
 class DepthKind:

@@ -16,9 +16,8 @@ from fdkd_core.modalities.base import (
     Facts,
     RawValue,
     Recipe,
-    RecipeModel,
     RowError,
-    check_statistics,
+    StandardisedRecipe,
 )
 from fdkd_core.modalities.image_header import ImageHeader, check_pixels, read_image_header
 from fdkd_core.modalities.options import parse, refusal
@@ -40,13 +39,12 @@ class ImageOptions(StrictModel):
     """1 for grayscale, 3 for colour; grayscale when every training image is."""
 
 
-class ImageRecipe(RecipeModel):
-    """`preprocess.json` of an image."""
+class ImageRecipe(StandardisedRecipe):
+    """`preprocess.json` of an image, whose means and deviations are those of pixels / 255."""
 
     kind: Literal["image"]
     version: Literal["image-1"]
     input_shape: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(min_length=3, max_length=3)]
-    input_dtype: Literal["float32"]
     channels: Literal[1, 3]
     resize: Literal["bilinear", "bicubic"]
     """Pillow's filter; ours is bilinear, bicubic comes with imported models."""
@@ -55,13 +53,10 @@ class ImageRecipe(RecipeModel):
     )
     """Of imported models: scale the shorter side to it, keeping the proportions, and cut `input_shape` from
     the middle; what reaches beyond the picture is black. Absent: both sides are scaled on their own."""
-    mean: Annotated[list[float], Field(min_length=1, max_length=3)]
-    """Per channel, of pixels / 255."""
-    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=3)]
 
     def check(self) -> None:
         """Statistics and shape agree."""
-        check_statistics(self.mean, self.std, self.channels)
+        super().check()
         if self.input_shape[0] != self.channels:
             raise refusal("incompatible", f"found {self.channels} channels in a shape of {self.input_shape}")
         if self.shortest_edge is not None and self.shortest_edge < min(self.input_shape[1:]):

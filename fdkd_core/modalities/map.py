@@ -22,9 +22,8 @@ from fdkd_core.modalities.base import (
     Facts,
     RawValue,
     Recipe,
-    RecipeModel,
     RowError,
-    check_statistics,
+    StandardisedRecipe,
 )
 from fdkd_core.modalities.options import OptionError, parse
 from fdkd_core.modalities.statistics import affine, mean_and_std
@@ -49,20 +48,12 @@ class MapOptions(StrictModel):
     fastest. Null: the usual shape of the training maps."""
 
 
-class MapRecipe(RecipeModel):
+class MapRecipe(StandardisedRecipe):
     """`preprocess.json` of a map."""
 
     kind: Literal["map"]
     version: Literal["map-1"]
     input_shape: _Shape
-    input_dtype: Literal["float32"]
-    mean: Annotated[list[float], Field(min_length=1, max_length=MAX_CHANNELS)]
-    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=MAX_CHANNELS)]
-    """0 marks a channel that was constant in training: its input is always 0."""
-
-    def check(self) -> None:
-        """Statistics and shape agree."""
-        check_statistics(self.mean, self.std, self.input_shape[0])
 
 
 class MapKind:

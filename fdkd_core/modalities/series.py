@@ -21,9 +21,8 @@ from fdkd_core.modalities.base import (
     Facts,
     RawValue,
     Recipe,
-    RecipeModel,
     RowError,
-    check_statistics,
+    StandardisedRecipe,
 )
 from fdkd_core.modalities.options import OptionError, parse, refusal
 from fdkd_core.modalities.statistics import affine, mean_and_std
@@ -61,13 +60,12 @@ class SeriesOptions(StrictModel):
     """Channels to keep, counted from 0, in this order; all when absent."""
 
 
-class SeriesRecipe(RecipeModel):
+class SeriesRecipe(StandardisedRecipe):
     """`preprocess.json` of a series."""
 
     kind: Literal["series"]
     version: Literal["series-1"]
     input_shape: Annotated[list[Annotated[int, Field(ge=1, le=MAX_STEPS)]], Field(min_length=2, max_length=2)]
-    input_dtype: Literal["float32"]
     layout: Layout
     source_channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
     """Channels of the user's arrays."""
@@ -75,12 +73,10 @@ class SeriesRecipe(RecipeModel):
     crop: Literal["start"]
     pad: Literal["end_with_mean"]
     clip: Annotated[float, Field(gt=0, le=1e6)]
-    mean: Annotated[list[float], Field(min_length=1, max_length=MAX_CHANNELS)]
-    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=MAX_CHANNELS)]
 
     def check(self) -> None:
         """Statistics, shape and channels agree."""
-        check_statistics(self.mean, self.std, len(self.channels))
+        super().check()
         if self.input_shape[0] != len(self.channels) or max(self.channels) >= self.source_channels:
             raise refusal("incompatible", f"the channels do not fit a shape of {self.input_shape}")
 

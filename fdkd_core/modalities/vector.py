@@ -17,9 +17,8 @@ from fdkd_core.modalities.base import (
     Facts,
     RawValue,
     Recipe,
-    RecipeModel,
     RowError,
-    check_statistics,
+    StandardisedRecipe,
 )
 from fdkd_core.modalities.options import OptionError, parse
 from fdkd_core.modalities.statistics import affine, mean_and_std
@@ -44,7 +43,7 @@ class VectorOptions(StrictModel):
     """Standard deviations beyond which inputs are cut."""
 
 
-class VectorRecipe(RecipeModel):
+class VectorRecipe(StandardisedRecipe):
     """`preprocess.json` of a vector."""
 
     kind: Literal["vector"]
@@ -52,15 +51,7 @@ class VectorRecipe(RecipeModel):
     input_shape: Annotated[
         list[Annotated[int, Field(ge=1, le=MAX_FEATURES)]], Field(min_length=1, max_length=1)
     ]
-    input_dtype: Literal["float32"]
     clip: Annotated[float, Field(gt=0, le=1e6)]
-    mean: Annotated[list[float], Field(min_length=1, max_length=MAX_FEATURES)]
-    std: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1, max_length=MAX_FEATURES)]
-    """0 marks a feature that was constant in training: its input is always 0."""
-
-    def check(self) -> None:
-        """Statistics and shape agree."""
-        check_statistics(self.mean, self.std, self.input_shape[0])
 
 
 class VectorKind:
