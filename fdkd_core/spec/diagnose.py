@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from fdkd_core.spec.job import TeachingSpec
 from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
 from fdkd_core.spec.strict import Name
-from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
+from fdkd_core.spec.tasks import RetrievalSpec, SegmentationSpec, TaskSpec
 
 
 class DiagnoseSpec(TeachingSpec):
@@ -28,11 +28,11 @@ class DiagnoseSpec(TeachingSpec):
 
     @field_validator("task")
     @classmethod
-    def _is_classification(cls, task: TaskSpec) -> TaskSpec:
-        if not isinstance(task, ClassificationSpec):
+    def _is_diagnosed(cls, task: TaskSpec) -> TaskSpec:
+        if isinstance(task, RetrievalSpec | SegmentationSpec):
             raise PydanticCustomError(
                 "not_supported",
-                "a diagnosis asks how well single classes can be told: for {kind}, compare methods instead",
+                "a diagnosis does not read its labels: for {kind}, compare methods instead",
                 {"kind": task.kind, "at": ("kind",)},
             )
         return task

@@ -1,0 +1,78 @@
+"""Whole diagnoses of tasks beside classification: planted data, and the same with a fault."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from task_diagnoses import Fault, diagnose_planted, said
+
+from fdkd_client.cli.diagnosis_view import diagnosis_view
+from fdkd_core.console import show_result
+from fdkd_core.spec.findings import DiagnosisResult
+from fdkd_core.spec.result import parse_result
+
+FIGURES = {"multilabel": "mAP", "regression": "R²"}
+STRATA = {"multilabel": "class set", "regression": "label range"}
+# How other tasks are spoken of.
+FOREIGN = {"multilabel": ("accuracy",), "regression": ("accuracy", "classes", "class ", "points")}
+
+
+def shown(result: DiagnosisResult) -> list[str]:
+    """On the core's console and by the client, in 80 columns."""
+    core, client = io.StringIO(), io.StringIO()
+    show_result(Console(file=core, width=80), result, Path("out"))
+    Console(file=client, width=80).print(diagnosis_view(result.model_dump(mode="json")))
+    return [" ".join(written.getvalue().split()) for written in (core, client)]
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_a_teacher_that_knows_more_and_shares_something_is_for(kind: str, tmp_path: Path) -> None:
+    result = diagnose_planted(kind, tmp_path)
+    found = result.findings
+    speaks = said(result)
+    assert {speaks[rule] for rule in ("pairing", "alignment", "teacher", "headroom", "similarity")} == {"for"}
+    assert speaks["power"] == "unclear"  # of 60 rows
+    assert found.task == kind
+    assert found.similarity.stratum == STRATA[kind]
+    # A cause that no label speaks of is in both views.
+    assert all(m.is_above_within_class for m in found.similarity.measures if m.band == "whole")
+    assert found.headroom.gap > 3 * found.headroom.standard_error > 0
+    assert [probe.accuracy for probe in found.headroom.probes] == [None] * 6
+    assert parse_result((tmp_path / "out-none" / "result.json").read_bytes()) == result
+    report = (tmp_path / "out-none" / "report" / "diagnosis.md").read_text()
+    for text in (report, *shown(result)):
+        assert FIGURES[kind] in text
+        assert f"within {STRATA[kind]}" in text
+        for word in FOREIGN[kind]:
+            assert word not in text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", FIGURES)
+@pytest.mark.parametrize(
+    ("fault", "rules"),
+    [("shifted", {"alignment", "similarity", "headroom"}), ("noise", {"teacher", "headroom", "similarity"})],
+)
+def test_a_fault_is_blamed_by_its_rule(kind: str, fault: Fault, rules: set[str], tmp_path: Path) -> None:
+    result = diagnose_planted(kind, tmp_path, fault)
+    against = {rule for rule, speaks in said(result).items() if speaks == "against"}
+    assert rules <= against
+    assert ("alignment" in against) == (fault == "shifted")
+    assert result.verdict == "unpromising"
+
+
+def test_errors_are_better_where_they_are_smaller(tmp_path: Path) -> None:
+    training = {"epochs": 8, "batch_size": 16, "augment": "none", "select_by": "rmse"}
+    result = diagnose_planted("regression", tmp_path, training=training)
+    found = result.findings.headroom
+    assert found.metric == "rmse"
+    assert found.teacher < found.student < found.chance
+    assert found.gap == pytest.approx(found.student - found.teacher)
+    assert found.student == min(p.figures["rmse"] for p in found.probes if p.part == "student")
+    text = next(reason.text for reason in result.reasons if reason.rule == "headroom")
+    assert "smaller by" in text
+    assert said(result)["headroom"] == said(result)["teacher"] == "for"
+    assert "take off" in next(reason.text for reason in result.reasons if reason.rule == "power")
