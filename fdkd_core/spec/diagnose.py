@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from fdkd_core.spec.job import TeachingSpec
 from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
 from fdkd_core.spec.strict import Name
-from fdkd_core.spec.tasks import RetrievalSpec, SegmentationSpec, TaskSpec
+from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 
 
 class DiagnoseSpec(TeachingSpec):
@@ -29,7 +29,7 @@ class DiagnoseSpec(TeachingSpec):
     @field_validator("task")
     @classmethod
     def _is_diagnosed(cls, task: TaskSpec) -> TaskSpec:
-        if isinstance(task, RetrievalSpec | SegmentationSpec):
+        if isinstance(task, SegmentationSpec):
             raise PydanticCustomError(
                 "not_supported",
                 "a diagnosis does not read its labels: for {kind}, compare methods instead",

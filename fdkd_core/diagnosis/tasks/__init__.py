@@ -7,6 +7,7 @@ from fdkd_core.diagnosis.tasks.base import DiagnosedTask, TaskWords
 from fdkd_core.diagnosis.tasks.classification import DiagnosedClassification
 from fdkd_core.diagnosis.tasks.multilabel import DiagnosedMultilabel
 from fdkd_core.diagnosis.tasks.regression import DiagnosedRegression
+from fdkd_core.diagnosis.tasks.retrieval import DiagnosedRetrieval
 from fdkd_core.spec.tasks import TaskKind
 
 __all__ = ["DIAGNOSED", "DiagnosedTask", "TaskWords", "diagnosed", "words_of"]
@@ -15,6 +16,7 @@ DIAGNOSED: dict[TaskKind, type[DiagnosedTask]] = {
     "classification": DiagnosedClassification,
     "multilabel": DiagnosedMultilabel,
     "regression": DiagnosedRegression,
+    "retrieval": DiagnosedRetrieval,
 }
 """Its keys are the tasks that a diagnosis may have."""
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from paired_arrays import in_splits, paired_dataset
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from fdkd_core.data.table import PairedDataset, TargetScale
+from fdkd_core.diagnosis.discriminants import fit_discriminants
 from fdkd_core.diagnosis.one_vs_rest import OneVsRestProbe, fit_one_vs_rest, linear_scores
 from fdkd_core.diagnosis.tasks import DIAGNOSED, diagnosed
 from fdkd_core.diagnosis.tasks.ranges import ranges
 from fdkd_core.spec import DiagnoseSpec
-from fdkd_core.spec.tasks import MultilabelSpec, RegressionSpec
+from fdkd_core.spec.tasks import MultilabelSpec, RegressionSpec, RetrievalSpec
 from fdkd_core.tasks.multilabel import average_precision
 
 ROWS = np.arange(200)
@@ -158,3 +160,105 @@ def test_a_choice_of_rows_keeps_the_shares_of_what_is_alike() -> None:
 def test_every_task_that_may_be_diagnosed_has_its_line() -> None:
     schema = DiagnoseSpec.model_json_schema()
     assert set(DIAGNOSED) <= set(schema["properties"]["task"]["discriminator"]["mapping"])
+
+
+def retrieval(labels: np.ndarray) -> PairedDataset:
+    x = np.zeros((len(labels), 6))
+    return replace(paired_dataset(x, x, labels, in_splits(len(labels), 0, 0)), task=RetrievalSpec())
+
+
+def vectors(labels: np.ndarray) -> PairedDataset:
+    """A vector of two numbers for each of some labels."""
+    found = np.random.default_rng(5).normal(size=(labels.max() + 1, 2))[labels].astype(np.float32)
+    scale = TargetScale(("x", "y"), np.array([3.0, -1.0]), np.array([1.0, 2.0]))
+    return replace(
+        retrieval(labels), labels=found, task=RetrievalSpec(relevant="pair"), targets=scale, classes=[]
+    )
+
+
+@pytest.mark.parametrize("metric", ["recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"])
+@pytest.mark.parametrize("make", [retrieval, vectors])
+def test_chance_of_a_search_is_the_mean_over_random_orders(make: Any, metric: Any) -> None:
+    labels = np.array([0] * 6 + [1] * 3 + [2] * 2 + [3, 4])
+    data, rng = make(labels), np.random.default_rng(0)
+    task, rows = diagnosed(data), np.arange(len(labels))
+    found = [
+        getattr(task.task.metrics(rng.normal(size=(13, 2 if make is vectors else 40)).astype(np.float32),
+                                  data.labels), metric)
+        for _ in range(600)
+    ]  # fmt: skip
+    if make is vectors:  # whose directions are not spread evenly: by hand, one right of five
+        known = {"recall_at_1": 1 / 5, "recall_at_5": 1.0, "recall_at_10": 1.0}
+        known["mean_reciprocal_rank"] = sum(1 / rank for rank in range(1, 6)) / 5
+        assert task.chance(metric, rows, rows) == pytest.approx(known[metric])
+    else:
+        assert task.chance(metric, rows, rows) == pytest.approx(np.mean(found), abs=0.015)
+
+
+def test_whole_labels_are_chosen_where_there_are_many() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(300), 4))
+    task = diagnosed(retrieval(labels))
+    chosen = task.choose(np.arange(1200), 100, rng)
+    assert (np.diff(chosen) > 0).all()
+    assert np.unique(labels[chosen], return_counts=True)[1].tolist() == [4] * 25
+    few = diagnosed(retrieval(np.arange(1200) % 3))
+    assert np.bincount(few.labels(few.choose(np.arange(1200), 99, rng))).tolist() == [33, 33, 33]
+
+
+def test_there_is_no_null_within_labels_that_hardly_two_rows_share() -> None:
+    rows = np.arange(40)
+    assert diagnosed(retrieval(rows)).within(rows) is None
+    assert diagnosed(vectors(rows)).within(rows) is None
+    shared = np.arange(40) // 2
+    for make in (retrieval, vectors):
+        strata = diagnosed(make(shared)).within(rows)
+        assert strata is not None
+        assert (strata[::2] == strata[1::2]).all()
+        assert len(set(strata.tolist())) == 20
+    assert diagnosed(retrieval(rows)).targets(rows).tolist() == [[0.0]] * 40
+    assert diagnosed(retrieval(shared)).targets(rows).sum(axis=0).tolist() == [2.0] * 20
+
+
+def noisy_labels(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels told by four of eight numbers, of which three others are ten times as loud."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(count), 5)
+    x = 0.2 * rng.normal(size=(len(labels), 8))
+    x[:, :4] += rng.normal(size=(count, 4))[labels]
+    x[:, 5:] += 10.0 * rng.normal(size=(len(labels), 3))
+    return x, labels
+
+
+def test_discriminants_are_those_of_scikit_learn_weighed() -> None:
+    x, labels = noisy_labels(30, 0)
+    mean, axes = fit_discriminants(x, labels, 0.0)
+    ours = (x - mean) @ axes
+    theirs = LinearDiscriminantAnalysis(solver="eigen").fit(x, labels).transform(x)
+    for place in range(4):
+        correlation = np.corrcoef(ours[:, -1 - place], theirs[:, place])[0, 1]
+        assert abs(correlation) > 0.999
+    # What differs as much within a label counts for little.
+    assert ours[:, :-4].std(axis=0).max() < 0.5 * ours[:, -4:].std(axis=0).min()
+
+
+@pytest.mark.parametrize("count", [30, 4])
+def test_a_probe_finds_rows_of_labels_that_it_has_not_seen(count: int) -> None:
+    x, labels = noisy_labels(count, 1)
+    new, new_labels = noisy_labels(12, 2)
+    data = retrieval(np.concatenate([labels, new_labels + count]))
+    task, fitted = diagnosed(data), np.arange(len(labels))
+    asked = np.arange(len(labels), len(data.labels))
+    found = task.probe(x, fitted, new, np.random.default_rng(0), "recall_at_1")
+    figures = task.task.metrics(found, data.labels[asked])
+    raw = task.task.metrics(new.astype(np.float32), data.labels[asked])
+    assert figures.recall_at_1 > raw.recall_at_1 + (0.25 if count == 30 else 0.1)
+
+
+def test_a_probe_of_vectors_predicts_them_in_their_unit() -> None:
+    data = vectors(np.arange(200))
+    task, fitted, asked = diagnosed(data), ROWS[:150], ROWS[150:]
+    x = data.labels.astype(np.float64) @ np.random.default_rng(0).normal(size=(2, 6))
+    found = task.probe(x[fitted], fitted, x[asked], np.random.default_rng(0), "recall_at_1")
+    assert data.targets is not None
+    assert np.allclose(found, data.targets.in_own_units(data.labels[asked]), atol=0.02)
