@@ -12,6 +12,7 @@ import numpy as np
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.alignment import check_alignment
+from fdkd_core.diagnosis.dense_looks import DenseLooks
 from fdkd_core.diagnosis.headroom import Answers, compare_modalities
 from fdkd_core.diagnosis.looks import Looks
 from fdkd_core.diagnosis.networks import Network, make_network, planned_steps
@@ -20,7 +21,7 @@ from fdkd_core.diagnosis.report import write_report
 from fdkd_core.diagnosis.sample import MAX_PROBED, Sample, describe, draw_sample
 from fdkd_core.diagnosis.similarity import make_splitter, measure_similarity
 from fdkd_core.diagnosis.speed import measure_speed
-from fdkd_core.diagnosis.tasks import diagnosed
+from fdkd_core.diagnosis.tasks import DiagnosedSegmentation, diagnosed
 from fdkd_core.diagnosis.verdict import judge
 from fdkd_core.diagnosis.views import Components, side_by_side
 from fdkd_core.errors import TrainingInterrupted
@@ -105,7 +106,9 @@ class _Diagnosis:
         """Runs every section."""
         pairing = self._in_phase("pairing", self._pairing)
         networks: dict[Part, Network] = {part: self._in_phase(part, self._network) for part in _PARTS}
-        looks = Looks(self.job, self.sample, self.task, self.columns, networks)
+        looks = (DenseLooks if isinstance(self.task, DiagnosedSegmentation) else Looks)(
+            self.job, self.sample, self.task, self.columns, networks, self.spec.seed
+        )
         alignment, similarity = self._in_phase("similarity", lambda name: self._similarity(looks))
         headroom = self._in_phase("probes", lambda name: self._headroom(looks))
         speed = self._in_phase("speed", lambda name: self._speed(networks))
@@ -184,7 +187,7 @@ class _Diagnosis:
             student_dim=measured.features.shape[1],
             rng=self._rng("similarity"),
         )
-        return alignment, similarity
+        return alignment, similarity.model_copy(update={"places": measured.places})
 
     def _alignment(self, looks: Looks) -> list[AlignmentFindings]:
         rows, held_out = self.sample.measured, self.sample.held_out

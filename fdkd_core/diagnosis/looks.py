@@ -31,6 +31,8 @@ class Measured(NamedTuple):
     """Of the student's network."""
     strata: NDArray[np.int64] | None
     """For the null within them."""
+    places: int | None = None
+    """How many places of maps these are; None where each is a whole sample."""
 
 
 class Looks:
@@ -42,6 +44,7 @@ class Looks:
         task: What is asked of it.
         columns: Modality of teacher and student.
         networks: Of both.
+        seed: Of what is drawn at random.
     """
 
     def __init__(
@@ -51,8 +54,10 @@ class Looks:
         task: DiagnosedTask,
         columns: dict[Part, str],
         networks: dict[Part, Network],
+        seed: int,
     ) -> None:
         self.job, self.sample, self.task, self.networks = job, sample, task, networks
+        self.seed = seed
         self._modalities = {part: job.data.modalities[column] for part, column in columns.items()}
         self._components: dict[Part, Components] = {}
 

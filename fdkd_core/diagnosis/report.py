@@ -131,15 +131,15 @@ def _rows(findings: Findings) -> Iterable[str]:
 
 
 def _pairing(findings: Findings) -> Iterable[str]:
-    found, contradicting = findings.pairing, words_of(findings.task).contradicting
+    found, words = findings.pairing, words_of(findings.task)
     yield "## Pairs"
     yield ""
     for part, count in found.blank_rows.items():
         yield f"- rows with a blank {part} sample: {count:,}"
     for part, count in found.contradicting_rows.items():
-        yield f"- train and val rows whose {part} sample stands elsewhere {contradicting}: {count:,}"
+        yield f"- train and val rows whose {part} sample stands elsewhere {words.contradicting}: {count:,}"
     if found.blank_labels is not None:
-        yield f"- train and val rows whose label is empty: {found.blank_labels:,}"
+        yield f"- train and val rows whose {words.blank}: {found.blank_labels:,}"
     yield ""
     yield from _table(
         ("split", "rows", "pairs repeated", "teacher samples with several students", "most",
@@ -222,11 +222,19 @@ def _similarity(findings: Findings) -> Iterable[str]:
         for band, share in found.band_energy.items()
         if band != "whole"
     ]
+    where = (
+        ""
+        if found.places is None
+        else f"Measured at one place of each picture ({found.places:,} with a label), since methods compare "
+        "the places of maps, and those of one picture are alike; the student's maps and pictures were "
+        "averaged to the size of the teacher's. What usually stands at a place, which any two pictures "
+        "share, is taken off. "
+    )
     yield (
-        f"The teacher's feature ({found.teacher_dim} channels) without its mean over channels, which holds "
-        f"{100 * found.mean_energy:.0f} % of its energy and would make any two networks look alike. Cutoff "
-        f"{found.cutoff:g}, basis {found.basis}; of the variance {', '.join(shares)}. Nulls are the middle "
-        f"95 % of {found.repeats} shuffles{within}. Neither measure depends on the order of the student's "
+        f"{where}The teacher's feature ({found.teacher_dim} channels) without its mean over channels, which "
+        f"holds {100 * found.mean_energy:.0f} % of its energy and would make any two networks look alike. "
+        f"Cutoff {found.cutoff:g}, basis {found.basis}; of the variance {', '.join(shares)}. Nulls are the "
+        f"middle 95 % of {found.repeats} shuffles{within}. Neither measure depends on the order of the student's "
         "channels; cosines between two networks that were never aligned do, and are not shown."
     )
     yield ""

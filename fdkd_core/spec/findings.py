@@ -114,8 +114,8 @@ class PairingFindings(StrictModel):
     """Rows of train and validation whose sample stands in another row with another label; of numbers, with
     one that differs by more than a tenth of its deviation."""
     blank_labels: int | None = None
-    """Rows of train and validation whose label holds nothing to tell apart: a set without a class. Null of
-    tasks that have no such labels."""
+    """Rows of train and validation whose label holds nothing to tell apart: a set without a class, a mask of
+    one value. Null of tasks that have no such labels."""
     repeats: list[RepeatFindings]
     leaks: list[LeakFindings]
     """Only those that were found."""
@@ -169,9 +169,12 @@ class SimilarityFindings(StrictModel):
     student_dim: int
     repeats: int
     """Random repeats behind each spread."""
+    places: int | None = None
+    """Of a segmentation: places of maps that it was measured at, one of each picture; null of other tasks."""
     stratum: str | None = "class"
     """What rows have in common that change places in `shuffled_within_class`: `class`, `class set`,
-    `label range`, `label`. Null where hardly two rows have anything in common: then there is no such null."""
+    `label range`, `label`, `pixel class`. Null where hardly two rows have anything in common: then there is no
+    such null."""
     band_energy: dict[Band, float]
     """Share of the variance of the teacher's feature, without its mean over channels, 0..1."""
     mean_energy: float

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from retrieval_data import retrieval_arrays, retrieval_spec, write_paired_vectors
+from scene_data import scene_spec, write_scenes
 from task_data import task_spec, write_task_data
 
 from fdkd_core.options import RunOptions
@@ -37,6 +38,8 @@ def write_planted(folder: Path, kind: str, fault: Fault = "none") -> Path:
         fault: `shifted`: the teacher's column slipped by a row; `noise`: it shows nothing.
     """
     path = folder / f"{kind}-{fault}.npz"
+    if kind == "segmentation":
+        return write_faulty(path, dict(np.load(write_scenes(path, 320))), "colour", fault)
     if kind == "retrieval":
         arrays = retrieval_arrays(train=80, val=30)
     else:
@@ -67,6 +70,8 @@ def planted_spec(kind: str) -> DistillSpec:
     """The job that is diagnosed."""
     if kind == "pair":
         return retrieval_spec({"kind": "retrieval", "relevant": "pair"})
+    if kind == "segmentation":
+        return scene_spec()
     return retrieval_spec() if kind == "retrieval" else task_spec(kind)
 
 

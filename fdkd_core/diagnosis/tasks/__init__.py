@@ -8,17 +8,19 @@ from fdkd_core.diagnosis.tasks.classification import DiagnosedClassification
 from fdkd_core.diagnosis.tasks.multilabel import DiagnosedMultilabel
 from fdkd_core.diagnosis.tasks.regression import DiagnosedRegression
 from fdkd_core.diagnosis.tasks.retrieval import DiagnosedRetrieval
+from fdkd_core.diagnosis.tasks.segmentation import DiagnosedSegmentation
 from fdkd_core.spec.tasks import TaskKind
 
-__all__ = ["DIAGNOSED", "DiagnosedTask", "TaskWords", "diagnosed", "words_of"]
+__all__ = ["DIAGNOSED", "DiagnosedSegmentation", "DiagnosedTask", "TaskWords", "diagnosed", "words_of"]
 
 DIAGNOSED: dict[TaskKind, type[DiagnosedTask]] = {
     "classification": DiagnosedClassification,
     "multilabel": DiagnosedMultilabel,
     "regression": DiagnosedRegression,
     "retrieval": DiagnosedRetrieval,
+    "segmentation": DiagnosedSegmentation,
 }
-"""Its keys are the tasks that a diagnosis may have."""
+"""Its keys are all kinds of tasks."""
 
 
 def diagnosed(data: PairedDataset) -> DiagnosedTask:

@@ -39,6 +39,8 @@ class TaskWords(NamedTuple):
     """What that means."""
     probe: str
     """What linear probes are."""
+    blank: str = ""
+    """Which labels hold nothing to tell apart: `set is empty`; nothing where there are none such."""
 
 
 class DiagnosedTask:

@@ -33,6 +33,7 @@ class DiagnosedMultilabel(DiagnosedTask):
         contradicting="with another set of classes",
         contradiction="one of the two is wrong",
         probe="logistic regression of each class against the rest",
+        blank="set of classes is empty",
     )
     stratum: ClassVar[str] = "class set"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from paired_arrays import in_splits, paired_dataset
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -14,10 +15,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from fdkd_core.data.table import PairedDataset, TargetScale
 from fdkd_core.diagnosis.discriminants import fit_discriminants
 from fdkd_core.diagnosis.one_vs_rest import OneVsRestProbe, fit_one_vs_rest, linear_scores
+from fdkd_core.diagnosis.places import as_rows, at_places, draw_places, surroundings
 from fdkd_core.diagnosis.tasks import DIAGNOSED, diagnosed
 from fdkd_core.diagnosis.tasks.ranges import ranges
 from fdkd_core.spec import DiagnoseSpec
-from fdkd_core.spec.tasks import MultilabelSpec, RegressionSpec, RetrievalSpec
+from fdkd_core.spec.tasks import VOID, MultilabelSpec, RegressionSpec, RetrievalSpec, SegmentationSpec
 from fdkd_core.tasks.multilabel import average_precision
 
 ROWS = np.arange(200)
@@ -159,7 +161,7 @@ def test_a_choice_of_rows_keeps_the_shares_of_what_is_alike() -> None:
 
 def test_every_task_that_may_be_diagnosed_has_its_line() -> None:
     schema = DiagnoseSpec.model_json_schema()
-    assert set(DIAGNOSED) <= set(schema["properties"]["task"]["discriminator"]["mapping"])
+    assert set(DIAGNOSED) == set(schema["properties"]["task"]["discriminator"]["mapping"])
 
 
 def retrieval(labels: np.ndarray) -> PairedDataset:
@@ -262,3 +264,67 @@ def test_a_probe_of_vectors_predicts_them_in_their_unit() -> None:
     found = task.probe(x[fitted], fitted, x[asked], np.random.default_rng(0), "recall_at_1")
     assert data.targets is not None
     assert np.allclose(found, data.targets.in_own_units(data.labels[asked]), atol=0.02)
+
+
+def segmentation() -> PairedDataset:
+    """Forty masks of 6 x 9 pixels, of three classes and void."""
+    rng = np.random.default_rng(0)
+    masks = rng.choice(np.array([0, 1, 2, VOID], np.uint8), (40, 6, 9), p=[0.5, 0.3, 0.1, 0.1])
+    masks[3], masks[4], masks[7] = 1, VOID, masks[6]
+    data = paired_dataset(np.zeros((40, 6)), np.zeros((40, 6)), np.zeros(40, np.int64), in_splits(20, 20, 0))
+    return replace(data, labels=masks, classes=["a", "b", "c"], task=SegmentationSpec())
+
+
+def test_chance_of_masks_is_the_class_of_most_pixels() -> None:
+    data = segmentation()
+    task, fitted, asked = diagnosed(data), np.arange(20), np.arange(20, 40)
+    maps = np.zeros((20, 3, 6, 9), np.float32)
+    maps[:, 0] = 1.0
+    masks = data.labels[asked]
+    figures = task.task.metrics(task.task.answers(maps, masks), masks)
+    for metric in ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy"):
+        assert task.chance(metric, fitted, asked) == pytest.approx(getattr(figures, metric))
+    assert task.chance("mean_iou", fitted, asked) == pytest.approx(
+        (masks == 0).sum() / (masks != VOID).sum() / 3
+    )
+
+
+def test_masks_are_told_apart_as_a_whole_and_by_shares() -> None:
+    data = segmentation()
+    task, rows = diagnosed(data), np.arange(40)
+    marks = task.marks(rows)[:, 0]
+    assert len(set(marks.tolist())) == 39
+    assert marks[6] == marks[7]
+    assert task.blank_labels(rows) == 2
+    shares = task.targets(rows)
+    labelled = data.labels[0][data.labels[0] != VOID]
+    assert shares[0].tolist() == pytest.approx([(labelled == c).mean() for c in range(3)])
+    assert shares[3].tolist() == [0.0, 1.0, 0.0]
+    assert shares[4].tolist() == [0.0] * 3
+    assert task.within(rows) is None
+
+
+def test_places_have_a_label_and_are_as_many_as_asked() -> None:
+    data, size = segmentation(), (3, 3)
+    places = draw_places(np.arange(40), data.labels, size, 4, np.random.default_rng(0))
+    for row, at, label in zip(*places, strict=True):
+        # The middle of three cells of two and of three pixels.
+        middle = data.labels[row, 2 * (at // 3) + 1, 3 * (at % 3) + 1]
+        assert label == middle != VOID
+    counts = np.bincount(places.rows, minlength=40)
+    assert counts.max() == 4
+    assert counts[4] == 0
+    assert len({*zip(places.rows.tolist(), places.at.tolist(), strict=True)}) == len(places.rows)
+
+
+def test_what_is_seen_around_a_place() -> None:
+    pictures = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 4, 6)))
+    found = surroundings(pictures, (4, 6))
+    assert found.shape == (2, 75, 4, 6)
+    # Five by five around row 1, column 2, of which one row lies beyond the edge.
+    for channel in range(3):
+        around = pictures[1, channel][[0, 0, 1, 2, 3]][:, 0:5].flatten().float()
+        assert torch.equal(found[1, 25 * channel : 25 * channel + 25, 1, 2], around)
+    rows = as_rows(found)
+    assert np.array_equal(rows[24 + 8], at_places(found, np.array([1]), np.array([8]))[0])
+    assert np.array_equal(rows[24 + 8], found[1, :, 1, 2].double().numpy())

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from paired_arrays import in_splits, paired_dataset
 
+from fdkd_core.data.table import TargetScale
 from fdkd_core.diagnosis.headroom import Answers, compare_modalities, detectable_gain
 from fdkd_core.diagnosis.tasks import diagnosed
 from fdkd_core.spec.findings import HeadroomFindings
+from fdkd_core.spec.tasks import RegressionSpec
 from fdkd_core.tasks.classification import Classification
+from fdkd_core.tasks.regression import Regression
 
 
 def answers(labels: np.ndarray, *right: tuple[str, str, int]) -> list[Answers]:
@@ -82,3 +85,18 @@ def test_where_all_are_right_one_more_mistake_is_what_can_be_seen() -> None:
     labels = np.arange(100) % 4
     views = answers(labels, ("teacher", "network", 100), ("student", "network", 100))
     assert compared(views, labels, test_rows=100).detectable_gain == pytest.approx(2.8 / 100)
+
+
+def test_a_teacher_with_a_smaller_error_is_ahead() -> None:
+    scale = TargetScale(("height",), np.array([100.0]), np.array([10.0]))
+    labels = np.random.default_rng(0).normal(size=(50, 1)).astype(np.float32)
+    views = [Answers("teacher", "network", labels + 0.1), Answers("student", "inputs", labels + 0.4)]
+    views.append(Answers("student", "network", labels + 0.3))
+    found = compare_modalities(
+        views, Regression(RegressionSpec(), scale), labels,
+        metric="rmse", chance=10.0, has_teacher=True, test_rows=100,
+    )  # fmt: skip
+    assert (found.teacher, found.student, found.gap) == pytest.approx((1.0, 3.0, 2.0), rel=1e-5)
+    assert found.expected_gain == pytest.approx(0.2, rel=1e-5)
+    assert (found.probes[0].accuracy, found.probes[0].figures["mae"]) == (None, pytest.approx(1.0, rel=1e-5))
+    assert found.standard_error == pytest.approx(0.0, abs=1e-5)  # all errors are equal
