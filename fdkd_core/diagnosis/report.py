@@ -234,8 +234,8 @@ def _similarity(findings: Findings) -> Iterable[str]:
         f"{where}The teacher's feature ({found.teacher_dim} channels) without its mean over channels, which "
         f"holds {100 * found.mean_energy:.0f} % of its energy and would make any two networks look alike. "
         f"Cutoff {found.cutoff:g}, basis {found.basis}; of the variance {', '.join(shares)}. Nulls are the "
-        f"middle 95 % of {found.repeats} shuffles{within}. Neither measure depends on the order of the student's "
-        "channels; cosines between two networks that were never aligned do, and are not shown."
+        f"middle 95 % of {found.repeats} shuffles{within}. Neither measure depends on the order of the "
+        "student's channels; cosines between two networks that were never aligned do, and are not shown."
     )
     yield ""
     yield "![similarity by band](similarity.png)"

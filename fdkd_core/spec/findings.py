@@ -173,8 +173,8 @@ class SimilarityFindings(StrictModel):
     """Of a segmentation: places of maps that it was measured at, one of each picture; null of other tasks."""
     stratum: str | None = "class"
     """What rows have in common that change places in `shuffled_within_class`: `class`, `class set`,
-    `label range`, `label`, `pixel class`. Null where hardly two rows have anything in common: then there is no
-    such null."""
+    `label range`, `label`, `pixel class`. Null where hardly two rows have anything in common: then there is
+    no such null."""
     band_energy: dict[Band, float]
     """Share of the variance of the teacher's feature, without its mean over channels, 0..1."""
     mean_energy: float
