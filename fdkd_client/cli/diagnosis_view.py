@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdkd_client.cli.terminal import new_table, plain
 from fdkd_client.cli.wording import duration, size
+from fdkd_core.spec.measures import MEASURES, Measure
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -51,14 +52,15 @@ def _reasons(result: dict[str, Any]) -> Table:
 
 
 def _similarity(findings: dict[str, Any]) -> Iterator[Any]:
-    measures = [m for m in _part(findings, "similarity").get("measures", []) if m.get("measure") == "r2"]
+    section = _part(findings, "similarity")
+    measures = [m for m in section.get("measures", []) if m.get("measure") == "r2"]
     if not measures:
         return
+    # What rows have in common that the second null leaves together; null where they have nothing.
+    stratum = section.get("stratum", "class")
+    nulls = ("shuffled",) if stratum is None else ("shuffled", f"within {plain(stratum)}")
     yield "[bold]of the teacher's feature, predicted from the student's side (R², %)[/]"
-    table = new_table(
-        "band", "student's", "as paired", "shuffled", "within class",
-        right=("as paired", "shuffled", "within class"),
-    )  # fmt: skip
+    table = new_table("band", "student's", "as paired", *nulls, right=("as paired", *nulls))
     for found in measures:
         value = f"{100 * found['value']:.1f}"
         table.add_row(
@@ -66,7 +68,7 @@ def _similarity(findings: dict[str, Any]) -> Iterator[Any]:
             plain(found["view"]),
             f"[bold green]{value}[/]" if found.get("is_above_shuffled") else value,
             _range(found["shuffled"]),
-            _range(found["shuffled_within_class"]),
+            *([] if stratum is None else [_range(found["shuffled_within_class"])]),
         )
     yield table
     yield ""
@@ -75,10 +77,14 @@ def _similarity(findings: dict[str, Any]) -> Iterator[Any]:
 def _lines(findings: dict[str, Any]) -> Iterator[str]:
     headroom, speed = _part(findings, "headroom"), _part(findings, "speed")
     if headroom:
-        metric = {"macro_f1": "macro-F1"}.get(headroom["metric"], plain(headroom["metric"]))
+        name = str(headroom["metric"])
+        measure = MEASURES.get(name, Measure(name, name, name, "number"))
+        teacher, student, chance = (
+            measure.text(headroom[part], unit=True) for part in ("teacher", "student", "chance")
+        )
         yield (
-            f"{metric} on validation: teacher {100 * headroom['teacher']:.1f} %, student's modality "
-            f"{100 * headroom['student']:.1f} %, chance {100 * headroom['chance']:.1f} %"
+            f"{plain(measure.words)} on validation: teacher {teacher}, student's modality {student}, "
+            f"chance {chance}"
         )
     if speed:
         speeds = ", ".join(f"{plain(step['phase'])} {step['steps_per_s']:.3g}" for step in speed["steps"])

@@ -25,7 +25,8 @@ _MIN_ROWS = 20
 
 def check_alignment(
     rows: Rows,
-    labels_N: NDArray[np.int64],
+    labels_NQ: Matrix,
+    strata_N: NDArray[np.int64] | None,
     teacher_NP: Matrix,
     student_NP: Matrix,
     rng: np.random.Generator,
@@ -34,16 +35,16 @@ def check_alignment(
 
     Args:
         rows: Numbers of the rows in the file, ascending, with neighbours among them.
-        labels_N: Their classes.
+        labels_NQ: Their labels as numbers that can be predicted.
+        strata_N: Which of them have like labels; None shuffles within nothing.
         teacher_NP: What is known of the teacher's samples, [N, P]; not learned from these rows.
         student_NP: The same of the student's samples.
         rng: Of folds and shuffles.
     """
-    hot_NC = (labels_N[:, None] == np.unique(labels_N)).astype(np.float64)
     return [
-        _scan("teacher_from_student", rows, student_NP, teacher_NP, labels_N, rng),
-        _scan("label_from_teacher", rows, teacher_NP, hot_NC, labels_N, rng),
-        _scan("label_from_student", rows, student_NP, hot_NC, labels_N, rng),
+        _scan("teacher_from_student", rows, student_NP, teacher_NP, strata_N, rng),
+        _scan("label_from_teacher", rows, teacher_NP, labels_NQ, None, rng),
+        _scan("label_from_student", rows, student_NP, labels_NQ, None, rng),
     ]
 
 
@@ -52,19 +53,17 @@ def _scan(
     rows: Rows,
     predictors: Matrix,
     targets: Matrix,
-    labels: NDArray[np.int64],
+    strata: NDArray[np.int64] | None,
     rng: np.random.Generator,
 ) -> AlignmentFindings:
     seeds = rng.integers(0, 2**63, 3)
     ridge = FoldedRidge(predictors, np.random.default_rng(seeds[0]))
     order = np.random.default_rng(seeds[1])
-    shuffled = spread(
-        [ridge.r2(targets[p]) for p in permutations(labels, SHUFFLES, order, within_class=False)]
-    )
+    shuffled = spread([ridge.r2(targets[p]) for p in permutations(len(rows), SHUFFLES, order)])
     within = None
-    if what == "teacher_from_student":
+    if strata is not None:  # which do not change a label
         within = spread(
-            [ridge.r2(targets[p]) for p in permutations(labels, SHUFFLES, order, within_class=True)]
+            [ridge.r2(targets[p]) for p in permutations(len(rows), SHUFFLES, order, strata=strata)]
         )
     shifts = [
         fit

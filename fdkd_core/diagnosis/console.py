@@ -49,17 +49,18 @@ def _similarity_table(findings: Findings) -> Table:
     )
     table.add_column("band")
     table.add_column("student's")
-    for heading in ("as paired", "shuffled", "within class"):
+    stratum = findings.similarity.stratum
+    nulls = ("shuffled",) if stratum is None else ("shuffled", f"within {stratum}")
+    for heading in ("as paired", *nulls):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in findings.similarity.measures:
         if found.measure == "r2":
-            null, within = found.shuffled, found.shuffled_within_class
+            spreads = (found.shuffled, found.shuffled_within_class)
             table.add_row(
                 found.band,
                 found.view,
                 Text(f"{100 * found.value:.1f}", style="bold green" if found.is_above_shuffled else ""),
-                f"{100 * null.low:.1f} to {100 * null.high:.1f}",
-                f"{100 * within.low:.1f} to {100 * within.high:.1f}",
+                *(f"{100 * null.low:.1f} to {100 * null.high:.1f}" for null in spreads if null is not None),
             )
     return table
 

@@ -12,16 +12,18 @@ import numpy as np
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.alignment import check_alignment
-from fdkd_core.diagnosis.headroom import Answers, Metric, View, compare_modalities, probe
-from fdkd_core.diagnosis.networks import Network, make_network, outputs_of, planned_steps
+from fdkd_core.diagnosis.dense_looks import DenseLooks
+from fdkd_core.diagnosis.headroom import Answers, compare_modalities
+from fdkd_core.diagnosis.looks import Looks
+from fdkd_core.diagnosis.networks import Network, make_network, planned_steps
 from fdkd_core.diagnosis.pairing import contradictions, find_leaks, read_contents, repeats
-from fdkd_core.diagnosis.products import Matrix
 from fdkd_core.diagnosis.report import write_report
-from fdkd_core.diagnosis.sample import MAX_PROBED, Rows, Sample, describe, draw_sample, stratified
+from fdkd_core.diagnosis.sample import MAX_PROBED, Sample, describe, draw_sample
 from fdkd_core.diagnosis.similarity import make_splitter, measure_similarity
 from fdkd_core.diagnosis.speed import measure_speed
+from fdkd_core.diagnosis.tasks import DiagnosedSegmentation, diagnosed
 from fdkd_core.diagnosis.verdict import judge
-from fdkd_core.diagnosis.views import Components, input_matrix, side_by_side
+from fdkd_core.diagnosis.views import Components, side_by_side
 from fdkd_core.errors import TrainingInterrupted
 from fdkd_core.job_run import JobRun
 from fdkd_core.preparation import teacher_training
@@ -93,21 +95,25 @@ class _Diagnosis:
             "teacher": self.spec.teacher.modality,
             "student": self.spec.student.modality,
         }
-        self.sample: Sample = draw_sample(self.data, self.spec.max_samples, self.spec.seed)
+        self.task = diagnosed(self.data)
+        self.sample: Sample = draw_sample(self.data, self.task.choose, self.spec.max_samples, self.spec.seed)
         self.steps = {
             phase["name"]: int(phase["total_steps"])
             for phase in plan_diagnosis(self.spec, self.data, is_teacher_given=job.given is not None)
         }
-        self.components: dict[Part, Components] = {}
 
     def findings(self) -> Findings:
         """Runs every section."""
         pairing = self._in_phase("pairing", self._pairing)
         networks: dict[Part, Network] = {part: self._in_phase(part, self._network) for part in _PARTS}
-        alignment, similarity = self._in_phase("similarity", lambda name: self._similarity(networks))
-        headroom = self._in_phase("probes", lambda name: self._headroom(networks))
+        looks = (DenseLooks if isinstance(self.task, DiagnosedSegmentation) else Looks)(
+            self.job, self.sample, self.task, self.columns, networks, self.spec.seed
+        )
+        alignment, similarity = self._in_phase("similarity", lambda name: self._similarity(looks))
+        headroom = self._in_phase("probes", lambda name: self._headroom(looks))
         speed = self._in_phase("speed", lambda name: self._speed(networks))
         return Findings(
+            task=self.spec.task.kind,
             sample=describe(self.sample, self.data),
             pairing=pairing.model_copy(update={"alignment": alignment}),
             networks=[networks[part].how for part in _PARTS],
@@ -144,11 +150,14 @@ class _Diagnosis:
         }
         # The labels of the test split are nobody's business yet.
         known = np.sort(np.concatenate([self.data.splits["train"], self.data.splits["val"]]))
+        marks = self.task.marks(known)
         return PairingFindings(
             blank_rows={part: int(found.is_blank.sum()) for part, found in contents.items()},
             contradicting_rows={
-                part: contradictions(found, self.data.labels, known) for part, found in contents.items()
+                part: contradictions(found, known, marks, self.task.tolerance)
+                for part, found in contents.items()
             },
+            blank_labels=self.task.blank_labels(known),
             repeats=[
                 repeats(split, contents["teacher"], contents["student"], rows)
                 for split, rows in self.data.splits.items()
@@ -161,83 +170,66 @@ class _Diagnosis:
         before = list(PHASES).index(part)
         return make_network(self.job, self.sample, part, sum(self.steps[name] for name in PHASES[:before]))
 
-    def _similarity(
-        self, networks: dict[Part, Network]
-    ) -> tuple[list[AlignmentFindings], SimilarityFindings]:
-        rows = self.sample.measured
-        features = {part: self._features(networks[part], rows) for part in _PARTS}
-        inputs = {part: self._inputs(part, rows) for part in _PARTS}
-        is_held_out = np.isin(rows, self.sample.held_out)
-        views = {
-            part: side_by_side(
-                inputs[part][is_held_out], Components(features[part]).of(features[part][is_held_out])
-            )
-            for part in _PARTS
-        }
-        labels = self.data.labels[rows]
-        alignment = check_alignment(
-            rows[is_held_out], labels[is_held_out], views["teacher"], views["student"], self._rng("alignment")
-        )
+    def _similarity(self, looks: Looks) -> tuple[list[AlignmentFindings], SimilarityFindings]:
+        alignment = self._alignment(looks)
         if self.job.should_stop():
             raise TrainingInterrupted
         # A method without bands is shown those that FD-CMKD would make.
         method = self.spec.method if isinstance(self.spec.method, FDCMKDSpec) else FDCMKDSpec()
-        fitted = outputs_of(networks["teacher"], self.data, self.sample.fit, self.job.device)
+        measured = looks.measured()
         similarity = measure_similarity(
-            features["teacher"],
-            {"inputs": inputs["student"], "features": features["student"]},
-            labels,
+            measured.teacher,
+            {"inputs": measured.inputs, "features": measured.features},
+            measured.strata,
+            stratum=self.task.stratum,
             method=method,
-            splitter=make_splitter(
-                method, fitted, self.data.labels[self.sample.fit], self.spec.training.seed
-            ),
-            student_dim=features["student"].shape[1],
+            splitter=make_splitter(method, *looks.fitted(), self.spec.training.seed),
+            student_dim=measured.features.shape[1],
             rng=self._rng("similarity"),
         )
-        return alignment, similarity
+        return alignment, similarity.model_copy(update={"places": measured.places})
 
-    def _headroom(self, networks: dict[Part, Network]) -> HeadroomFindings:
-        rng = self._rng("probes")
-        labels, classes = self.data.labels, len(self.data.classes)
-        fitted, validated = stratified(self.sample.fit, labels, MAX_PROBED, rng), self.sample.validated
-        select_by = self.spec.training.select_by
-        metric: Metric = "macro_f1" if select_by == "macro_f1" else "accuracy"
+    def _alignment(self, looks: Looks) -> list[AlignmentFindings]:
+        rows, held_out = self.sample.measured, self.sample.held_out
+        views = {}
+        for part in _PARTS:
+            features = looks.features(part, rows)
+            views[part] = side_by_side(
+                looks.inputs(part, held_out), Components(features).of(features[np.isin(rows, held_out)])
+            )
+        return check_alignment(
+            held_out,
+            self.task.targets(held_out),
+            self.task.within(held_out),
+            views["teacher"],
+            views["student"],
+            self._rng("alignment"),
+        )
+
+    def _headroom(self, looks: Looks) -> HeadroomFindings:
+        rng, validated = self._rng("probes"), self.sample.validated
+        fitted = self.task.choose(self.sample.fit, MAX_PROBED, rng)
+        metric = self.task.metric(self.spec.training.select_by)
         answers: list[Answers] = []
         for part in _PARTS:
-            network = networks[part]
+            network = looks.networks[part]
             if network.how.how != "untrained":
-                answers.append(Answers(part, "network", network.validated.logits.numpy().argmax(axis=1)))
-            seen: dict[View, tuple[Matrix, Matrix]] = {
-                "features": (self._features(network, fitted), network.validated.features.double().numpy()),
-                "inputs": (self._inputs(part, fitted), self._inputs(part, validated)),
-            }
-            answers += [
-                probe(part, view, learned, labels[fitted], asked, classes, rng, metric=metric)
-                for view, (learned, asked) in seen.items()
-            ]
+                answers.append(Answers(part, "network", network.answers))
+            probed = looks.probed(part, fitted, rng, metric)
+            answers += [Answers(part, view, outputs) for view, outputs in probed]
         return compare_modalities(
             answers,
-            labels[validated],
-            labels[fitted],
+            self.task.task,
+            self.task.labels(validated),
             metric=metric,
-            has_teacher=networks["teacher"].how.how != "untrained",
+            chance=self.task.chance(metric, fitted, validated),
+            has_teacher=looks.networks["teacher"].how.how != "untrained",
             test_rows=len(self.data.splits["test"]),
-            rng=rng,
         )
 
     def _speed(self, networks: dict[Part, Network]) -> SpeedFindings:
         teacher, student = networks["teacher"], networks["student"]
-        return measure_speed(self.job, teacher, student, self.loading_s, self._rng("speed"))
-
-    def _inputs(self, part: Part, rows: Rows) -> Matrix:
-        """Principal components of the inputs, fitted on the rows that are learned from."""
-        modality = self.data.modalities[self.columns[part]]
-        if part not in self.components:
-            self.components[part] = Components(input_matrix(modality, self.sample.fit))
-        return self.components[part].of(input_matrix(modality, rows))
-
-    def _features(self, network: Network, rows: Rows) -> Matrix:
-        return outputs_of(network, self.data, rows, self.job.device).features.double().numpy()
+        return measure_speed(self.job, teacher, student, self.loading_s, self.task.choose, self._rng("speed"))
 
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng((self.spec.seed, *purpose.encode()))

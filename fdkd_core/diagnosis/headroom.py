@@ -1,26 +1,24 @@
-"""How well the classes can be told from each modality, and whether the teacher is ahead."""
+"""How well the labels can be told from each modality, and whether the teacher is ahead."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.diagnosis.logistic import LogisticProbe
-from fdkd_core.diagnosis.products import Matrix
+from fdkd_core.spec.figures import figure
 from fdkd_core.spec.findings import HeadroomFindings, Part, ProbeFindings
-from fdkd_core.tasks.classification import macro_f1
+from fdkd_core.spec.measures import MEASURES, MetricName
+from fdkd_core.tasks.base import Task
 
 EXPECTED_SHARE = 0.1
 """Of the gap between teacher and student, what a good method closes: the best method of each direction of the
 accuracy benchmark closed 3 to 15 % against a tuned control (benchmarks/accuracy/results/earlier/table.md)."""
 DETECTABLE_ERRORS = 2.8
 """Standard errors that a gain must be worth to be seen in four of five cases by a two-sided test at 5 %."""
-_BOOTSTRAPS = 300
 
-Metric = Literal["accuracy", "macro_f1"]
 View = Literal["inputs", "features", "network"]
 
 
@@ -30,103 +28,104 @@ class Answers:
 
     part: Part
     view: View
-    predicted: NDArray[np.int64]
-
-
-def probe(
-    part: Part,
-    view: View,
-    fitted_NP: Matrix,
-    labels_N: NDArray[np.int64],
-    validated_MP: Matrix,
-    num_classes: int,
-    rng: np.random.Generator,
-    *,
-    metric: Metric,
-) -> Answers:
-    """Fits a linear probe on some rows, with weights that suit the metric, and asks it about others."""
-    fitted = LogisticProbe(fitted_NP, labels_N, num_classes, rng, is_balanced=metric == "macro_f1")
-    return Answers(part, view, fitted.scores(validated_MP).argmax(axis=1))
+    outputs: NDArray[Any]
+    """As the task keeps answers (`Task.answers`)."""
 
 
 def compare_modalities(
     answers: list[Answers],
-    labels_M: NDArray[np.int64],
-    fitted_labels_N: NDArray[np.int64],
+    task: Task,
+    labels: NDArray[Any],
     *,
-    metric: Metric,
+    metric: MetricName,
+    chance: float,
     has_teacher: bool,
     test_rows: int,
-    rng: np.random.Generator,
 ) -> HeadroomFindings:
     """Holds the teacher against the best that the student's modality reached.
 
+    The standard error of the gap is the infinitesimal jackknife's (`Task.shares`) and not a bootstrap's: rows
+    that are drawn twice would find each other in a retrieval.
+
     Args:
         answers: Of every view; with `has_teacher` one of them is the teacher's `network`.
-        labels_M: Of the validation rows.
-        fitted_labels_N: Of the rows that were learned from, for chance.
+        task: What they are scored by.
+        labels: Of the validation rows.
         metric: What to compare by.
+        chance: Its value for who looks at no sample.
         has_teacher: Whether the teacher's own answers count: not when it is an untrained network.
         test_rows: How many rows the job will be tested on.
-        rng: Of the bootstrap.
     """
-    score = _SCORES[metric]
-    teachers = [found for found in answers if found.part == "teacher"]
+    signed = MEASURES[metric].signed
+    figures = [_figures(task, found.outputs, labels) for found in answers]
+    places: dict[Part, list[int]] = {
+        part: [place for place, found in enumerate(answers) if found.part == part]
+        for part in ("teacher", "student")
+    }
     if has_teacher:
-        teachers = [found for found in teachers if found.view == "network"]
+        places["teacher"] = [place for place in places["teacher"] if answers[place].view == "network"]
     # The first wins a tie: the simplest view.
-    teacher = max(teachers, key=lambda found: score(found.predicted, labels_M))
-    student = max(
-        (found for found in answers if found.part == "student"),
-        key=lambda found: score(found.predicted, labels_M),
+    teacher, student = (
+        max(places[part], key=lambda place: signed(figures[place][metric])) for part in ("teacher", "student")
     )
-    levels = [score(found.predicted, labels_M) for found in (teacher, student)]
-    gaps = []
-    for _ in range(_BOOTSTRAPS):
-        rows = rng.integers(0, len(labels_M), len(labels_M))
-        drawn = labels_M[rows]
-        gaps.append(score(teacher.predicted[rows], drawn) - score(student.predicted[rows], drawn))
-    frequent = np.full(len(labels_M), np.bincount(fitted_labels_N).argmax())
-    gap = levels[0] - levels[1]
-    accuracy = float((student.predicted == labels_M).mean())
+    shares = [task.shares(metric, answers[place].outputs, labels) for place in (teacher, student)]
+    levels = [figures[place][metric] for place in (teacher, student)]
+    gap = signed(levels[0]) - signed(levels[1])
     return HeadroomFindings(
         metric=metric,
-        chance=score(frequent, labels_M),
+        chance=chance,
         probes=[
             ProbeFindings(
                 part=found.part,
                 view=found.view,
-                accuracy=_accuracy(found.predicted, labels_M),
-                macro_f1=macro_f1(found.predicted, labels_M),
+                accuracy=known.get("accuracy"),
+                macro_f1=known.get("macro_f1"),
+                figures=known,
             )
-            for found in answers
+            for found, known in zip(answers, figures, strict=True)
         ],
         teacher=levels[0],
+        teacher_error=_standard_error(shares[0]),
         student=levels[1],
         gap=gap,
-        standard_error=float(np.std(gaps)),
+        standard_error=_standard_error(shares[0] - shares[1]),
         test_rows=test_rows,
         expected_gain=EXPECTED_SHARE * max(gap, 0.0),
-        detectable_gain=detectable_gain(accuracy, test_rows),
+        detectable_gain=detectable_gain(
+            _deviation(task, metric, answers[student].outputs, labels, test_rows), test_rows
+        ),
     )
 
 
-def detectable_gain(accuracy: float, test_rows: int) -> float:
-    """Smallest difference in accuracy between two trainings that a test split of this size shows.
+def detectable_gain(deviation: float, test_rows: int) -> float:
+    """Smallest difference between two trainings that a test split of this size shows.
 
-    Two trainings of one student are taken to disagree on whether they are right as often as two coins of
-    correlation one half: in a share a (1 - a) of the rows.
+    Two trainings of one student are taken to be right and wrong as alike as two coins of correlation one
+    half: then the difference of what a row adds to their figures varies as much as what it adds to one of
+    them. For accuracy a they disagree in a share a (1 - a) of the rows.
 
     Args:
-        accuracy: Of the student, a, in 0..1.
+        deviation: Of what a row adds to the student's figure, such as sqrt(a (1 - a)); in its unit.
         test_rows: Size of the test split.
     """
-    disagreement = max(accuracy * (1.0 - accuracy), 1.0 / max(test_rows, 1))
-    return float(DETECTABLE_ERRORS * np.sqrt(disagreement / max(test_rows, 1)))
+    return float(DETECTABLE_ERRORS * deviation / np.sqrt(max(test_rows, 1)))
 
 
-def _accuracy(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    return float((predicted == labels).mean())
+def _deviation(
+    task: Task, metric: MetricName, outputs: NDArray[Any], labels: NDArray[Any], test_rows: int
+) -> float:
+    """Of what a row adds to a figure; of one class a row to accuracy, whatever the figure."""
+    if task.kind == "classification":
+        metric = "accuracy"
+    found = float(task.shares(metric, outputs, labels).std())
+    # Where all rows are right, one more or less is what can be seen.
+    return max(found, 1.0 / np.sqrt(max(test_rows, 1))) if MEASURES[metric].form == "share" else found
 
 
-_SCORES = {"accuracy": _accuracy, "macro_f1": macro_f1}
+def _figures(task: Task, outputs: NDArray[Any], labels: NDArray[Any]) -> dict[MetricName, float]:
+    found = task.metrics(outputs, labels)
+    return {name: figure(found, name) for name in task.facts.metrics}
+
+
+def _standard_error(shares_N: NDArray[np.float64]) -> float:
+    return float(shares_N.std() / np.sqrt(max(len(shares_N), 1)))

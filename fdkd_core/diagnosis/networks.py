@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
@@ -17,9 +19,10 @@ from fdkd_core.models.cost import multiply_adds
 from fdkd_core.phases import Trained, make_model, make_trainee
 from fdkd_core.preparation import make_phase, teacher_training
 from fdkd_core.spec import StudentSpec, TeacherSpec, TeachingSpec, TrainingSpec
+from fdkd_core.spec.figures import figure
 from fdkd_core.spec.findings import NetworkFindings, Part
-from fdkd_core.tasks.classification import split_metrics
-from fdkd_core.training.evaluation import predict_rows
+from fdkd_core.tasks import task_of
+from fdkd_core.training.evaluation import answer_rows, predict_rows
 from fdkd_core.training.loop import Hooks, LoopState, fit
 from fdkd_core.training.randomness import seed_torch
 
@@ -40,8 +43,8 @@ class Network:
 
     trained: Trained
     how: NetworkFindings
-    validated: ModelOutput
-    """Of `Sample.validated`."""
+    answers: NDArray[Any]
+    """To the rows of `Sample.validated`, as the task keeps them."""
 
     @property
     def model(self) -> Backbone:
@@ -188,9 +191,14 @@ def _describe(
     epochs: int,
     steps: int,
 ) -> Network:
-    outputs = predict_rows(trained.model, job.data.modalities[trained.modality], sample.validated, job.device)
-    found = split_metrics(outputs.logits.numpy(), job.data.labels[sample.validated])
-    is_known = how != "untrained"
+    data, task, rows = job.data, task_of(job.data), sample.validated
+    answers = answer_rows(
+        trained.model, data.modalities[trained.modality], rows, data.labels, task, job.device
+    )
+    figures = {}
+    if how != "untrained":
+        found = task.metrics(answers, data.labels[rows])
+        figures = {name: figure(found, name) for name in task.facts.metrics}
     findings = NetworkFindings.model_validate(
         {
             "part": part,
@@ -199,11 +207,12 @@ def _describe(
             "why": why,
             "epochs": epochs,
             "steps": steps,
-            "accuracy": found.accuracy if is_known else None,
-            "macro_f1": found.macro_f1 if is_known else None,
+            "accuracy": figures.get("accuracy"),
+            "macro_f1": figures.get("macro_f1"),
+            "figures": figures,
         }
     )
-    return Network(trained, findings, outputs)
+    return Network(trained, findings, answers)
 
 
 def outputs_of(network: Network, data: PairedDataset, rows: Rows, device: torch.device) -> ModelOutput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +52,22 @@ def read_contents(modality: ModalityData) -> Contents:
     return Contents(group[modality.index], is_blank[modality.index])
 
 
-def contradictions(contents: Contents, labels: NDArray[np.int64], rows: Rows) -> int:
-    """How many of the rows hold a sample that another of them holds with another label."""
-    found: dict[int, set[int]] = defaultdict(set)
-    for group, label in zip(contents.group[rows].tolist(), labels[rows].tolist(), strict=True):
-        found[group].add(label)
-    return sum(len(found[group]) > 1 for group in contents.group[rows].tolist())
+def contradictions(contents: Contents, rows: Rows, marks_NQ: NDArray[Any], tolerance: float = 0.0) -> int:
+    """How many of the rows hold a sample that another of them holds with another label.
+
+    Args:
+        contents: Of the samples.
+        rows: Row numbers.
+        marks_NQ: Numbers that stand for the label of each of these rows.
+        tolerance: By how much the marks of equal samples may differ.
+    """
+    groups, place_N, count_G = np.unique(contents.group[rows], return_inverse=True, return_counts=True)
+    if len(groups) == 0:
+        return 0
+    ordered = marks_NQ[np.argsort(place_N, kind="stable")].astype(np.float64)
+    starts = np.concatenate([[0], np.cumsum(count_G)[:-1]])
+    span_GQ = np.maximum.reduceat(ordered, starts) - np.minimum.reduceat(ordered, starts)
+    return int(count_G[(span_GQ > tolerance).any(axis=1)].sum())
 
 
 def repeats(split: str, teacher: Contents, student: Contents, rows: Rows) -> RepeatFindings:

@@ -6,7 +6,9 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from fdkd_core.spec.findings import AlignmentFindings, Findings, Similarity, Spread
+from fdkd_core.diagnosis.tasks import words_of
+from fdkd_core.spec.findings import AlignmentFindings, Findings, ProbeFindings, Similarity, Spread
+from fdkd_core.spec.measures import MEASURES, Measure
 
 DPI = 150
 _WIDTH_IN = 8.0
@@ -85,13 +87,15 @@ def _draw_similarity(figure: Any, findings: Findings) -> None:
         axes.set_yticks(range(len(shown)), [_row_name(m) for m in shown])
         axes.set_ylim(len(shown) - 0.5, -0.6)
         axes.tick_params(axis="y", length=0)
-    handles = [
-        panels[0].plot([], [], color=_SHUFFLED, linewidth=9, label="shuffled pairs")[0],
-        panels[0].plot([], [], color=_WITHIN, linewidth=4, label="shuffled within class")[0],
-        panels[0].plot([], [], color=_ORDERS, linewidth=1.2, label="band in other channel orders")[0],
-        panels[0].plot([], [], color=_VALUE, marker="o", linestyle="", label="the pairs as given")[0],
+    keys: list[tuple[str, dict[str, Any]]] = [("shuffled pairs", {"color": _SHUFFLED, "linewidth": 9})]
+    if found.stratum is not None:
+        keys.append((f"shuffled within {found.stratum}", {"color": _WITHIN, "linewidth": 4}))
+    keys += [
+        ("band in other channel orders", {"color": _ORDERS, "linewidth": 1.2}),
+        ("the pairs as given", {"color": _VALUE, "marker": "o", "linestyle": ""}),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    handles = [panels[0].plot([], [], label=label, **style)[0] for label, style in keys]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.suptitle(
         "What the student's side tells of the teacher's feature, by band (mean over channels removed)",
         fontsize=10,
@@ -102,7 +106,8 @@ def _draw_similarity(figure: Any, findings: Findings) -> None:
 
 def _draw_value(axes: Any, place: int, found: Similarity) -> None:
     _draw_spread(axes, place, found.shuffled, _SHUFFLED, 9.0)
-    _draw_spread(axes, place, found.shuffled_within_class, _WITHIN, 4.0)
+    if found.shuffled_within_class is not None:
+        _draw_spread(axes, place, found.shuffled_within_class, _WITHIN, 4.0)
     if found.other_channel_orders is not None:
         _draw_spread(axes, place + 0.28, found.other_channel_orders, _ORDERS, 1.2)
     axes.plot(
@@ -152,19 +157,21 @@ def _draw_scan(axes: Any, scan: AlignmentFindings) -> None:
 
 def _draw_headroom(figure: Any, findings: Findings) -> None:
     found = findings.headroom
+    measure = MEASURES[found.metric]
     axes = figure.subplots()
     names, values, colours = [], [], []
     for shown in found.probes:
         modality = next(network.modality for network in findings.networks if network.part == shown.part)
         names.append(f"{shown.part} ({_printable(modality)}): {_VIEWS[shown.view]}")
-        values.append(100 * (shown.accuracy if found.metric == "accuracy" else shown.macro_f1))
+        values.append(measure.scale * _value(shown, measure))
         colours.append(_TEACHER if shown.part == "teacher" else _STUDENT)
     bars = axes.barh(range(len(names)), values, color=colours, height=0.65)
-    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
-    axes.axvline(100 * found.chance, color="black", linestyle="--", linewidth=0.9)
+    labels = [measure.text(value / measure.scale) for value in values]
+    axes.bar_label(bars, labels=labels, padding=3, fontsize=8)
+    axes.axvline(measure.scale * found.chance, color="black", linestyle="--", linewidth=0.9)
     axes.annotate(
         "chance",
-        (100 * found.chance, -0.55),
+        (measure.scale * found.chance, -0.55),
         xytext=(3, 0),
         textcoords="offset points",
         fontsize=8,
@@ -172,11 +179,26 @@ def _draw_headroom(figure: Any, findings: Findings) -> None:
     )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.8)
-    axes.set_xlim(0, 105)
+    axes.set_xlim(*_range_of([*values, measure.scale * found.chance], measure))
     axes.tick_params(axis="y", length=0)
-    metric = "accuracy" if found.metric == "accuracy" else "macro-F1"
-    axes.set_title(f"How well the classes can be told: {metric} on validation, %", loc="left")
+    unit = ", %" if measure.form == "share" else ""
+    better = "" if measure.larger_is_better else " (less is better)"
+    told = words_of(findings.task).told
+    axes.set_title(f"{told}: {measure.words} on validation{unit}{better}", loc="left")
     axes.grid(axis="x", linewidth=0.3)
+
+
+def _value(found: ProbeFindings, measure: Measure) -> float:
+    return found.figures[measure.name]  # type: ignore[index]
+
+
+def _range_of(values: list[float], measure: Measure) -> tuple[float, float]:
+    """From 0, or from the worst R², to what is perfect, or to the largest error; with room for a label."""
+    if not measure.larger_is_better:
+        return 0.0, 1.12 * max(values, default=1.0) or 1.0
+    # A probe may be worse than the mean by far, which is no reason to make all others a line.
+    least = max(min([*values, 0.0]), -measure.scale)
+    return 1.15 * least, 1.05 * measure.scale
 
 
 def _draw_speed(figure: Any, findings: Findings) -> None:

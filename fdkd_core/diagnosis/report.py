@@ -13,7 +13,11 @@ from pydantic import BaseModel
 from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.bundle.card import escape
 from fdkd_core.diagnosis.plots import render_plots
-from fdkd_core.spec.findings import DiagnosisResult, Findings, Spread
+from fdkd_core.diagnosis.tasks import words_of
+from fdkd_core.diagnosis.wording import amount, difference, gain
+from fdkd_core.spec.findings import DiagnosisResult, Findings, NetworkFindings, Spread
+from fdkd_core.spec.measures import MEASURES, Measure
+from fdkd_core.spec.tasks import TASK_FACTS
 
 COLUMNS = ("section", "figure", "value")
 _NAMING = (
@@ -59,7 +63,10 @@ def findings_csv(findings: Findings) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for section in type(findings).model_fields:
-        for name, value in _figures(getattr(findings, section)):
+        found = getattr(findings, section)
+        if section == "task":
+            continue
+        for name, value in _figures(found):
             writer.writerow([section, name, value])
     return buffer.getvalue()
 
@@ -111,26 +118,28 @@ def diagnosis_markdown(result: DiagnosisResult) -> str:
 
 
 def _rows(findings: Findings) -> Iterable[str]:
-    found = findings.sample
+    found, measured = findings.sample, TASK_FACTS[findings.task].main.words
     return [
         "## What was looked at",
         "",
         f"Networks and probes learned from {found.fit_rows:,} of {found.train_rows:,} training rows. "
         f"Similarity was measured over {found.measured_rows:,} rows that nobody learned from "
-        f"({found.held_out_rows:,} of training, the others of validation), accuracy over "
+        f"({found.held_out_rows:,} of training, the others of validation), {measured} over "
         f"{found.val_rows:,} validation rows. Of the test split ({found.test_rows:,} rows) the inputs were "
         "compared with those of the other splits, and nothing else was read.",
     ]
 
 
 def _pairing(findings: Findings) -> Iterable[str]:
-    found = findings.pairing
+    found, words = findings.pairing, words_of(findings.task)
     yield "## Pairs"
     yield ""
     for part, count in found.blank_rows.items():
         yield f"- rows with a blank {part} sample: {count:,}"
     for part, count in found.contradicting_rows.items():
-        yield f"- train and val rows whose {part} sample stands elsewhere with another label: {count:,}"
+        yield f"- train and val rows whose {part} sample stands elsewhere {words.contradicting}: {count:,}"
+    if found.blank_labels is not None:
+        yield f"- train and val rows whose {words.blank}: {found.blank_labels:,}"
     yield ""
     yield from _table(
         ("split", "rows", "pairs repeated", "teacher samples with several students", "most",
@@ -168,7 +177,8 @@ def _alignment(findings: Findings) -> Iterable[str]:
     yield "![fit by shift](alignment.png)"
     yield ""
     yield from _table(
-        ("predicted", "as given", "shuffled", "within class", "best shift", "its gain"),
+        ("predicted", "as given", "shuffled", f"within {findings.similarity.stratum or 'label'}",
+         "best shift", "its gain"),
         [
             (
                 _WHAT[scan.what],
@@ -188,16 +198,23 @@ def _networks(findings: Findings) -> Iterable[str]:
     yield "## Networks"
     yield ""
     for found in findings.networks:
-        level = (
-            f" Validation: accuracy {100 * found.accuracy:.1f} %, macro-F1 {100 * found.macro_f1:.1f} %."
-            if found.accuracy is not None and found.macro_f1 is not None
-            else ""
-        )
-        yield f"- {found.part} ({escape(found.modality)}), {found.how}: {found.why}{level}"
+        yield f"- {found.part} ({escape(found.modality)}), {found.how}: {found.why}{_levels(found)}"
+
+
+def _levels(found: NetworkFindings) -> str:
+    if not found.figures:
+        return ""
+    shown = ((MEASURES[name], value) for name, value in found.figures.items())
+    return f" Validation: {', '.join(f'{m.words} {m.text(value, unit=True)}' for m, value in shown)}."
 
 
 def _similarity(findings: Findings) -> Iterable[str]:
     found = findings.similarity
+    within = (
+        ": no two rows in two are alike in their label, so that there is no null within such"
+        if found.stratum is None
+        else f"; within {found.stratum}, of {words_of(findings.task).alike}"
+    )
     yield "## What they share, by frequency band"
     yield ""
     shares = [
@@ -205,18 +222,27 @@ def _similarity(findings: Findings) -> Iterable[str]:
         for band, share in found.band_energy.items()
         if band != "whole"
     ]
+    where = (
+        ""
+        if found.places is None
+        else f"Measured at one place of each picture ({found.places:,} with a label), since methods compare "
+        "the places of maps, and those of one picture are alike; the student's maps and pictures were "
+        "averaged to the size of the teacher's. What usually stands at a place, which any two pictures "
+        "share, is taken off. "
+    )
     yield (
-        f"The teacher's feature ({found.teacher_dim} channels) without its mean over channels, which holds "
-        f"{100 * found.mean_energy:.0f} % of its energy and would make any two networks look alike. Cutoff "
-        f"{found.cutoff:g}, basis {found.basis}; of the variance {', '.join(shares)}. Nulls are the middle "
-        f"95 % of {found.repeats} shuffles. Neither measure depends on the order of the student's "
-        "channels; cosines between two networks that were never aligned do, and are not shown."
+        f"{where}The teacher's feature ({found.teacher_dim} channels) without its mean over channels, which "
+        f"holds {100 * found.mean_energy:.0f} % of its energy and would make any two networks look alike. "
+        f"Cutoff {found.cutoff:g}, basis {found.basis}; of the variance {', '.join(shares)}. Nulls are the "
+        f"middle 95 % of {found.repeats} shuffles{within}. Neither measure depends on the order of the "
+        "student's channels; cosines between two networks that were never aligned do, and are not shown."
     )
     yield ""
     yield "![similarity by band](similarity.png)"
     yield ""
     yield from _table(
-        ("band", "student's", "measure", "value", "shuffled", "within class", "channel orders", "above"),
+        ("band", "student's", "measure", "value", "shuffled", f"within {found.stratum or 'label'}",
+         "channel orders", "above"),
         [
             (
                 m.band,
@@ -235,29 +261,31 @@ def _similarity(findings: Findings) -> Iterable[str]:
 
 
 def _headroom(findings: Findings) -> Iterable[str]:
-    found = findings.headroom
-    metric = "accuracy" if found.metric == "accuracy" else "macro-F1"
+    found, words = findings.headroom, words_of(findings.task)
+    measure = MEASURES[found.metric]
     yield "## Headroom"
     yield ""
     yield (
-        f"Teacher {100 * found.teacher:.1f} %, best from the student's modality {100 * found.student:.1f} %, "
-        f"chance {100 * found.chance:.1f} % ({metric}); the gap is {100 * found.gap:+.1f} ± "
-        f"{100 * found.standard_error:.1f} points (one standard error, over validation rows)."
+        f"Teacher {measure.text(found.teacher, unit=True)}, best from the student's modality "
+        f"{measure.text(found.student, unit=True)}, chance {measure.text(found.chance, unit=True)} "
+        f"({measure.words}); the gap is {difference(measure, found.gap, found.standard_error)} (one standard "
+        f"error, over validation rows). Chance is {words.chance}; probes are {words.probe}."
     )
     yield ""
     yield "![headroom](headroom.png)"
     yield ""
+    shown: list[Measure] = [MEASURES[name] for name in found.probes[0].figures] if found.probes else []
     yield from _table(
-        ("modality of", "view", "accuracy", "macro-F1"),
+        ("modality of", "view", *(m.words for m in shown)),
         [
-            (p.part, _VIEWS[p.view], f"{100 * p.accuracy:.1f} %", f"{100 * p.macro_f1:.1f} %")
+            (p.part, _VIEWS[p.view], *(m.text(p.figures[m.name], unit=True) for m in shown))  # type: ignore[index]
             for p in found.probes
         ],
     )
     yield ""
     yield (
-        f"A good method may add {100 * found.expected_gain:.1f} points, a tenth of the gap; "
-        f"{found.test_rows:,} test rows show {100 * found.detectable_gain:.1f} points or more with one seed."
+        f"A good method may {gain(measure, found.expected_gain)}, a tenth of the gap; "
+        f"{found.test_rows:,} test rows show {amount(measure, found.detectable_gain)} or more with one seed."
     )
 
 

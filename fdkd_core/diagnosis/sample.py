@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from fdkd_core.data.table import PairedDataset
 from fdkd_core.spec.findings import SampleFindings
 
 Rows = NDArray[np.int64]
+Choose = Callable[[Rows, int, np.random.Generator], Rows]
+"""At most so many of some rows, ascending."""
 
 BLOCK_ROWS = 25
 """Neighbouring rows are held out together, so that pairs can be compared with those a few rows further."""
@@ -28,21 +31,22 @@ class Sample:
     """Row numbers, ascending: the order of the file."""
 
     fit: Rows
-    """Training rows that networks and probes learn from; stratified by class."""
+    """Training rows that networks and probes learn from; as many of each stratum as its share."""
     held_out: Rows
     """Training rows kept from them, in blocks spread over the file."""
     measured: Rows
     """Those held out, filled up with validation rows: similarity is measured over rows nobody has learned,
     since features of rows that were learned by heart agree whatever they show."""
     validated: Rows
-    """Validation rows: accuracies are measured over what the job would select by."""
+    """Validation rows: figures are measured over what the job would select by."""
 
 
-def draw_sample(data: PairedDataset, max_samples: int, seed: int) -> Sample:
+def draw_sample(data: PairedDataset, choose: Choose, max_samples: int, seed: int) -> Sample:
     """Chooses rows; a function of the data's order, its labels, and the seed.
 
     Args:
         data: The dataset; the test split is not touched.
+        choose: How the task leaves out rows where there are too many (`DiagnosedTask.choose`).
         max_samples: Most rows to learn from, and most to measure over.
         seed: Of the choice.
     """
@@ -50,13 +54,13 @@ def draw_sample(data: PairedDataset, max_samples: int, seed: int) -> Sample:
     train, val = data.splits["train"], data.splits["val"]
     most = min(max_samples, MAX_MEASURED)
     held_out = _blocks(train, min(most, len(train) // 3))
-    fit = stratified(np.setdiff1d(train, held_out), data.labels, max_samples, rng)
-    filled = stratified(val, data.labels, max(0, most - len(held_out)), rng)
+    fit = choose(np.setdiff1d(train, held_out), max_samples, rng)
+    filled = choose(val, max(0, most - len(held_out)), rng)
     return Sample(
         fit=fit,
         held_out=held_out,
         measured=np.sort(np.concatenate([held_out, filled])),
-        validated=stratified(val, data.labels, MAX_VALIDATED, rng),
+        validated=choose(val, MAX_VALIDATED, rng),
     )
 
 
@@ -72,23 +76,23 @@ def describe(sample: Sample, data: PairedDataset) -> SampleFindings:
     )
 
 
-def stratified(rows: Rows, labels: NDArray[np.int64], most: int, rng: np.random.Generator) -> Rows:
-    """At most `most` of the rows, each class by its share, ascending.
+def stratified(rows: Rows, strata: NDArray[np.int64], most: int, rng: np.random.Generator) -> Rows:
+    """At most `most` of the rows, each stratum by its share, ascending.
 
     Args:
         rows: Row numbers to choose from.
-        labels: Class of every row of the data.
+        strata: Class of every row of the data, or what else its share is kept of.
         most: How many.
         rng: Of the choice.
     """
     if len(rows) <= most:
         return np.sort(rows)
     shuffled = rng.permutation(rows)
-    of_rows = labels[shuffled]
-    # The place of a row within its class, 0..1: the smallest ones hold every class by its share.
+    of_rows = strata[shuffled]
+    # The place of a row within its stratum, 0..1: the smallest ones hold every stratum by its share.
     place = np.empty(len(shuffled))
-    for label in np.unique(of_rows):
-        members = np.flatnonzero(of_rows == label)
+    for stratum in np.unique(of_rows):
+        members = np.flatnonzero(of_rows == stratum)
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     return np.sort(shuffled[np.argsort(place, kind="stable")[:most]])
 

@@ -11,22 +11,22 @@ from fdkd_core.spec.findings import Spread
 
 
 def permutations(
-    labels: NDArray[np.int64], count: int, rng: np.random.Generator, *, within_class: bool
+    num_rows: int, count: int, rng: np.random.Generator, *, strata: NDArray[np.int64] | None = None
 ) -> Iterator[NDArray[np.int64]]:
     """Random orders of the rows.
 
     Args:
-        labels: Class of each row.
+        num_rows: How many rows.
         count: How many orders.
         rng: Of the orders.
-        within_class: Rows change places only with rows of their own class.
+        strata: Such as the class of each row: rows change places only with rows of their own; None for any.
     """
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    members = [] if strata is None else [np.flatnonzero(strata == one) for one in np.unique(strata)]
     for _ in range(count):
-        if not within_class:
-            yield rng.permutation(len(labels))
+        if strata is None:
+            yield rng.permutation(num_rows)
             continue
-        order = np.empty(len(labels), dtype=np.int64)
+        order = np.empty(num_rows, dtype=np.int64)
         for rows in members:
             order[rows] = rng.permutation(rows)
         yield order

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,15 +37,13 @@ Splitter = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From features to their low and high band."""
 
 
-def make_splitter(
-    method: FDCMKDSpec, fitted: ModelOutput, labels_N: NDArray[np.int64], seed: int
-) -> Splitter:
+def make_splitter(method: FDCMKDSpec, fitted: ModelOutput, labels_N: NDArray[Any], seed: int) -> Splitter:
     """The split of a method into bands.
 
     Args:
         method: Whose cutoff and basis to take.
         fitted: The teacher's outputs over rows that a basis may be made from.
-        labels_N: Their classes.
+        labels_N: Their labels: classes where the basis is made from those.
         seed: Of a random basis.
     """
     if method.basis == "fft":
@@ -78,8 +76,9 @@ def bands_of(features_ND: Matrix, splitter: Splitter) -> dict[Band, Matrix]:
 def measure_similarity(
     features_ND: Matrix,
     views: Mapping[View, Matrix],
-    labels_N: NDArray[np.int64],
+    strata_N: NDArray[np.int64] | None,
     *,
+    stratum: str = "class",
     method: FDCMKDSpec,
     splitter: Splitter,
     student_dim: int,
@@ -90,7 +89,8 @@ def measure_similarity(
     Args:
         features_ND: The teacher's, of rows that nobody learned from.
         views: Of the student, one row per sample.
-        labels_N: Classes, for the null within classes.
+        strata_N: Such as classes, for the null within them; None where there are none.
+        stratum: What they are, for the record.
         method: Whose bands they are, for the record.
         splitter: Into these bands.
         student_dim: Width of the student's feature, for the record.
@@ -101,9 +101,9 @@ def measure_similarity(
     if method.basis not in ("fft", "dct"):
         orders = []  # no other basis is along the channels
     reordered = [bands_of(np.ascontiguousarray(features_ND[:, order]), splitter) for order in orders]
-    shuffles = {
-        within: list(permutations(labels_N, SHUFFLES, rng, within_class=within)) for within in (False, True)
-    }
+    shuffles = {False: list(permutations(len(features_ND), SHUFFLES, rng))}
+    if strata_N is not None:
+        shuffles[True] = list(permutations(len(features_ND), SHUFFLES, rng, strata=strata_N))
     measures = []
     for view, matrix in views.items():
         ridge, cka = FoldedRidge(matrix, rng), LinearCKA(matrix)
@@ -120,6 +120,7 @@ def measure_similarity(
         teacher_dim=features_ND.shape[1],
         student_dim=student_dim,
         repeats=SHUFFLES,
+        stratum=None if strata_N is None else stratum,
         band_energy={band: float(part.var(axis=0).sum()) / variance for band, part in bands.items()},
         mean_energy=mean_energy / max(float((features_ND**2).sum()), 1e-300),
         measures=measures,
@@ -141,7 +142,7 @@ def _measure(
     view: View,
     target: Matrix,
     others: list[Matrix],
-    shuffles: dict[bool, list[NDArray[np.int64]]],
+    shuffles: dict[bool, list[NDArray[np.int64]]],  # by whether they are within strata
 ) -> Similarity:
     narrow = _narrow(target)
     value = value_of(narrow)
@@ -152,10 +153,10 @@ def _measure(
         measure=measure,
         value=value,
         shuffled=spread(nulls[False]),
-        shuffled_within_class=spread(nulls[True]),
+        shuffled_within_class=spread(nulls[True]) if True in nulls else None,
         other_channel_orders=_of_orders(value_of, others),
         is_above_shuffled=is_above(value, nulls[False]),
-        is_above_within_class=is_above(value, nulls[True]),
+        is_above_within_class=is_above(value, nulls[True]) if True in nulls else None,
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.networks import Network
-from fdkd_core.diagnosis.sample import stratified
+from fdkd_core.diagnosis.sample import Choose
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import Phase, make_trainee
 from fdkd_core.preparation import make_phase, teacher_training
@@ -45,7 +45,12 @@ class _Forward:
 
 
 def measure_speed(
-    job: JobRun, teacher: Network, student: Network, loading_s: float, rng: np.random.Generator
+    job: JobRun,
+    teacher: Network,
+    student: Network,
+    loading_s: float,
+    choose: Choose,
+    rng: np.random.Generator,
 ) -> SpeedFindings:
     """Times steps of teacher, student with the method, and control; estimates a whole `distill` job.
 
@@ -54,6 +59,7 @@ def measure_speed(
         teacher: As looked at; its outputs are what the method is shown.
         student: As looked at, for the time of a forward pass; steps are those of a fresh network.
         loading_s: What it took to load the data in this run.
+        choose: Of all training rows those that are trained on here.
         rng: Of the rows.
 
     Raises:
@@ -64,7 +70,7 @@ def measure_speed(
     train = data.splits["train"]
     trainings = {"teacher": teacher_training(spec), "student": spec.training, "control": spec.training}
     most = max(spec.max_samples, 2 * max(training.batch_size for training in trainings.values()))
-    rows = stratified(train, data.labels, most, rng)
+    rows = choose(train, most, rng)
     small: PairedDataset = replace(data, splits={**data.splits, "train": rows})
 
     started = time.monotonic()

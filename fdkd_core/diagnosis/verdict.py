@@ -7,11 +7,13 @@ please: a needless warning costs a look at the report, a missing one costs a stu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
+from fdkd_core.diagnosis.tasks import words_of
+from fdkd_core.diagnosis.wording import amount, difference, gain, level
 from fdkd_core.spec.findings import AlignmentFindings, Findings, Reason
+from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
 
 Verdict = Literal["promising", "uncertain", "unpromising"]
@@ -25,7 +27,8 @@ MAX_CONTRADICTING_FRAC = 0.01
 MAX_SHARED_FRAC = 0.1
 """Of the training rows: more rows whose student sample has several teacher samples are worth a remark."""
 MIN_GAP = 0.02
-"""By which the teacher must be ahead: a tenth of less than this is below what any test split shows."""
+"""By which the teacher must be ahead: a tenth of less than this is below what any test split shows. Of a
+figure with a unit, as a share of the student's."""
 CLEAR_ERRORS = 2.0
 """Standard errors that a difference must be worth to count as seen."""
 MIN_R2 = 0.05
@@ -80,6 +83,7 @@ def _pairing(findings: Findings, method: MethodSpec) -> _Said:
 
 def _faulty_samples(findings: Findings) -> Iterator[tuple[str, str]]:
     found, rows = findings.pairing, sum(part.rows for part in findings.pairing.repeats)
+    words = words_of(findings.task)
     for part, count in found.blank_rows.items():
         if count > MAX_BLANK_FRAC * rows:
             yield (
@@ -90,8 +94,8 @@ def _faulty_samples(findings: Findings) -> Iterator[tuple[str, str]]:
     for part, count in found.contradicting_rows.items():
         if count > MAX_CONTRADICTING_FRAC * rows:
             yield (
-                f"{count:,} rows hold a {part} sample that stands in another row with another label: one of "
-                "the two is wrong.",
+                f"{count:,} rows hold a {part} sample that stands in another row {words.contradicting}: "
+                f"{words.contradiction}.",
                 f"Look at the labels of equal {part} samples.",
             )
 
@@ -149,33 +153,36 @@ def _sample(findings: Findings, method: MethodSpec) -> _Said:
 
 def _teacher(findings: Findings, method: MethodSpec) -> _Said:
     teacher, found = findings.networks[0], findings.headroom
-    level = (
-        f"{_percent(found.teacher)} {_metric(found.metric)} on validation, where chance is "
-        f"{_percent(found.chance)}"
+    measure, words = MEASURES[found.metric], words_of(findings.task)
+    known = (
+        f"{level(measure, found.teacher)} on validation, where chance is "
+        f"{measure.text(found.chance, unit=True)}"
     )
-    noise = CLEAR_ERRORS * _standard_error(found.teacher, findings.sample.val_rows)
-    if found.teacher <= found.chance + noise:
-        text = f"The teacher knows nothing about these classes: {level}."
+    noise = CLEAR_ERRORS * (found.teacher_error or 0.0)
+    if measure.signed(found.teacher) <= measure.signed(found.chance) + noise:
+        text = f"The teacher {words.knows_nothing}: {known}."
         step = "Find a better teacher: other weights, a larger network, or another modality."
         yield Reason(rule="teacher", speaks="against", text=text), step
     elif teacher.how == "untrained":
-        text = f"The teacher was not trained here. A linear probe on its side reaches {level}."
+        text = f"The teacher was not trained here. A linear probe on its side reaches {known}."
         step = "Train the teacher as a job of its own (kind `train`), then diagnose with it as a model."
         yield Reason(rule="teacher", speaks="unclear", text=text), step
     else:
         how = "given" if teacher.how == "given" else f"trained here for {teacher.steps} steps"
-        text = f"The teacher ({how}) knows the classes: {level}."
+        text = f"The teacher ({how}) {words.knows}: {known}."
         yield Reason(rule="teacher", speaks="for", text=text), ""
 
 
 def _headroom(findings: Findings, method: MethodSpec) -> _Said:
     found, sample = findings.headroom, findings.sample
     noise = CLEAR_ERRORS * found.standard_error
+    measure = MEASURES[found.metric]
     levels = (
-        f"it has {_percent(found.teacher)} {_metric(found.metric)}, and the student's modality reaches "
-        f"{_percent(found.student)} by itself with {sample.fit_rows:,} of {sample.train_rows:,} training "
-        f"rows ({100 * found.gap:+.1f} ± {100 * noise:.1f} points)"
+        f"it has {level(measure, found.teacher)}, and the student's modality reaches "
+        f"{measure.text(found.student, unit=True)} by itself with {sample.fit_rows:,} of "
+        f"{sample.train_rows:,} training rows ({difference(measure, found.gap, noise)})"
     )
+    least = MIN_GAP * (abs(found.student) if measure.form == "number" else 1.0)
     if found.gap <= 0.0:
         text = (
             f"The teacher is not ahead: {levels}. A teacher that knows less than its student has little to "
@@ -183,7 +190,7 @@ def _headroom(findings: Findings, method: MethodSpec) -> _Said:
         )
         step = "Turn the direction round, or use a stronger teacher."
         yield Reason(rule="headroom", speaks="against", text=text), step
-    elif found.gap < MIN_GAP or found.gap <= noise:
+    elif found.gap < least or found.gap <= noise:
         text = f"The teacher is not clearly ahead: {levels}."
         step = "Use a stronger teacher, or more validation rows to be sure that it is one."
         yield Reason(rule="headroom", speaks="unclear", text=text), step
@@ -194,7 +201,8 @@ def _headroom(findings: Findings, method: MethodSpec) -> _Said:
 def _similarity(findings: Findings, method: MethodSpec) -> _Said:
     whole = [m for m in findings.similarity.measures if m.band == "whole"]
     best = max((m for m in whole if m.measure == "r2"), key=lambda m: m.value)
-    null = best.shuffled
+    null, shared = best.shuffled, words_of(findings.task).shared
+    has_classes = findings.task == "classification"
     seen = (
         f"{_percent(max(best.value, 0.0))} of the teacher's feature can be predicted from the student's "
         f"{best.view} (shuffled pairs: {100 * null.low:.1f} to {100 * null.high:.1f} %)"
@@ -205,19 +213,22 @@ def _similarity(findings: Findings, method: MethodSpec) -> _Said:
             f"Teacher and student share nothing that was found: at best {seen}. A method that pairs their "
             "features sample by sample has nothing to align."
         )
-        step = "Check that the pairs belong together; else try a class-wise method, or logits (logit_kd)."
+        others = "a class-wise method, or logits (logit_kd)" if has_classes else "answers (logit_kd)"
+        step = f"Check that the pairs belong together; else try {others}."
         speaks = "unclear" if method.name in ON_LOGITS else "against"
-    elif not any(m.is_above_within_class for m in whole):
+    elif findings.similarity.stratum is not None and not any(m.is_above_within_class for m in whole):
         text = (
-            f"Pairs share their class and no more: {seen}, and pairs shuffled within a class do as well. "
-            "What is special about a pair cannot be transferred."
+            f"Pairs share their {shared} and no more: {seen}, and pairs shuffled within a "
+            f"{findings.similarity.stratum} do as well. What is special about a pair cannot be transferred."
         )
-        step = "Prefer logits (logit_kd) or class-wise targets to methods that pair single samples."
+        others = "logits (logit_kd) or class-wise targets" if has_classes else "answers (logit_kd)"
+        step = f"Prefer {others} to methods that pair single samples."
     elif best.value < MIN_R2:
         text = f"Teacher and student share little: at best {seen}."
         step = "Expect small gains from methods on features; compare them with logit_kd."
     else:
-        text, step, speaks = f"Pairs share more than their class: {seen}.", "", "for"
+        what = "something" if findings.similarity.stratum is None else f"more than their {shared}"
+        text, step, speaks = f"Pairs share {what}: {seen}.", "", "for"
     yield Reason(rule="similarity", speaks=speaks, text=text), step
 
 
@@ -253,9 +264,10 @@ def _power(findings: Findings, method: MethodSpec) -> _Said:
     found = findings.headroom
     if found.gap <= 0.0:
         return
+    measure = MEASURES[found.metric]
     text = (
-        f"a good method may add {100 * found.expected_gain:.1f} points (a tenth of the gap), and "
-        f"{found.test_rows:,} test rows show {100 * found.detectable_gain:.1f} points or more with one seed"
+        f"a good method may {gain(measure, found.expected_gain)} (a tenth of the gap), and "
+        f"{found.test_rows:,} test rows show {amount(measure, found.detectable_gain)} or more with one seed"
     )
     if found.expected_gain < found.detectable_gain:
         text = f"The test split is too small to see the gain: {text}."
@@ -265,13 +277,5 @@ def _power(findings: Findings, method: MethodSpec) -> _Said:
         yield Reason(rule="power", speaks="for", text=f"The test split can show the gain: {text}."), ""
 
 
-def _standard_error(share: float, rows: int) -> float:
-    return math.sqrt(max(share * (1.0 - share), 0.0) / max(rows, 1))
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _metric(name: str) -> str:
-    return {"accuracy": "accuracy", "macro_f1": "macro-F1"}[name]

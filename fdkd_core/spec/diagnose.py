@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from fdkd_core.spec.job import TeachingSpec
 from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
 from fdkd_core.spec.strict import Name
-from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec
 
 
 class DiagnoseSpec(TeachingSpec):
@@ -25,17 +23,6 @@ class DiagnoseSpec(TeachingSpec):
     over. Enough for a correlation of 0.1 to stand out of its null, few enough for a minute."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the sample, the folds and the random repeats; the networks have those of their trainings."""
-
-    @field_validator("task")
-    @classmethod
-    def _is_classification(cls, task: TaskSpec) -> TaskSpec:
-        if not isinstance(task, ClassificationSpec):
-            raise PydanticCustomError(
-                "not_supported",
-                "a diagnosis asks how well single classes can be told: for {kind}, compare methods instead",
-                {"kind": task.kind, "at": ("kind",)},
-            )
-        return task
 
     @property
     def methods_used(self) -> tuple[MethodSpec, ...]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.strict import StrictModel
+from fdkd_core.spec.tasks import TaskKind
 
 Part = Literal["teacher", "student"]
 Band = Literal["low", "high", "whole"]
@@ -28,7 +32,7 @@ class SampleFindings(StrictModel):
     measured_rows: int
     """Rows over which similarity was measured: those held out, filled up with validation rows."""
     val_rows: int
-    """Validation rows over which accuracies were measured."""
+    """Validation rows over which the task's figures were measured."""
     test_rows: int
     """Rows of the test split. Only counted, and its inputs compared with those of the other splits."""
     train_rows: int
@@ -94,7 +98,8 @@ class AlignmentFindings(StrictModel):
     shuffled: Spread
     """The same with rows shuffled."""
     shuffled_within_class: Spread | None
-    """The same with rows shuffled within their class; null for labels, which that does not change."""
+    """The same with rows shuffled within their class, or what else `SimilarityFindings.stratum` names; null
+    for labels, which that does not change, and where there are no such rows."""
     shifts: list[ShiftFit]
     best_shift: int
     """0 when no shift fits better than the pairs as given."""
@@ -106,7 +111,11 @@ class PairingFindings(StrictModel):
     blank_rows: dict[Part, int]
     """Rows, over all splits, whose sample is one constant value: a placeholder for something missing."""
     contradicting_rows: dict[Part, int]
-    """Rows, over all splits, whose sample stands in another row with another label."""
+    """Rows of train and validation whose sample stands in another row with another label; of numbers, with
+    one that differs by more than a tenth of its deviation."""
+    blank_labels: int | None = None
+    """Rows of train and validation whose label holds nothing to tell apart: a set without a class, a mask of
+    one value. Null of tasks that have no such labels."""
     repeats: list[RepeatFindings]
     leaks: list[LeakFindings]
     """Only those that were found."""
@@ -124,8 +133,10 @@ class NetworkFindings(StrictModel):
     epochs: int
     steps: int
     accuracy: float | None
-    """On validation; null for an untrained network."""
+    """On validation; null for an untrained network, and for a task that does not measure it."""
     macro_f1: float | None
+    figures: dict[MetricName, float] = Field(default_factory=dict)
+    """All that the task measures, on validation; empty for an untrained network."""
 
 
 class Similarity(StrictModel):
@@ -138,13 +149,14 @@ class Similarity(StrictModel):
     value: float
     shuffled: Spread
     """With pairs shuffled: what two unrelated modalities would show."""
-    shuffled_within_class: Spread
-    """With pairs shuffled within each class: what sharing the class alone would show."""
+    shuffled_within_class: Spread | None
+    """With pairs shuffled within each class, or what else `SimilarityFindings.stratum` names: what sharing
+    that alone would show. Null where it names nothing."""
     other_channel_orders: Spread | None
     """The same band after the teacher's channels were put into random orders; null where the order makes no
     difference: for the whole feature, and for bases that are not along the channels."""
     is_above_shuffled: bool
-    is_above_within_class: bool
+    is_above_within_class: bool | None
 
 
 class SimilarityFindings(StrictModel):
@@ -157,6 +169,12 @@ class SimilarityFindings(StrictModel):
     student_dim: int
     repeats: int
     """Random repeats behind each spread."""
+    places: int | None = None
+    """Of a segmentation: places of maps that it was measured at, one of each picture; null of other tasks."""
+    stratum: str | None = "class"
+    """What rows have in common that change places in `shuffled_within_class`: `class`, `class set`,
+    `label range`, `label`, `pixel class`. Null where hardly two rows have anything in common: then there is
+    no such null."""
     band_energy: dict[Band, float]
     """Share of the variance of the teacher's feature, without its mean over channels, 0..1."""
     mean_energy: float
@@ -166,29 +184,34 @@ class SimilarityFindings(StrictModel):
 
 
 class ProbeFindings(StrictModel):
-    """How well the classes can be told from one view of one modality."""
+    """How well the labels can be told from one view of one modality."""
 
     part: Part
     view: Literal["inputs", "features", "network"]
-    """A linear probe on the inputs or on a network's features, or the network's own classifier."""
-    accuracy: float
-    macro_f1: float
+    """A linear probe on the inputs or on a network's features, or the network's own last layer."""
+    accuracy: float | None
+    """Null for a task that does not measure it; so is `macro_f1`."""
+    macro_f1: float | None
+    figures: dict[MetricName, float] = Field(default_factory=dict)
+    """All that the task measures, on validation."""
 
 
 class HeadroomFindings(StrictModel):
     """Whether the teacher knows more than the student's modality gives away by itself."""
 
-    metric: Literal["accuracy", "macro_f1"]
-    """What the figures below are of: the job's `select_by`."""
+    metric: MetricName
+    """What the figures below are of: the job's `select_by`; the task's main figure where that is the loss."""
     chance: float
-    """Of always saying the most frequent class."""
+    """Of the best answer that is the same for all rows, such as the most frequent class or the mean."""
     probes: list[ProbeFindings]
     teacher: float
     """Of the teacher as it would teach."""
+    teacher_error: float | None = None
+    """Standard error of `teacher`, over validation rows."""
     student: float
     """The best that was reached from the student's modality with labels alone."""
     gap: float
-    """`teacher` minus `student`."""
+    """`teacher` minus `student`; turned round for errors, so that it is positive where the teacher leads."""
     standard_error: float
     """Of `gap`, over validation rows."""
     test_rows: int
@@ -236,6 +259,9 @@ class SpeedFindings(StrictModel):
 
 class Findings(StrictModel):
     """All sections."""
+
+    task: TaskKind = "classification"
+    """What the job would learn, and so what figures are of."""
 
     sample: SampleFindings
     pairing: PairingFindings

@@ -282,12 +282,10 @@ def test_auto_tries_the_methods_that_fit(kind: str) -> None:
     assert load_spec(spec.model_dump(mode="json")) == spec
 
 
-def test_a_diagnosis_is_of_single_classes() -> None:
-    document = task_spec("regression").model_dump(mode="json", include=set(DiagnoseSpec.model_fields))
-    with pytest.raises(SpecError) as caught:
-        load_spec({**document, "kind": "diagnose"})
-    (problem,) = caught.value.problems
-    assert (problem.code, problem.pointer) == ("not_supported", "/task/kind")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_diagnosis_may_be_of_it(reports: Any, kind: str) -> None:
+    document = task_spec(kind).model_dump(mode="json", include=set(DiagnoseSpec.model_fields))
+    assert check(load_spec({**document, "kind": "diagnose"}), reports[kind]) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

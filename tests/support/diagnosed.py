@@ -71,6 +71,7 @@ def good_findings(**changes: dict[str, Any]) -> Findings:
         },
         "headroom": {
             "metric": "accuracy", "chance": 0.1, "probes": [], "teacher": 0.9, "student": 0.5, "gap": 0.4,
+            "teacher_error": 0.009,
             "standard_error": 0.02, "test_rows": 10_000, "expected_gain": 0.04, "detectable_gain": 0.014,
         },
         "speed": {

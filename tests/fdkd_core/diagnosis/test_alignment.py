@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fdkd_core.diagnosis.alignment import check_alignment
+from fdkd_core.diagnosis.tasks.classification import one_hot
 from fdkd_core.spec.findings import AlignmentFindings
 
 ROWS = 240
@@ -25,7 +26,8 @@ def pairs(seed: int, *, by_class: bool = False, slow: bool = False) -> tuple[np.
 
 
 def check(labels: np.ndarray, teacher: np.ndarray, student: np.ndarray) -> dict[str, AlignmentFindings]:
-    found = check_alignment(np.arange(len(labels)), labels, teacher, student, np.random.default_rng(0))
+    rows = np.arange(len(labels))
+    found = check_alignment(rows, one_hot(labels), labels, teacher, student, np.random.default_rng(0))
     return {scan.what: scan for scan in found}
 
 
@@ -70,6 +72,8 @@ def test_shifted_neighbours_that_are_alike_are_found_too() -> None:
 def test_only_neighbours_in_the_file_are_compared() -> None:
     """Every second row of the file: no row has its neighbour, each has the row two further."""
     labels, teacher, student = pairs(3)
-    found = check_alignment(2 * np.arange(ROWS), labels, teacher, student, np.random.default_rng(0))
+    rows = 2 * np.arange(ROWS)
+    found = check_alignment(rows, one_hot(labels), None, teacher, student, np.random.default_rng(0))
+    assert found[0].shuffled_within_class is None
     assert [fit.shift for fit in found[0].shifts] == [-4, -2, 2, 4]
     assert [fit.rows for fit in found[0].shifts] == [ROWS - 2, ROWS - 1, ROWS - 1, ROWS - 2]

@@ -3,9 +3,15 @@ from __future__ import annotations
 import numpy as np
 from paired_arrays import in_splits, paired_dataset
 
+from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.networks import Budget, plan_training, planned_steps
-from fdkd_core.diagnosis.sample import draw_sample, stratified
+from fdkd_core.diagnosis.sample import Sample, draw_sample, stratified
+from fdkd_core.diagnosis.tasks import diagnosed
 from fdkd_core.spec import TrainingSpec
+
+
+def draw(data: PairedDataset, max_samples: int, seed: int) -> Sample:
+    return draw_sample(data, diagnosed(data).choose, max_samples, seed)
 
 
 def test_a_training_takes_no_more_than_its_limit_nor_than_the_job_would() -> None:
@@ -27,7 +33,7 @@ def test_rows_are_used_once_and_in_the_order_of_the_file() -> None:
     labels = rng.integers(0, 3, 1600)
     array = rng.normal(size=(1600, 2))
     data = paired_dataset(array, array, labels, in_splits(1000, 300, 300))
-    sample = draw_sample(data, 600, 0)
+    sample = draw(data, 600, 0)
     assert (len(sample.fit), len(sample.validated)) == (600, 300)
     assert 300 <= len(sample.held_out) <= 333
     assert len(sample.measured) == 600
@@ -37,14 +43,14 @@ def test_rows_are_used_once_and_in_the_order_of_the_file() -> None:
     for rows in (sample.fit, sample.held_out, sample.measured, sample.validated):
         assert (np.diff(rows) > 0).all()
     assert (np.diff(sample.held_out) == 1).mean() > 0.9  # neighbours
-    assert np.array_equal(draw_sample(data, 600, 0).fit, sample.fit)
-    assert not np.array_equal(draw_sample(data, 600, 1).fit, sample.fit)
+    assert np.array_equal(draw(data, 600, 0).fit, sample.fit)
+    assert not np.array_equal(draw(data, 600, 1).fit, sample.fit)
 
 
 def test_tiny_data_leave_rows_for_everything() -> None:
     array = np.random.default_rng(0).normal(size=(20, 2))
     data = paired_dataset(array, array, np.arange(20) % 2, in_splits(12, 4, 4))
-    sample = draw_sample(data, 600, 0)
+    sample = draw(data, 600, 0)
     assert (len(sample.fit), len(sample.held_out), len(sample.measured)) == (8, 4, 8)
 
 

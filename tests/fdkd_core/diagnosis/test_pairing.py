@@ -33,7 +33,7 @@ def test_good_pairs_have_no_fault() -> None:
     contents = read_contents(data.modalities["teacher"])
     assert leaks(data) == {}
     assert not contents.is_blank.any()
-    assert contradictions(contents, data.labels, np.arange(200)) == 0
+    assert contradictions(contents, np.arange(200), data.labels[:, None]) == 0
     found = repeats("train", contents, read_contents(data.modalities["student"]), data.splits["train"])
     assert (found.teacher_samples, found.student_samples, found.repeated_pairs) == (0, 0, 0)
     assert (found.most_students, found.most_teachers) == (1, 1)
@@ -86,4 +86,27 @@ def test_blank_samples_and_contradicting_labels_are_found() -> None:
     labels[10] = labels[9]
     data = dataset(teacher, student, labels)
     assert np.flatnonzero(read_contents(data.modalities["teacher"]).is_blank).tolist() == [3, 150]
-    assert contradictions(read_contents(data.modalities["student"]), data.labels, np.arange(140)) == 2
+    known, student_contents = np.arange(140), read_contents(data.modalities["student"])
+    assert contradictions(student_contents, known, data.labels[known, None]) == 2
+
+
+def test_labels_of_several_numbers_contradict_each_other_from_a_stated_distance_on() -> None:
+    teacher, student, labels = planted()
+    student[1] = student[2] = student[0]
+    student[11] = student[10]
+    contents = read_contents(dataset(teacher, student, labels).modalities["student"])
+    rows = np.arange(100)
+    marks = np.zeros((100, 2))
+    marks[1, 1], marks[2, 1] = 0.08, -0.04  # 0.12 apart, though neither is far from the first
+    marks[11, 0] = 0.09
+    naive = sum(
+        any(
+            contents.group[i] == contents.group[j] and np.abs(marks[i] - marks[j]).max() > 0.1
+            for i in range(3)
+            for j in range(3)
+        )
+        for _ in range(3)
+    )
+    assert contradictions(contents, rows, marks, 0.1) == naive == 3
+    assert contradictions(contents, rows, marks) == 5
+    assert contradictions(contents, rows[:0], marks[:0]) == 0
