@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.row_noise import row_noise
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.findings import HeadroomFindings, Part, ProbeFindings
 from fdkd_core.spec.measures import MEASURES, MetricName
@@ -41,6 +42,7 @@ def compare_modalities(
     chance: float,
     has_teacher: bool,
     test_rows: int,
+    groups_N: NDArray[np.int64] | None = None,
 ) -> HeadroomFindings:
     """Holds the teacher against the best that the student's modality reached.
 
@@ -55,6 +57,7 @@ def compare_modalities(
         chance: Its value for who looks at no sample.
         has_teacher: Whether the teacher's own answers count: not when it is an untrained network.
         test_rows: How many rows the job will be tested on.
+        groups_N: Group of each validation row; None where rows are independent.
     """
     signed = MEASURES[metric].signed
     figures = [_figures(task, found.outputs, labels) for found in answers]
@@ -85,10 +88,10 @@ def compare_modalities(
             for found, known in zip(answers, figures, strict=True)
         ],
         teacher=levels[0],
-        teacher_error=_standard_error(shares[0]),
+        teacher_error=row_noise(shares[0], groups_N).standard_error,
         student=levels[1],
         gap=gap,
-        standard_error=_standard_error(shares[0] - shares[1]),
+        standard_error=row_noise(shares[0] - shares[1], groups_N).standard_error,
         test_rows=test_rows,
         expected_gain=EXPECTED_SHARE * max(gap, 0.0),
         detectable_gain=detectable_gain(
@@ -125,7 +128,3 @@ def _deviation(
 def _figures(task: Task, outputs: NDArray[Any], labels: NDArray[Any]) -> dict[MetricName, float]:
     found = task.metrics(outputs, labels)
     return {name: figure(found, name) for name in task.facts.metrics}
-
-
-def _standard_error(shares_N: NDArray[np.float64]) -> float:
-    return float(shares_N.std() / np.sqrt(max(len(shares_N), 1)))

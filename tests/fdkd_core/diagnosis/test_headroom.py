@@ -31,6 +31,18 @@ def compared(views: list[Answers], labels: np.ndarray, **changes: Any) -> Headro
     return compare_modalities(views, Classification(), labels, **{**fields, **changes})
 
 
+def test_a_lead_on_one_of_two_speakers_is_uncertain() -> None:
+    """The teacher is right on the first 70 rows, the student on 40: all the lead is before row 70."""
+    labels = np.arange(100) % 4
+    views = answers(labels, ("teacher", "network", 70), ("student", "network", 40))
+    voices = (np.arange(100) >= 70).astype(np.int64)
+    by_rows, by_voice = compared(views, labels), compared(views, labels, groups_N=voices)
+    assert by_rows.gap == by_voice.gap == pytest.approx(0.3)
+    assert by_rows.standard_error == pytest.approx(np.sqrt(0.3 * 0.7) / 10)
+    # Deviations: 30 of .7 and 40 of -.3 add up to 9 on the first voice, to -9 on the second.
+    assert by_voice.standard_error == pytest.approx(np.sqrt(2 * (9**2 + 9**2)) / 100)
+
+
 def test_the_teacher_as_it_teaches_is_held_against_the_best_of_the_student() -> None:
     labels = np.arange(100) % 4
     views = answers(
