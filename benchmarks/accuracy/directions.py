@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from resplit import resplit_arrays, resplit_digits
+from resplit import resplit_arrays, resplit_digits, write_rows
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
@@ -212,14 +212,4 @@ def _write_part(whole: Path, manifest: str, fraction: float, part: Path) -> None
         rows = list(csv.DictReader(io.TextIOWrapper(source.open(manifest), encoding="utf-8")))
         train = [row for row in rows if row["split"] == "train"]
         chosen = [train[place] for place in _share([row["label"] for row in train], fraction)]
-        kept = chosen + [row for row in rows if row["split"] != "train"]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(kept)
-        draft = part.with_suffix(".draft")
-        with zipfile.ZipFile(draft, "w") as target:
-            target.writestr(manifest, text.getvalue())
-            for name in sorted({row[column] for row in kept for column in ("image", "audio")}):
-                target.writestr(name, source.read(name))
-    draft.rename(part)
+        write_rows(part, manifest, chosen + [row for row in rows if row["split"] != "train"], source)

@@ -54,15 +54,20 @@ def resplit_digits(whole: Path, manifest: str, number: int, target: Path) -> Non
             key = row["split"], row["label"]
             row["audio"] = shuffled[key][places[key] % len(shuffled[key])]
             places[key] += 1
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        draft = target.with_suffix(".draft")
-        with zipfile.ZipFile(draft, "w") as copy:
-            copy.writestr(manifest, text.getvalue())
-            for name in sorted({row[column] for row in rows for column in ("image", "audio")}):
-                copy.writestr(name, source.read(name))
+        write_rows(target, manifest, rows, source)
+
+
+def write_rows(target: Path, manifest: str, rows: list[dict[str, str]], source: zipfile.ZipFile) -> None:
+    """A zip of a manifest of these rows, at least one, and the files that they name."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    draft = target.with_suffix(".draft")
+    with zipfile.ZipFile(draft, "w") as copy:
+        copy.writestr(manifest, text.getvalue())
+        for name in sorted({row[column] for row in rows for column in ("image", "audio")}):
+            copy.writestr(name, source.read(name))
     draft.rename(target)
 
 
