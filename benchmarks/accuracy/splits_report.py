@@ -65,7 +65,7 @@ def _explanation() -> str:
 
 
 def _table(cells: Cells, teachers: Mapping[str, float]) -> str:
-    arms = list(next(iter(next(iter(cells.values())).values())))
+    arms = [CONTROL, *ASKED, OURS]
     lines = [
         "| direction | splits | teacher | " + " | ".join(arms) + " |",
         "|---|---:|---:|" + "---:|" * len(arms),
