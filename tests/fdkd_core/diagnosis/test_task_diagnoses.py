@@ -20,7 +20,7 @@ FIGURES = {"multilabel": "mAP", "regression": "R²", "retrieval": "recall@1", "p
            "segmentation": "mIoU"}  # fmt: skip
 STRATA = {"multilabel": "class set", "regression": "label range", "retrieval": "label", "pair": "label",
           "segmentation": "pixel class"}  # fmt: skip
-QUICK, SLOW = ("regression", "pair"), ("multilabel", "retrieval", "segmentation")
+QUICK, SLOW = ("regression",), ("multilabel", "pair", "retrieval", "segmentation")
 # How other tasks are spoken of.
 FOREIGN = {
     "multilabel": ("accuracy",),

@@ -114,6 +114,7 @@ def answers(out: Path, sounds: Sounds, backend: Any) -> list[str]:
     return [found.label for found in student.predict_many(recordings)]
 
 
+@pytest.mark.long
 def test_a_job_teaches_trains_and_hands_over(sounds: Sounds, tmp_path: Path) -> None:
     options = RunOptions(device="cpu", threads=1, models={"hub": sounds.folder})
     result: Any = run(job(), sounds.data, tmp_path / "out", options=options)
