@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from sqlalchemy import func, insert, select, update
@@ -107,8 +107,7 @@ def load(url: str, request: dict[str, Any], **options: float) -> dict[str, Any]:
         [sys.executable, str(HERE / "load.py"), "--url", url, *flags],
         input=json.dumps(request).encode(), capture_output=True, check=True,
     )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return cast(dict[str, Any], json.loads(done.stdout))
 
 
 def expect(found: dict[str, Any], status: int) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def load_dataset(
     columns = {name: table.columns[name] for name in modalities}
     duplicates = find_duplicates(columns, splits, table.missing)
     groups = None if table.groups is None else np.unique(table.groups, return_inverse=True)[1]
-    left_out_lines += few_groups(groups, rows)
+    few = few_groups(groups, rows)
     report = {
         "sha256": table.sha256,
         "rows": len(table.ids),
@@ -154,7 +154,7 @@ def load_dataset(
             for plan in plans
         },
         "duplicates": [found.as_dict() for found in duplicates],
-        "warnings": _warnings(table, [*cut_lines, *left_out_lines], labels.warnings, duplicates),
+        "warnings": _warnings(table, [*cut_lines, *left_out_lines, *few], labels.warnings, duplicates),
     }
     return PairedDataset(
         table.ids, labels.values, labels.classes, rows, decoded, sha256=table.sha256, report=report,

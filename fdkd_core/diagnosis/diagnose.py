@@ -225,7 +225,7 @@ class _Diagnosis:
             chance=self.task.chance(metric, fitted, validated),
             has_teacher=looks.networks["teacher"].how.how != "untrained",
             test_rows=len(self.data.splits["test"]),
-            groups_N=None if self.data.groups is None else self.data.groups[validated],
+            groups_N=self.task.clusters(validated),
         )
 
     def _speed(self, networks: dict[Part, Network]) -> SpeedFindings:

@@ -74,8 +74,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         ):
             assert found.half_width is not None
             held[name] += abs(shares.mean()) <= found.half_width
-    assert held["clustered"] >= 0.91 * 200
-    assert held["independent"] < 0.6 * 200
+    assert held["clustered"] >= 0.91 * 200  # .935
+    assert held["independent"] < 0.4 * 200  # .325
 
 
 def answers(right: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -65,6 +65,10 @@ class DiagnosedTask:
         found: NDArray[Any] = self.data.labels[rows]
         return found
 
+    def clusters(self, rows: Rows) -> NDArray[np.int64] | None:
+        """Which of some rows are not independent: those of one group; None where all are."""
+        return None if self.data.groups is None else self.data.groups[rows]
+
     def metric(self, select_by: SelectBy | None) -> MetricName:
         """The figure to compare by: what picks the weights in the job; the main one where that is a loss."""
         names = self.task.facts.metrics

@@ -51,6 +51,11 @@ class DiagnosedRetrieval(DiagnosedTask):
         _, place_N, count_S = np.unique(strata, return_inverse=True, return_counts=True)
         return strata if (count_S[place_N] > 1).mean() >= 0.5 else None
 
+    def clusters(self, rows: Rows) -> NDArray[np.int64] | None:
+        """Those of one label too: what one of them finds, the others mostly find."""
+        groups = super().clusters(rows)
+        return self.strata(rows) if groups is None else groups
+
     def choose(self, rows: Rows, most: int, rng: np.random.Generator) -> Rows:
         """At most `most` of some rows, ascending: of each label its share, or of some labels all rows.
 

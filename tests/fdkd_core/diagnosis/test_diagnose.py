@@ -261,3 +261,17 @@ def test_findings_with_little_in_them_can_be_drawn(kind: str) -> None:
     teacher = findings.networks[0].model_copy(update={"modality": "\u8072\u97f3"})
     findings = findings.model_copy(update={"networks": [teacher, findings.networks[1]]})
     assert set(render_plots(findings, kind)) == PLOTS
+
+
+@pytest.mark.long
+def test_a_lead_is_as_uncertain_as_its_groups(
+    data: Path, finished: tuple[Path, DiagnosisResult, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    with np.load(data) as found:
+        arrays = dict(found)
+    arrays["group"] = np.array([f"{split}-{n % 4}" for n, split in enumerate(arrays["split"])])
+    np.savez(tmp_path / "grouped.npz", **arrays)
+    by_group = diagnose(small_diagnosis(), tmp_path / "grouped.npz", tmp_path / "out").findings.headroom
+    by_row = finished[1].findings.headroom
+    assert by_group.gap == by_row.gap
+    assert by_group.standard_error != by_row.standard_error

@@ -19,7 +19,14 @@ from fdkd_core.diagnosis.places import as_rows, at_places, draw_places, surround
 from fdkd_core.diagnosis.tasks import DIAGNOSED, diagnosed
 from fdkd_core.diagnosis.tasks.ranges import ranges
 from fdkd_core.spec import DiagnoseSpec
-from fdkd_core.spec.tasks import VOID, MultilabelSpec, RegressionSpec, RetrievalSpec, SegmentationSpec
+from fdkd_core.spec.tasks import (
+    VOID,
+    ClassificationSpec,
+    MultilabelSpec,
+    RegressionSpec,
+    RetrievalSpec,
+    SegmentationSpec,
+)
 from fdkd_core.tasks.multilabel import average_precision
 
 ROWS = np.arange(200)
@@ -176,6 +183,17 @@ def vectors(labels: np.ndarray) -> PairedDataset:
     return replace(
         retrieval(labels), labels=found, task=RetrievalSpec(relevant="pair"), targets=scale, classes=[]
     )
+
+
+def test_rows_of_one_label_are_not_independent_where_they_find_each_other() -> None:
+    data = retrieval(np.array([5, 5, 3, 3]))
+    rows = np.array([0, 2, 3])
+    assert diagnosed(data).clusters(rows).tolist() == [5, 3, 3]
+    voices = replace(data, groups=np.array([1, 1, 1, 2]))
+    assert diagnosed(voices).clusters(rows).tolist() == [1, 1, 2]
+    classes = replace(data, task=ClassificationSpec())
+    assert diagnosed(classes).clusters(rows) is None
+    assert diagnosed(replace(voices, task=ClassificationSpec())).clusters(rows).tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize("metric", ["recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"])

@@ -320,6 +320,25 @@ def test_a_search_on_four_groups_of_validation_is_judged_by_folds(data: Path, tm
     assert "over 5 folds of 6 groups of training" in result.auto.reason
 
 
+def test_without_folds_the_error_over_validation_rows_is_by_group(data: Path, tmp_path: Path) -> None:
+    """Splits are given, so that trainings with and without the column are the same."""
+    with np.load(data) as found:
+        alone = {name: values for name, values in found.items() if name != "group"}
+    np.savez(tmp_path / "alone.npz", **alone)
+    found = []
+    for place, path in enumerate((data, tmp_path / "alone.npz")):
+        training = {"epochs": 10, "batch_size": 16, "augment": "none"}  # enough to tell the two apart
+        spec = small_spec(method={**AUTO, "folds": None}, training=training)
+        result = run(spec, path, tmp_path / f"out{place}", options=OPTIONS)
+        assert isinstance(result, RunResult)
+        assert result.auto is not None
+        found.append(result.auto.finalists[1])
+    by_group, by_row = found
+    assert by_group.val_difference == by_row.val_difference
+    assert by_group.runs[0].val == by_row.runs[0].val
+    assert by_group.val_standard_error != by_row.val_standard_error
+
+
 def test_reports_warn_of_few_groups(loaded: PairedDataset) -> None:
     said = [line for line in loaded.report["warnings"] if "groups only" in line]
     assert said == [

@@ -66,6 +66,8 @@ def test_a_tie_goes_to_what_was_tried_first_and_the_diverged_stay_behind() -> No
 def test_the_cost_by_hand() -> None:
     """20 epochs, 4 arms, 3 rounds: 12 x 5, then (2 + 5) x 10, then 3 finalists x 3 seeds x 20."""
     assert epochs_in_all(SPEC, TRAINING, rounds=3, arms=4) == 60 + 70 + 180
+    # And each finalist anew without each of five folds.
+    assert epochs_in_all(SPEC, TRAINING, rounds=3, arms=4, folds=5) == 60 + 70 + 180 + 300
 
 
 def test_minutes_allow_as_many_rounds_as_fit() -> None:
@@ -74,5 +76,6 @@ def test_minutes_allow_as_many_rounds_as_fit() -> None:
     assert affordable_rounds(spec, TRAINING, [0.5] * 4, 10) == 10
     allowed = affordable_rounds(spec, TRAINING, fast, 10)
     assert epochs_in_all(spec, TRAINING, allowed, 4) <= 600 < epochs_in_all(spec, TRAINING, allowed + 1, 4)
+    assert affordable_rounds(spec, TRAINING, fast, 10, folds=5) < allowed
     assert affordable_rounds(spec, TRAINING, slow, 10) == 1
     assert affordable_rounds(AutoSpec(methods=(FeatureMSESpec(),), trials=40), TRAINING, slow, 20) == 20
