@@ -269,9 +269,11 @@ def test_a_lead_is_as_uncertain_as_its_groups(
 ) -> None:
     with np.load(data) as found:
         arrays = dict(found)
-    arrays["group"] = np.array([f"{split}-{n % 4}" for n, split in enumerate(arrays["split"])])
+    # By class: which of them the student mistakes is much the same within one.
+    pairs = zip(arrays["split"], arrays["label"], strict=True)
+    arrays["group"] = np.array([f"{split}-{label}" for split, label in pairs])
     np.savez(tmp_path / "grouped.npz", **arrays)
     by_group = diagnose(small_diagnosis(), tmp_path / "grouped.npz", tmp_path / "out").findings.headroom
     by_row = finished[1].findings.headroom
     assert by_group.gap == by_row.gap
-    assert by_group.standard_error != by_row.standard_error
+    assert by_group.standard_error > by_row.standard_error
