@@ -1,4 +1,4 @@
-"""Made-up rows of four kinds that show the same class, hard enough for a figure to move."""
+"""Made-up rows for every task, hard enough for a figure to move."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 CLASSES, SIDE, STEPS, WORDS = 6, 32, 400, 60
 SPLITS = {"train": 900, "val": 600, "test": 600}
+ROWS_EACH = 4
+"""Of an identity."""
 
 
 def write_rows(path: Path, seed: int = 0) -> None:
@@ -36,10 +38,38 @@ def write_rows(path: Path, seed: int = 0) -> None:
     )
 
 
-def write_scenes(path: Path, seed: int = 0) -> None:
-    """An .npz of `colour` and masks: the small scenes of `examples/make_scenes.py`."""
+def write_waves(path: Path, task: str, seed: int = 0) -> None:
+    """An .npz of `series` under noise.
+
+    Args:
+        path: The file.
+        task: `multilabel`: chords, whose tones are the classes; `regression`: a tone, whose pitch is the number;
+            `retrieval`: chords of one loudness for each tone, which are the identity's; validation and test
+            have other identities than training.
+        seed: Of all that is random.
+    """
+    rng = np.random.default_rng(seed)
+    total = sum(SPLITS.values())
+    label: NDArray[Any]
+    if task == "multilabel":
+        label = (rng.uniform(size=(total, CLASSES)) < 0.35).astype(np.int64)
+        loudness = label * rng.uniform(0.7, 1.3, label.shape)
+        series = chords(loudness, rng)
+    elif task == "regression":
+        label = rng.uniform(0, CLASSES - 1, total)
+        series = tones(label, rng)
+    else:
+        label = np.arange(total) // ROWS_EACH
+        series = chords(rng.gamma(1.0, 1.0, (label.max() + 1, CLASSES))[label], rng)
+    np.savez(
+        path, series=series[..., None], label=label, split=np.repeat(list(SPLITS), list(SPLITS.values()))
+    )
+
+
+def write_scenes(path: Path, side: int = SIDE, seed: int = 0) -> None:
+    """An .npz of `colour` and masks: the scenes of `examples/make_scenes.py`, of so many pixels a side."""
     maker = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "make_scenes.py"))
-    arrays = maker["make_scenes"](800, SIDE, np.random.default_rng(seed))
+    arrays = maker["make_scenes"](800, side, np.random.default_rng(seed))
     split = np.array(maker["splits_of"](800))
     np.savez(path, colour=arrays["colour"], label=arrays["mask"], split=split)
 
@@ -56,13 +86,20 @@ def gratings(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.f
     return wave + 0.8 * rng.normal(size=wave.shape)
 
 
-def tones(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Shape [rows, steps]."""
+def chords(loudness: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Shape [rows, steps], of the loudness of each tone [rows, CLASSES]; their phases are by chance."""
+    waves = [tones(np.full(len(loudness), pitch), rng, noise=0.0) for pitch in range(CLASSES)]
+    wave = sum(loud[:, None] * tone for loud, tone in zip(loudness.T, waves, strict=True))
+    return (wave + 0.9 * rng.normal(size=waves[0].shape)).astype(np.float32)
+
+
+def tones(label: NDArray[Any], rng: np.random.Generator, noise: float = 0.9) -> NDArray[np.float32]:
+    """Shape [rows, steps]; the label tells the pitch."""
     rows = len(label)
     pitch = (6.0 + 3.0 * (label + rng.uniform(-0.35, 0.35, rows)))[:, None]
     time = np.arange(STEPS) / STEPS
     wave = np.sin(2 * np.pi * pitch * time + rng.uniform(0, 6, (rows, 1)))
-    return (wave + 0.9 * rng.normal(size=wave.shape)).astype(np.float32)
+    return (wave + noise * rng.normal(size=wave.shape)).astype(np.float32)
 
 
 def sentences(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[Any]:

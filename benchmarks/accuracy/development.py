@@ -1,0 +1,234 @@
+"""Variants of FD-CMKD on directions that no table reports: where its default may be chosen, test figures and all.
+
+    python benchmarks/accuracy/development.py --data DIR [--variant V] [--lr 0.1] [--splits 3]
+        [--seeds 2] [--processes 2] [--out results/]
+
+Every variant is trained on each direction, in several divisions of its subjects or videos with a teacher of their
+own, at fixed learning rates, with the same seeds. One row per training in `development.csv`, which is added to: what
+stands there is not run again. `--report` prints the variants beside the control and feature MSE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from directions import DEVELOPMENT, DEVELOPMENT_MORE, Direction, dataset_file, resplit
+from trainings import CPU, train
+
+from fdkd_core.data.dataset import load_dataset
+from fdkd_core.data.table import PairedDataset
+from fdkd_core.models.base import ModelOutput
+from fdkd_core.phases import evaluate_model
+from fdkd_core.spec import (
+    FD_CMKD_WITH_LOGITS,
+    FDCMKDSpec,
+    FeatureMSESpec,
+    LogitKDSpec,
+    MethodSpec,
+    NoneSpec,
+    PKDSpec,
+    SGDSpec,
+    TrainingSpec,
+)
+from fdkd_core.spec.methods.base import WeightScheduleSpec
+from fdkd_core.training.evaluation import predict_rows
+
+FIELDS = ("direction", "variant", "lr", "seed", "val", "test")
+FIRST_SPLIT = 11
+"""Divisions of numbers that the table `splits` does not have."""
+BY_CLASS = [replace(found, name=f"{found.name} by class") for found in DEVELOPMENT[:3]]
+_DECAY = WeightScheduleSpec(decay="linear")
+_LATE = WeightScheduleSpec(warmup_frac=0.5)
+_DISTANCES = {"shared_classifier": False, "band_heads": False}
+
+
+def _fd(**changes: object) -> FDCMKDSpec:
+    return FDCMKDSpec().model_copy(update=changes)
+
+
+VARIANTS: dict[str, MethodSpec] = {
+    "none": NoneSpec(),
+    "feature_mse": FeatureMSESpec(),
+    "pkd": PKDSpec(),
+    "logit_kd": LogitKDSpec(),
+    "default": _fd(),
+    "with logit KD": FD_CMKD_WITH_LOGITS,
+    "decay": _fd(weight_schedule=_DECAY),
+    "late": _fd(weight_schedule=_LATE),
+    "dct": _fd(basis="dct"),
+    "random": _fd(basis="random"),
+    "pca": _fd(basis="pca"),
+    "class": _fd(basis="class"),
+    "pca, cutoff 0.1": _fd(basis="pca", cutoff=0.1),
+    "balanced": _fd(balance="gradient_norm"),
+    "weights 3": _fd(low_weight=3.0, high_weight=0.3),
+    "projector": _fd(projector="linear"),
+    "distances": _fd(**_DISTANCES),
+    "distances, 3": _fd(**_DISTANCES, low_weight=3.0, high_weight=0.3),
+    "classifiers": _fd(low_weight=0.0, high_weight=0.0),
+    "without heads": _fd(band_heads=False),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """All trainings of one direction in one division."""
+
+    direction: Direction
+    data_dir: Path
+    work: Path
+    variants: tuple[str, ...]
+    rates: tuple[float, ...]
+    seeds: int
+    done: frozenset[tuple[str, str, float, int]]
+    by_class: bool = False
+    """The teacher sees another row of the same class, as where data are paired by class alone."""
+
+
+def rows_of(task: Task) -> list[dict[str, object]]:
+    """One row per training that is not done yet."""
+    torch.set_num_threads(1)
+    found = task.direction
+    wanted = [
+        (variant, lr, seed)
+        for variant in task.variants for lr in task.rates for seed in range(task.seeds)
+        if (found.name, variant, lr, seed) not in task.done
+    ]  # fmt: skip
+    if not wanted:
+        return []
+    data = load_dataset(dataset_file(found, task.data_dir, task.work), [found.teacher, found.student])
+    outputs = _taught(found, data)
+    if task.by_class:
+        mates = _mates(data)
+        outputs = ModelOutput(outputs.features[mates], outputs.logits[mates])
+    return [_row(found, data, outputs, variant, lr, seed) for variant, lr, seed in wanted]
+
+
+def _taught(found: Direction, data: PairedDataset) -> ModelOutput:
+    """What the direction's teacher says of the training rows."""
+    training = TrainingSpec(epochs=found.teacher_epochs, select_by=found.select_by)
+    teacher, _ = train(data, found.teacher, found.teacher_architecture, training, NoneSpec(), None)
+    return predict_rows(teacher.model, data.modalities[found.teacher], data.splits["train"], CPU)
+
+
+def _mates(data: PairedDataset) -> torch.Tensor:
+    """For each training row the place of one of its class, each taken once."""
+    labels = torch.as_tensor(data.labels[data.splits["train"]])
+    generator = torch.Generator().manual_seed(0)
+    mates = torch.arange(len(labels))
+    for label in labels.unique():
+        places = torch.nonzero(labels == label).flatten()
+        mates[places] = places[torch.randperm(len(places), generator=generator)]
+    return mates
+
+
+def _row(
+    found: Direction, data: PairedDataset, outputs: ModelOutput, variant: str, lr: float, seed: int
+) -> dict[str, object]:
+    method = VARIANTS[variant]
+    training = TrainingSpec(
+        epochs=found.epochs, select_by=found.select_by, seed=seed, optimizer=SGDSpec(lr=lr)
+    )
+    given = None if isinstance(method, NoneSpec) else outputs
+    student, on_val = train(data, found.student, found.student_architecture, training, method, given)
+    on_test, _ = evaluate_model(student.model, data, found.student, "test", CPU)
+    figures = [f"{getattr(split, found.select_by):.4f}" for split in (on_val, on_test)]
+    return dict(zip(FIELDS, (found.name, variant, lr, seed, *figures), strict=True))
+
+
+def main() -> None:
+    """Runs what is asked for and is not there yet, or reports."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="repeat for several")
+    parser.add_argument("--lr", action="append", type=float, help="repeat for several; default: 0.1")
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    target: Path = options.out / "development.csv"
+    rows = list(csv.DictReader(target.open())) if target.exists() else []
+    if options.report:
+        print(report(rows))
+        return
+    done = frozenset((row["direction"], row["variant"], float(row["lr"]), int(row["seed"])) for row in rows)
+    with tempfile.TemporaryDirectory() as work:
+        tasks = [
+            Task(
+                resplit(direction, number), options.data, Path(work), tuple(options.variant or VARIANTS),
+                tuple(options.lr or [0.1]), options.seeds, done, direction in BY_CLASS,
+            )
+            for number in range(FIRST_SPLIT, FIRST_SPLIT + options.splits)
+            for direction in [*DEVELOPMENT_MORE, *BY_CLASS]
+        ]  # fmt: skip
+        for task in tasks:
+            dataset_file(task.direction, task.data_dir, task.work)
+        with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+            for found in pool.imap_unordered(rows_of, tasks, chunksize=1):
+                append(found, target)
+
+
+def append(rows: Iterable[dict[str, object]], target: Path) -> None:
+    """Adds rows to the file, with a header where it is new."""
+    is_new = not target.exists()
+    with target.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if is_new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def report(rows: list[dict[str, str]]) -> str:
+    """Mean test figure of each variant at the rate that its validation figures prefer, and differences."""
+    figures: dict[str, dict[float, dict[tuple[str, int], tuple[float, float]]]] = defaultdict(dict)
+    for row in rows:
+        place = row["direction"], int(row["seed"])
+        by_rate = figures[row["variant"]].setdefault(float(row["lr"]), {})
+        by_rate[place] = 100 * float(row["val"]), 100 * float(row["test"])
+    best = {}
+    for variant, by_rate in figures.items():
+        rate = max(by_rate, key=lambda lr: mean(val for val, _ in by_rate[lr].values()))
+        best[variant] = rate, {place: test for place, (_, test) in by_rate[rate].items()}
+    lines = [
+        "| variant | lr | test | minus control | minus feature MSE | directions above both |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for variant, (rate, tests) in best.items():
+        above = [difference(tests, best[other][1]) for other in ("none", "feature_mse")]
+        wins = sum(all(by[name] > 0 for _, by in above) for name in above[0][1])
+        cells = [f"{value:+.1f} ± {error:.1f}" for (value, error), _ in above]
+        lines.append(
+            f"| {variant} | {rate:g} | {mean(tests.values()):.1f} | {' | '.join(cells)} | "
+            f"{wins} of {len(above[0][1])} |"
+        )
+    return "\n".join(lines)
+
+
+def difference(
+    one: dict[tuple[str, int], float], other: dict[tuple[str, int], float]
+) -> tuple[tuple[float, float], dict[str, float]]:
+    """Mean difference with its standard error over divided directions, and that of each direction."""
+    by_split: dict[str, list[float]] = defaultdict(list)
+    for place in one.keys() & other.keys():
+        by_split[place[0]].append(one[place] - other[place])
+    units = {name: mean(found) for name, found in by_split.items()}
+    by_direction: dict[str, list[float]] = defaultdict(list)
+    for name, value in units.items():
+        by_direction[name.split(",")[0]].append(value)
+    error = stdev(units.values()) / len(units) ** 0.5 if len(units) > 1 else float("nan")
+    return (mean(units.values()), error), {name: mean(found) for name, found in by_direction.items()}
+
+
+if __name__ == "__main__":
+    main()
