@@ -125,7 +125,7 @@ def _mates(data: PairedDataset) -> torch.Tensor:
     labels = torch.as_tensor(data.labels[data.splits["train"]])
     generator = torch.Generator().manual_seed(0)
     mates = torch.arange(len(labels))
-    for label in labels.unique():
+    for label in set(labels.tolist()):
         places = torch.nonzero(labels == label).flatten()
         mates[places] = places[torch.randperm(len(places), generator=generator)]
     return mates
@@ -197,9 +197,10 @@ def report(rows: list[dict[str, str]]) -> str:
         by_rate = figures[row["variant"]].setdefault(float(row["lr"]), {})
         by_rate[place] = 100 * float(row["val"]), 100 * float(row["test"])
     best = {}
-    for variant, by_rate in figures.items():
-        rate = max(by_rate, key=lambda lr: mean(val for val, _ in by_rate[lr].values()))
-        best[variant] = rate, {place: test for place, (_, test) in by_rate[rate].items()}
+    for variant, rates in figures.items():
+        on_val = {lr: mean(val for val, _ in found.values()) for lr, found in rates.items()}
+        rate = max(on_val, key=on_val.__getitem__)
+        best[variant] = rate, {place: test for place, (_, test) in rates[rate].items()}
     lines = [
         "| variant | lr | test | minus control | minus feature MSE | directions above both |",
         "|---|---:|---:|---:|---:|---:|",

@@ -88,9 +88,10 @@ def gratings(label: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.f
 
 def chords(loudness: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
     """Shape [rows, steps], of the loudness of each tone [rows, CLASSES]; their phases are by chance."""
-    waves = [tones(np.full(len(loudness), pitch), rng, noise=0.0) for pitch in range(CLASSES)]
-    wave = sum(loud[:, None] * tone for loud, tone in zip(loudness.T, waves, strict=True))
-    return (wave + 0.9 * rng.normal(size=waves[0].shape)).astype(np.float32)
+    wave = 0.9 * rng.normal(size=(len(loudness), STEPS))
+    for pitch, loud in enumerate(loudness.T):
+        wave += loud[:, None] * tones(np.full(len(loudness), pitch), rng, noise=0.0)
+    return wave.astype(np.float32)
 
 
 def tones(label: NDArray[Any], rng: np.random.Generator, noise: float = 0.9) -> NDArray[np.float32]:
