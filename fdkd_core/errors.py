@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,16 @@ class FDKDError(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pool of processes hands errors over pickled, and by default makes them anew from their message
+        # alone: one that takes other arguments would end the pool instead of reaching whoever waits for it.
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[FDKDError], args: tuple[Any, ...]) -> FDKDError:
+    """An error without its fields, which are put back afterwards."""
+    return kind.__new__(kind, *args)
 
 
 class InputError(FDKDError):

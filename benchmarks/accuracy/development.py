@@ -5,7 +5,7 @@
 
 Every variant is trained on each direction, in several divisions of its subjects or videos with a teacher of their
 own, at fixed learning rates, with the same seeds. One row per training in `development.csv`, which is added to: what
-stands there is not run again. `--report` prints the variants beside the control and feature MSE.
+stands there is not run again. A training that diverges is said, and has no row. `--report` prints the variants beside the control and feature MSE.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from trainings import CPU, train
 
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.phases import evaluate_model
 from fdkd_core.spec import (
@@ -70,6 +71,10 @@ VARIANTS: dict[str, MethodSpec] = {
     "class": _fd(basis="class"),
     "pca, cutoff 0.1": _fd(basis="pca", cutoff=0.1),
     "balanced": _fd(balance="gradient_norm"),
+    "pca, balanced": _fd(basis="pca", balance="gradient_norm"),
+    "class, balanced": _fd(basis="class", balance="gradient_norm"),
+    "balanced, 3": _fd(balance="gradient_norm", low_weight=3.0, high_weight=0.3),
+    "MSE balanced": FeatureMSESpec(balance="gradient_norm"),
     "weights 3": _fd(low_weight=3.0, high_weight=0.3),
     "projector": _fd(projector="linear"),
     "distances": _fd(**_DISTANCES),
@@ -110,7 +115,13 @@ def rows_of(task: Task) -> list[dict[str, object]]:
     if task.by_class:
         mates = _mates(data)
         outputs = ModelOutput(outputs.features[mates], outputs.logits[mates])
-    return [_row(found, data, outputs, variant, lr, seed) for variant, lr, seed in wanted]
+    rows = []
+    for variant, lr, seed in wanted:
+        try:
+            rows.append(_row(found, data, outputs, variant, lr, seed))
+        except TrainingDivergedError as error:
+            print(f"{found.name}, {variant}, lr {lr}, seed {seed}: {error}", flush=True)
+    return rows
 
 
 def _taught(found: Direction, data: PairedDataset) -> ModelOutput:

@@ -1,6 +1,6 @@
 """From the rows of `tables.py` to results/*.md: means over seeds, paired differences, ranks, sign tests.
 
-    python benchmarks/accuracy/report.py [results/] [--note TEXT]
+    python benchmarks/accuracy/report.py [results/] [--only TABLE] [--note TEXT]
 
 Reads methods.csv, ablation.csv, controls.csv, few-labels.csv, splits.csv and auto.csv, as far as they are there.
 """
@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("results", type=Path, nargs="?", default=Path(__file__).parent / "results")
     parser.add_argument("--note", action="append", default=[], help="a line for the end; repeat for several")
+    parser.add_argument("--only", choices=TITLES, help="the table to write; default: all that are there")
     given = parser.parse_args()
     tables = {name: _read(given.results / f"{name}.csv") for name in (*TITLES, "auto")}
     control = {
@@ -50,7 +51,7 @@ def main() -> None:
     }
     for name, title in TITLES.items():
         rows = tables[name]
-        if not rows:
+        if not rows or given.only not in (None, name):
             continue
         if name == "splits":
             parts = [f"# {title}", *splits_parts(_runs(rows), _teachers(rows))]
