@@ -212,6 +212,7 @@ def report(rows: list[dict[str, str]]) -> str:
         on_val = {lr: mean(val for val, _ in found.values()) for lr, found in rates.items()}
         rate = max(on_val, key=on_val.__getitem__)
         best[variant] = rate, {place: test for place, (_, test) in rates[rate].items()}
+    control = best["none"][1].keys()
     lines = [
         "| variant | lr | test | minus control | minus feature MSE | directions above both |",
         "|---|---:|---:|---:|---:|---:|",
@@ -221,7 +222,7 @@ def report(rows: list[dict[str, str]]) -> str:
         wins = sum(all(by[name] > 0 for _, by in above) for name in above[0][1])
         cells = [f"{value:+.1f} ± {error:.1f}" for (value, error), _ in above]
         lines.append(
-            f"| {variant} | {rate:g} | {mean(tests.values()):.1f} | {' | '.join(cells)} | "
+            f"| {variant} | {rate:g} | {mean(tests[place] for place in tests.keys() & control):.1f} | {' | '.join(cells)} | "
             f"{wins} of {len(above[0][1])} |"
         )
     return "\n".join(lines)
