@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fdkd_core.bands import class_basis, dct_basis, num_low, pca_basis, random_basis, split_by_basis
-from fdkd_core.frequency import cutoff_bin, split_bands
+from fdkd_core.frequency import cutoff_bin, split_bands_of_both
 from fdkd_core.losses.features import l2_normalize, log_squared_error, squared_error
 from fdkd_core.methods.base import Method, MethodContext, StepViews, make_projector
 from fdkd_core.spec import FDCMKDSpec
@@ -138,8 +138,7 @@ class FDCMKD(Method):
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:
         """`low` and `high` (or `whole`), then `align` and `heads` where they are switched on."""
         assert views.teacher is not None
-        student = self._split(self.projector(views.student.features))
-        teacher = self._split(views.teacher.features)
+        student, teacher = self._split(self.projector(views.student.features), views.teacher.features)
         terms = {band: self._distance(band, student[band], teacher[band]) for band in self.bands}
         if self.shared:
             terms["align"] = sum_terms(
@@ -153,15 +152,19 @@ class FDCMKD(Method):
             )
         return terms
 
-    def _split(self, features_BD: Tensor) -> dict[str, Tensor]:
+    def _split(self, student_BD: Tensor, teacher_BD: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The bands of both by name."""
         if self.cutoff is None:
-            bands = {"whole": features_BD}
+            student, teacher = {"whole": student_BD}, {"whole": teacher_BD}
         else:
             if self.basis is None:
-                low_BD, high_BD = split_bands(features_BD, cutoff=self.cutoff)
+                parts = split_bands_of_both(student_BD, teacher_BD, cutoff=self.cutoff)
             else:
-                low_BD, high_BD = self.basis(features_BD)
-            bands = {"low": low_BD, "high": high_BD}
+                parts = self.basis(student_BD), self.basis(teacher_BD)
+            student, teacher = (dict(zip(("low", "high"), bands, strict=True)) for bands in parts)
+        return self._scaled(student), self._scaled(teacher)
+
+    def _scaled(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: l2_normalize(band) for name, band in bands.items()} if self.scale else bands
 
     def _distance(self, band: str, student_BD: Tensor, teacher_BD: Tensor) -> Tensor:

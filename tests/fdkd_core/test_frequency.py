@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdkd_core.frequency import cutoff_bin, split_bands
+from fdkd_core.frequency import cutoff_bin, split_bands, split_bands_of_both
 
 DIMS = [2, 3, 4, 5, 7, 8, 15, 16, 33, 64, 127, 512, 1023, 2048]
 CUTOFFS = [0.01, 0.25, 1 / 3, 0.5, 0.75, 0.99]
@@ -165,11 +165,13 @@ def test_compiles_to_one_graph() -> None:
     """In a process of its own: the shape checker that tests run under would break the graph."""
     script = """
 import torch
-from fdkd_core.frequency import split_bands
-found = torch._dynamo.explain(lambda value: split_bands(value, cutoff=0.5))(torch.randn(4, 32))
-assert (found.graph_count, found.graph_break_count) == (1, 0), found
+from fdkd_core.frequency import split_bands, split_bands_of_both
+learnt, constant = torch.randn(4, 32, requires_grad=True), torch.randn(4, 32)
+for split, given in (split_bands, [learnt]), (split_bands_of_both, [learnt, constant]):
+    found = torch._dynamo.explain(lambda *values: split(*values, cutoff=0.5))(*given)
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=240)
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 3, 4)])
@@ -195,3 +197,56 @@ def test_cutoff_bin_counts_bins() -> None:
     assert cutoff_bin(200, 0.29) == 29  # 0.29 * 100 is 28.999999999999996 in floating point
     assert cutoff_bin(2, 0.5) == 0
     assert cutoff_bin(2048, 0.999999) == 1023
+
+
+def bands_by_autograd(x: torch.Tensor, cutoff: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The definition, through which autograd finds its own way back."""
+    dim, last = x.shape[1], cutoff_bin(x.shape[1], cutoff)
+    bins = torch.arange(dim // 2 + 1)
+    low = torch.fft.irfft(torch.fft.rfft(x) * ((bins >= 1) & (bins <= last)), n=dim)
+    return low, x - x.mean(dim=1, keepdim=True) - low
+
+
+@pytest.mark.parametrize("dim", [2, 3, 16, 33])
+@pytest.mark.parametrize("cutoff", [0.1, 0.5, 0.9])
+def test_gradients_are_those_of_the_definition(dim: int, cutoff: float) -> None:
+    pull = features(3, dim, seed=1), features(3, dim, seed=2)
+    found = []
+    for split in (lambda x: split_bands(x, cutoff=cutoff), lambda x: bands_by_autograd(x, cutoff)):
+        x = features(3, dim).requires_grad_()
+        low, high = split(x)
+        ((low * pull[0]).sum() + (high * pull[1]).square().sum()).backward()
+        found.append(x.grad)
+    torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=1e-12)
+    x = features(2, dim).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: split_bands(x, cutoff=cutoff), x)
+    assert torch.autograd.gradgradcheck(lambda x: split_bands(x, cutoff=cutoff), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_both_at_once_are_bit_for_bit_what_they_are_apart(dtype: torch.dtype) -> None:
+    student, teacher = features(5, 48).to(dtype).requires_grad_(), features(5, 48, seed=1).to(dtype)
+    together = split_bands_of_both(student, teacher, cutoff=0.4)
+    for bands, x in zip(together, (student, teacher), strict=True):
+        for band, alone in zip(bands, split_bands(x, cutoff=0.4), strict=True):
+            assert band.dtype == alone.dtype
+            assert torch.equal(band, alone)
+
+
+def test_no_gradient_reaches_the_teacher() -> None:
+    student, teacher = features(3, 16).requires_grad_(), features(3, 16, seed=1).requires_grad_()
+    bands = split_bands_of_both(student, teacher, cutoff=0.5)
+    assert [band.requires_grad for pair in bands for band in pair] == [True, True, False, False]
+    sum((mine - theirs).square().sum() for mine, theirs in zip(*bands, strict=True)).backward()
+    assert teacher.grad is None
+    alone = features(3, 16).requires_grad_()
+    sum(
+        (mine - theirs.detach()).square().sum()
+        for mine, theirs in zip(split_bands(alone, cutoff=0.5), bands[1], strict=True)
+    ).backward()
+    assert torch.equal(student.grad, alone.grad)
+
+
+def test_both_must_be_matrices_of_several_channels() -> None:
+    with pytest.raises(ValueError, match="at least 2 channels"):
+        split_bands_of_both(torch.ones(3, 1), torch.ones(3, 1), cutoff=0.5)
