@@ -5,7 +5,8 @@
 
 Every variant is trained on each direction, in several divisions of its subjects or videos with a teacher of their
 own, at fixed learning rates, with the same seeds. One row per training in `development.csv`, which is added to: what
-stands there is not run again. A training that diverges is said, and has no row. `--report` prints the variants beside the control and feature MSE.
+stands there is not run again. A training that diverges is said, and has no row. `--report` prints the variants beside
+the control and feature MSE, each at the rate that validation prefers where all its rates have run.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Task:
     seeds: int
     done: frozenset[tuple[str, str, float, int]]
     by_class: bool = False
-    """The teacher sees another row of the same class, as where data are paired by class alone."""
+    """The teacher sees some row of the same class, as where data are paired by class alone."""
 
 
 def rows_of(task: Task) -> list[dict[str, object]]:
@@ -209,8 +210,9 @@ def report(rows: list[dict[str, str]]) -> str:
         by_rate[place] = 100 * float(row["val"]), 100 * float(row["test"])
     best = {}
     for variant, rates in figures.items():
-        on_val = {lr: mean(val for val, _ in found.values()) for lr, found in rates.items()}
-        rate = max(on_val, key=on_val.__getitem__)
+        common = set.intersection(*(set(found) for found in rates.values()))
+        on_val = {lr: mean(found[place][0] for place in common) for lr, found in rates.items() if common}
+        rate = max(on_val, key=on_val.__getitem__, default=next(iter(rates)))
         best[variant] = rate, {place: test for place, (_, test) in rates[rate].items()}
     control = best["none"][1].keys()
     lines = [
