@@ -80,6 +80,10 @@ VARIANTS: dict[str, MethodSpec] = {
     "projector": _fd(projector="linear"),
     "distances": _fd(**_DISTANCES),
     "distances, 3": _fd(**_DISTANCES, low_weight=3.0, high_weight=0.3),
+    "distances, balanced": _fd(**_DISTANCES, balance="gradient_norm"),
+    "distances, pca": _fd(**_DISTANCES, basis="pca"),
+    "distances, pca, balanced": _fd(**_DISTANCES, basis="pca", balance="gradient_norm"),
+    "distances, class": _fd(**_DISTANCES, basis="class"),
     "classifiers": _fd(low_weight=0.0, high_weight=0.0),
     "without heads": _fd(band_heads=False),
 }
