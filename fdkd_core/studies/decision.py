@@ -50,8 +50,11 @@ class Difference:
 
     @property
     def is_beyond_noise(self) -> bool:
-        """Whether it is more than one standard error above nothing."""
-        return self.mean > self.standard_error
+        """Whether it is more than one standard error above nothing.
+
+        A standard error of 0 is none: folds or seeds that agree to the row, which is luck among few rows.
+        """
+        return self.mean > self.standard_error > 0.0
 
 
 def difference(found: Scores, control: Scores) -> Difference:

@@ -15,6 +15,8 @@ from typing import Literal
 from fdkd_core.spec.result import Estimate
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-9
+"""A spread that is a smaller share of the values is none."""
 Verdict = Literal["helps", "no evidence", "hurts"]
 
 
@@ -35,8 +37,13 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Of the mean; at least two values."""
-    return statistics.stdev(values) / math.sqrt(len(values))
+    """Of the mean; at least two values. Exactly 0 for values that differ by rounding alone.
+
+    Test figures come in steps of one sample: seeds that agree have differences such as 17/20 - 16/20 and
+    18/20 - 17/20, which are not the same float.
+    """
+    spread = statistics.stdev(values)
+    return 0.0 if spread <= ROUNDING * max(map(abs, values)) else spread / math.sqrt(len(values))
 
 
 def paired_p_value(differences: Sequence[float]) -> float | None:

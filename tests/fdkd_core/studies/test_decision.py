@@ -50,6 +50,14 @@ def test_what_is_not_beyond_the_noise_gives_way_to_the_control(values: list[floa
     assert "The best, kd, is at" in reason
 
 
+def test_folds_that_agree_to_the_row_are_luck_and_not_certainty() -> None:
+    """One row more in each of two folds of 24: no spread, up to rounding."""
+    folds = "2 folds of 4 groups"
+    control = Scores("no_teacher", [16 / 24, 17 / 24], [], folds)
+    assert decide([control, Scores("kd", [17 / 24, 18 / 24], [], folds)], "accuracy")[0] == 0
+    assert decide([control, Scores("kd", [19 / 24, 18 / 24], [], folds)], "accuracy")[0] == 1
+
+
 def test_the_best_of_those_that_earned_it_wins() -> None:
     """Not the one with the best mean, if that is noise."""
     noisy, steady = scores("noisy", [0.70, 0.99, 0.71]), scores("steady", [0.76, 0.79, 0.77])

@@ -40,6 +40,22 @@ def test_equal_differences_have_no_p_value_unless_there_is_no_difference() -> No
     assert paired_p_value([0.0, 0.0]) == 1.0
 
 
+@pytest.mark.parametrize("rows", [20, 150, 939])
+def test_differences_that_rounding_alone_tells_apart_are_equal(rows: int) -> None:
+    """Each seed is one row better. In floats 17/20 - 16/20 is not 18/20 - 17/20."""
+    right = [rows - 4, rows - 3, rows - 5]
+    differences = [(n + 1) / rows - n / rows for n in right]
+    assert len(set(differences)) > 1
+    assert standard_error(differences) == 0.0
+    assert verdict(estimate(differences)) == "no evidence"
+    assert paired_p_value(differences) is None
+
+
+def test_what_is_small_is_not_taken_for_rounding() -> None:
+    """Errors of a regression in its own units may be tiny."""
+    assert standard_error([1e-12, 1.1e-12, 0.9e-12]) == pytest.approx(1e-13 / math.sqrt(3))
+
+
 def test_holm_by_hand() -> None:
     """Sorted 0.01, 0.03, 0.04 times 3, 2, 1 is 0.03, 0.06, 0.04; none may be below the one before."""
     assert holm({"a": 0.04, "b": 0.01, "c": 0.03}) == pytest.approx({"b": 0.03, "c": 0.06, "a": 0.06})
