@@ -34,8 +34,11 @@ def measure_uplift(
         labels: Of the test split.
         student_NC: Answers of the student, as `Task.answers` gives them.
         control_NC: Answers of the control.
-        groups_N: Group of each row of the test split; None where rows are independent.
+        groups_N: Group of each row of the test split; None where the data name none, so that the task says
+            which rows succeed or fail together.
     """
+    if groups_N is None:
+        groups_N = task.alike(labels)
     student, control = results["student"], results["control"]
     teachers = [result for role, result in results.items() if role not in ("student", "control")]
     main = task.facts.main

@@ -29,8 +29,8 @@ class FigureGain(StrictModel):
     """Half of the 95 % interval of `test` that goes with it, by Student's t over groups where there are such.
     Null where all test rows are of one group, and in results of earlier releases."""
     groups: int | None = None
-    """Of the test rows, how many speakers, patients or whatever `group` names; null where there is no such
-    column."""
+    """Of the test rows, how many speakers, patients or whatever `group` names. Without such a column null,
+    but of a retrieval how many labels, since queries of one label mostly find, or miss, together."""
     control: float | None = None
     """The control's own figure on the test split; of classification it stands beside."""
 

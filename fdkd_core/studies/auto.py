@@ -245,7 +245,10 @@ def _scores(search: Search, finalist: Finalist) -> Scores:
         for name, run in zip(finalist.names, finalist.runs, strict=False)
     ]
     values = [selection_value(run.val, select_by) for run in finalist.runs]
-    groups = search.lesson.job.data.groups_of("val")
+    data = search.lesson.job.data
+    groups = data.groups_of("val")
+    if groups is None:
+        groups = task_of(data).alike(data.labels[data.splits["val"]])
     return Scores(finalist.found.label, values, shares, groups=groups)
 
 

@@ -67,6 +67,17 @@ class Task:
         """
         raise NotImplementedError
 
+    def alike(self, labels: NDArray[Any]) -> NDArray[np.int64] | None:
+        """Number of what makes rows of a split succeed or fail together, where the data name no groups.
+
+        Args:
+            labels: Of the split's rows.
+
+        Returns:
+            Shape [N]; None where rows are independent.
+        """
+        return None
+
     def in_own_units(self, model: Backbone) -> Backbone:
         """What leaves a job: the network itself, unless its answers are on a scale of the job's own."""
         return model

@@ -68,6 +68,11 @@ class Retrieval(Task):
             return pair_contrast(outputs_BC, labels * std + mean, temperature=self._temperature)
         return supervised_contrast(outputs_BC, labels, temperature=self._temperature)
 
+    def alike(self, labels: NDArray[Any]) -> NDArray[np.int64] | None:
+        """The label: what one query of it finds, the others mostly find too. None where all labels differ."""
+        names, number_N = np.unique(labels, axis=0, return_inverse=True)
+        return None if len(names) == len(labels) else number_N.reshape(-1).astype(np.int64)
+
     def metrics(self, outputs_NC: NDArray[np.float32], labels: NDArray[Any]) -> RetrievalMetrics:
         """Recall at 1, 5 and 10, mean reciprocal rank and mean loss of a split; zeros without any query."""
         refuse_not_finite(outputs_NC)

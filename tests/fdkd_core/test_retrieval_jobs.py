@@ -87,6 +87,7 @@ def test_both_models_learn_to_find_whom_training_lacks(finished: Any) -> None:
     assert gain.metric == "recall_at_1" == result.gates[0].metric
     assert gain.test == result.student.test.recall_at_1 - result.control.test.recall_at_1
     assert gain.standard_error > 0.0
+    assert gain.groups == len(np.unique(labels)) < len(labels)  # as many as succeed or fail by themselves
     assert [found.metric for found in result.uplift.gains[1:]] == [
         "recall_at_5", "recall_at_10", "mean_reciprocal_rank",
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
 from fdkd_core.data.table import TargetScale
+from fdkd_core.row_noise import row_noise
 from fdkd_core.spec.tasks import RetrievalSpec
 from fdkd_core.tasks import retrieval
 from fdkd_core.tasks.retrieval import Retrieval
@@ -170,3 +171,28 @@ def test_who_answers_all_queries_alike_finds_one_vector() -> None:
 def test_embeddings_must_be_finite() -> None:
     with pytest.raises(FloatingPointError):
         TASK.metrics(np.full((2, 2), np.nan, np.float32), np.zeros(2, np.int64))
+
+
+def test_queries_of_one_label_are_no_independent_evidence() -> None:
+    """Two models that are as good, each of which knows some identities and not others: what rows taken for
+    independent say of the noise would hold the truth in a third of the cases."""
+    labels = np.repeat(np.arange(20), 20)
+    rng = np.random.default_rng(0)
+    found, inside = [], []
+    for _ in range(300):
+        chances = rng.beta(1.0, 1.0, (2, 20))[:, labels]
+        shares_N = (rng.random((2, 400)) < chances).astype(np.float64)
+        noise = row_noise(shares_N[0] - shares_N[1], TASK.alike(labels))
+        found.append((shares_N[0] - shares_N[1]).mean())
+        assert noise.half_width is not None
+        inside.append(abs(found[-1]) <= noise.half_width)
+    assert np.mean(inside) > 0.9
+    assert np.mean(np.abs(found) <= 2.0 * 0.7 / np.sqrt(400)) < 0.6
+
+
+def test_what_is_alike() -> None:
+    vectors = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(PAIRS.alike(vectors), [0, 1, 0])
+    np.testing.assert_array_equal(TASK.alike(np.array([7, 3, 7])), [1, 0, 1])
+    assert TASK.alike(np.arange(5)) is None
+    assert PAIRS.alike(np.eye(3)) is None
