@@ -93,10 +93,11 @@ def _run_arm(
     measured: ModelResult | None,
     steps_before: int,
 ) -> Outcome:
+    workspace = Workspace(job.workspace.folder / "arms" / arm_folder(label))
     failed = Outcomes(job.workspace).read(f"{arm_prefix(index)}failed")
     if failed is not None:
+        _free(workspace, job)
         return str(failed["error"])
-    workspace = Workspace(job.workspace.folder / "arms" / arm_folder(label))
     identity = {**job.identity, "spec": spec_sha256(study), "teacher": measured and measured.weights_sha256}
     with storage_errors():
         workspace.folder.parent.mkdir(exist_ok=True)
@@ -121,10 +122,16 @@ def _run_arm(
         Outcomes(job.workspace).write(
             f"{arm_prefix(index)}failed", {"error": reason}, checkpoints=arm_prefix(index)
         )
+        _free(workspace, job)
         return reason
+    _free(workspace, job)
+    return result
+
+
+def _free(workspace: Workspace, job: JobRun) -> None:
+    """Of an arm that is over, one way or the other; its outcome is written by now."""
     if not job.options.keep_checkpoints:
         workspace.remove_checkpoints()
-    return result
 
 
 def _write_best(

@@ -277,6 +277,7 @@ def test_an_arm_that_diverges_leaves_the_others_alone(
     assert result.arms[1].error is not None
     assert "in the run with seed 2: loss term 'kd' became inf" in result.arms[1].error
     assert tried.count("arm1-seed-2") == 1  # what failed is not tried again
+    assert not list((tmp_path / "out").glob("arms/*/work"))  # and leaves no weights behind
     assert result.arms[2].difference == expected.arms[2].difference
     assert result.best != "logit_kd"
 
