@@ -37,7 +37,9 @@ class CompareSpec(MethodJobSpec):
     """The method of this project beside one baseline on logits and one on features."""
     fake_teachers: tuple[FakeTeacher, ...] = ("shuffled_pairs", "permuted_channels", "untrained_teacher")
     """Further controls, run with the first method of the list that is FD-CMKD, else with the first that does
-    not train its teacher: what still "helps" with them does not come from what the teacher knows."""
+    not train its teacher. What still "helps" with shuffled pairs or an untrained teacher does not come from
+    what the teacher knows; permuted channels leave it all it knows and tell whether their order matters, and
+    are left out for methods to which no order is another: those on logits, and on relations among samples."""
     tuning: TuningSpec = TuningSpec()
     """The budget of each method and of each control."""
     seeds: Seeds = 3
@@ -86,6 +88,8 @@ def arms(spec: CompareSpec, teacher_model: str | None) -> dict[str, StudySpec]:
     faked = next((m for m in frozen if isinstance(m, FDCMKDSpec)), frozen[0] if frozen else None)
     if faked is not None:
         for view in dict.fromkeys(spec.fake_teachers):
+            if view == "permuted_channels" and not faked.knows_channel_order:
+                continue  # it would be the method itself once more, and taken for a fake that does as well
             label = f"{faked.name} {view}"
             found[label] = study(label, faked, view)
     return found

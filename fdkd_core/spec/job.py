@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from fdkd_core.spec.architectures import ArchitectureSpec
-from fdkd_core.spec.catalogue import task_problems
+from fdkd_core.spec.catalogue import method_problems, task_problems
 from fdkd_core.spec.export import ExportSpec
 from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.judging import judged_gate, judged_training
@@ -228,11 +228,13 @@ class DistillSpec(MethodJobSpec):
     @field_validator("method")
     @classmethod
     def _tries_what_fits(cls, method: MethodChoice, info: ValidationInfo) -> MethodChoice:
-        """Methods that nobody named are those that suit the task."""
-        task = info.data.get("task")
+        """Methods that nobody named are those that suit the task, and a teacher of which all is recorded."""
+        task, teacher = info.data.get("task"), info.data.get("teacher")
         if task is None or not isinstance(method, AutoSpec) or "methods" in method.model_fields_set:
             return method
         fitting = tuple(found for found in method.methods if not task_problems(found, task))
+        if teacher is not None and teacher.outputs_from is not None and teacher.outputs_from.features is None:
+            fitting = tuple(found for found in fitting if not method_problems(found, teacher_dim=0))
         return method.model_copy(update={"methods": fitting})
 
     @field_validator("gates")

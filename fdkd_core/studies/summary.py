@@ -1,4 +1,4 @@
-"""What a comparison means, in two to five sentences that promise no more than the figures do."""
+"""What a comparison means, in two to six sentences that promise no more than the figures do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import signed_figure
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.result import Arm, Estimate, FinalRun
+from fdkd_core.spec.study import TeacherView
 from fdkd_core.studies import statistics
 
 SIGNIFICANCE = 1.0 - statistics.CONFIDENCE
+PERMUTED: TeacherView = "permuted_channels"
 
 
 def summarise(arms: Sequence[Arm], best: str | None, measure: Measure) -> list[str]:
@@ -84,29 +86,55 @@ def _others(methods: Sequence[Arm], best: str, measure: Measure) -> Iterator[str
 
 
 def _fakes(arms: Sequence[Arm], measure: Measure) -> Iterator[str]:
-    """Whether a teacher that knows less does the same."""
+    """Whether a teacher that knows less does the same, and whether the order of its channels matters."""
     fakes = [arm for arm in arms if arm.is_control and arm.label != NO_TEACHER and arm.difference is not None]
     if not fakes:
         return
     real = next((arm for arm in arms if not arm.is_control and arm.label == faked_label(fakes[0])), None)
     if real is None or real.difference is None:
         return
-    strongest = max(fakes, key=lambda arm: arm.difference.mean if arm.difference else 0.0)
-    assert strongest.difference is not None
-    name = strongest.teacher_view.replace("_", " ")
-    told = f"with {name} {real.label} gains {interval(strongest.difference, measure)}"
+    ignorant = [arm for arm in fakes if arm.teacher_view != PERMUTED]
+    if ignorant:
+        strongest = max(ignorant, key=lambda arm: arm.difference.mean if arm.difference else 0.0)
+        yield from _ignorant(real, strongest, measure)
+    for fake in fakes:
+        if fake.teacher_view == PERMUTED and real.verdict == "helps":
+            yield from _permuted(real, fake, measure)
+
+
+def _ignorant(real: Arm, fake: Arm, measure: Measure) -> Iterator[str]:
+    """What the best fake teacher says about the real one."""
+    told, beyond = _beside(real, fake, measure)
     if real.verdict != "helps":
-        if strongest.verdict == "helps":
+        if fake.verdict == "helps":
             yield f"But {told}: what helps there is not what the teacher knows."
         return
-    beyond = statistics.estimate(paired_differences(real.runs, strongest.runs, measure.name))
+    ahead = f"the real one is ahead by {interval(beyond, measure)}"
     if statistics.verdict(beyond) == "helps":
-        yield f"It takes the real teacher: {told}, and the real one is ahead by {interval(beyond, measure)}."
-    elif strongest.verdict == "helps":
-        yield f"But {told}, as much as with the real teacher: what helps is not what the teacher knows."
+        yield f"It takes the real teacher: {told}, and {ahead}."
+    elif fake.verdict == "helps" and beyond.mean > 0.0:
+        yield f"Part of the gain needs no knowledge: {told}; {ahead}, which may be chance."
+    elif fake.verdict == "helps":
+        yield f"But {told}, no less than with the real teacher: nothing shows that its knowledge helps."
     else:
-        ahead = f"the real one is ahead by {interval(beyond, measure)}"
         yield f"Whether it takes the real teacher is open: {told}, and {ahead}."
+
+
+def _permuted(real: Arm, fake: Arm, measure: Measure) -> Iterator[str]:
+    """The same knowledge in another order of channels."""
+    told, beyond = _beside(real, fake, measure)
+    if statistics.verdict(beyond) == "helps":
+        yield f"The order of the teacher's channels matters: {told}, {interval(beyond, measure)} behind."
+    elif fake.verdict == "helps":
+        yield f"Nothing shows that the order of the teacher's channels matters: {told}."
+
+
+def _beside(real: Arm, fake: Arm, measure: Measure) -> tuple[str, Estimate]:
+    """What the fake gains, in words, and by how much the real teacher is ahead of it."""
+    assert fake.difference is not None
+    name = fake.teacher_view.replace("_", " ")
+    told = f"with {name} {real.label} gains {interval(fake.difference, measure)}"
+    return told, statistics.estimate(paired_differences(real.runs, fake.runs, measure.name))
 
 
 def paired_differences(runs: Sequence[FinalRun], others: Sequence[FinalRun], metric: str) -> list[float]:

@@ -31,6 +31,8 @@ class DistillingSpec(StrictModel):
     needs_features: ClassVar[bool] = True
     """Whether the teacher must give features: false where its logits are all that is looked at. An ONNX file
     need not give any. Of a combination, its parts decide."""
+    compares_channels: ClassVar[bool] = True
+    """Whether features are compared channel by channel: false where only relations among samples are."""
     weight_schedule: WeightScheduleSpec = WeightScheduleSpec()
     """Constant weights by default, as every method is published."""
     balance: Literal["none", "gradient_norm"] = "none"
@@ -42,3 +44,8 @@ class DistillingSpec(StrictModel):
     def needs_teacher_inputs(self) -> bool:
         """Whether the teacher's inputs are needed, because it is trained further: as of the `Method`."""
         return False
+
+    @property
+    def knows_channel_order(self) -> bool:
+        """Whether the teacher's channels in another order are another teacher to the method."""
+        return self.needs_features and self.compares_channels

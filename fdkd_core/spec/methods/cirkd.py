@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ class CIRKDSpec(DistillingSpec):
     """
 
     name: Literal["cirkd"] = "cirkd"
+    compares_channels: ClassVar[bool] = False
     logit_weight: Weight = 1.0
     """Factor of the pixels' KL; 1 in the paper."""
     temperature: Temperature = 1.0

@@ -52,6 +52,11 @@ class CombineSpec(DistillingSpec):
         return any(part.method.needs_teacher_inputs for part in self.parts)
 
     @property
+    def knows_channel_order(self) -> bool:
+        """Whether a part does."""
+        return any(part.method.knows_channel_order for part in self.parts)
+
+    @property
     def part_names(self) -> list[str]:
         """Of each part, what its terms are called by: the method's name, with a number from the second on."""
         return unique_names(part.method.name for part in self.parts)

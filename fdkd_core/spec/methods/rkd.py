@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fdkd_core.spec.methods.base import DistillingSpec, Weight
 
@@ -15,6 +15,7 @@ class RKDSpec(DistillingSpec):
     """
 
     name: Literal["rkd"] = "rkd"
+    compares_channels: ClassVar[bool] = False
     distance_weight: Weight = 1.0
     """Factor of the distances. 25 in the paper, with 50 for the angles; at the default learning rate those
     lost 9 points on validation on the one direction where they were tried (docs/decisions/0008)."""

@@ -139,3 +139,12 @@ def test_a_task_may_have_no_vector_to_record(monkeypatch: pytest.MonkeyPatch) ->
     (problem,) = frozen_problems(job, [None], [None])
     assert (problem.code, problem.pointer) == (INCOMPATIBLE, "/teacher/outputs_from")
     assert problem.detail == "recorded outputs are not read for multilabel, because it answers with pictures"
+
+
+def test_a_search_tries_what_recorded_logits_can_teach_unless_methods_are_named() -> None:
+    def tried(outputs_from: Any, **auto: Any) -> list[str]:
+        return [found.name for found in spec(outputs_from, method={"name": "auto", **auto}).methods_used]
+
+    assert tried({"logits": "scores"}) == ["logit_kd", "dist"]
+    assert tried(BOTH) == ["logit_kd", "dist", "fd_cmkd", "combine"]
+    assert tried({"logits": "scores"}, methods=[{"name": "fd_cmkd"}]) == ["fd_cmkd"]  # and is told why not

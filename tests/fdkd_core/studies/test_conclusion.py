@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from study_samples import compare_spec, model_result, study_result
 
+from fdkd_core.spec.compare import arms
 from fdkd_core.spec.result import Arm, CompareResult
 from fdkd_core.studies.conclusion import Outcome, conclude
 from fdkd_core.studies.report import COMPARISON_COLUMNS, comparison_csv, comparison_markdown
@@ -100,11 +101,57 @@ def test_a_tie_goes_to_the_control() -> None:
     assert concluded(logit=CONTROL, fd=CONTROL, fake=CONTROL).best == "no_teacher"
 
 
-def test_a_fake_teacher_that_helps_as_much_is_called_out() -> None:
-    result = concluded(fd=BETTER, fake=[0.84, 0.85, 0.835])
+def test_a_fake_teacher_that_helps_no_less_is_called_out() -> None:
+    result = concluded(fd=BETTER, fake=[0.84, 0.86, 0.835])
     assert arm(result, "fd_cmkd").verdict == "helps"
     assert arm(result, "fd_cmkd shuffled_pairs").verdict == "helps"
-    assert any("what helps is not what the teacher knows" in sentence for sentence in result.summary)
+    assert any("no less than with the real teacher" in sentence for sentence in result.summary)
+
+
+def test_a_fake_teacher_that_helps_less_is_not_said_to_do_as_well() -> None:
+    """The real teacher is well ahead, though three seeds do not settle it."""
+    result = concluded(fd=[0.90, 0.86, 0.89], fake=[0.825, 0.84, 0.82])
+    assert arm(result, "fd_cmkd shuffled_pairs").verdict == "helps"
+    sentence = next(found for found in result.summary if "shuffled pairs" in found)
+    assert sentence.startswith("Part of the gain needs no knowledge: with shuffled pairs fd_cmkd gains +2.8")
+    assert "the real one is ahead by +5.5 points (95 % interval -" in sentence
+
+
+VIEWS = ["shuffled_pairs", "permuted_channels"]
+
+
+def with_permuted(fd: Sequence[float], permuted: Sequence[float]) -> CompareResult:
+    """A comparison whose shuffled pairs do nothing."""
+    spec = compare_spec(fake_teachers=VIEWS)
+    figures = {
+        "no_teacher": CONTROL, "logit_kd": SAME, "fd_cmkd": fd, "fd_cmkd shuffled_pairs": CONTROL,
+        "fd_cmkd permuted_channels": permuted,
+    }  # fmt: skip
+    outcomes: dict[str, Outcome] = {
+        label: study_result(label, spec, found) for label, found in figures.items()
+    }
+    return conclude(spec, outcomes, None, identity=IDENTITY, seconds=1.0)
+
+
+def test_permuted_channels_speak_of_the_order_and_not_of_what_the_teacher_knows() -> None:
+    """They leave the teacher all that it knows: doing as well with them takes nothing from it."""
+    text = with_permuted(BETTER, BETTER).summary
+    assert any(sentence.startswith("It takes the real teacher: with shuffled pairs") for sentence in text)
+    assert any("Nothing shows that the order" in sentence for sentence in text)
+    text = with_permuted(BETTER, CONTROL).summary
+    assert any(sentence.startswith("The order of the teacher's channels matters") for sentence in text)
+
+
+def test_a_method_that_knows_no_order_of_channels_is_not_run_with_another() -> None:
+    """It would be the method itself once more, bit for bit."""
+    together = {"name": "combine", "parts": [{"method": {"name": "logit_kd"}}, {"method": {"name": "rkd"}}]}
+    for method in ({"name": "dist"}, {"name": "rkd"}, together):
+        spec = compare_spec(methods=[method], fake_teachers=VIEWS)
+        assert list(arms(spec, None)) == ["no_teacher", method["name"], f"{method['name']} shuffled_pairs"]
+    for method in ({"name": "pkd"}, {**together, "parts": [*together["parts"], {"method": {"name": "pkd"}}]}):
+        assert f"{method['name']} permuted_channels" in arms(
+            compare_spec(methods=[method], fake_teachers=VIEWS), None
+        )
 
 
 def test_a_fake_teacher_that_does_nothing_speaks_for_the_real_one() -> None:
