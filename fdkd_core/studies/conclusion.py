@@ -51,7 +51,8 @@ def conclude(
     if control.error is None:
         found = [arm if arm is control else _compared(arm, control, teacher, measure) for arm in found]
     p_values = {arm.label: arm.p_value for arm in found if not arm.is_control and arm.p_value is not None}
-    adjusted = statistics.holm(p_values)
+    made = sum(not arm.is_control and arm.difference is not None for arm in found)
+    adjusted = statistics.holm(p_values, made)
     found = [arm.model_copy(update={"p_value_holm": adjusted.get(arm.label)}) for arm in found]
     best = _best(found, measure)
     return CompareResult(

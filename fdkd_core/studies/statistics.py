@@ -63,8 +63,12 @@ def paired_p_value(differences: Sequence[float]) -> float | None:
     return float(2.0 * stdtr(len(differences) - 1, -abs(mean / error)))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[str, float], comparisons: int | None = None) -> dict[str, float]:
     """p-values of several comparisons with one control, adjusted so that one false "helps" stays unlikely.
+
+    Args:
+        p_values: By label, of the comparisons that have one.
+        comparisons: How many were made, those without a p-value too; None for as many as there are.
 
     References:
         Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 1979. It holds
@@ -72,8 +76,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """
     adjusted: dict[str, float] = {}
     largest = 0.0
+    made = len(p_values) if comparisons is None else comparisons
     for place, label in enumerate(sorted(p_values, key=lambda label: p_values[label])):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[label]))
+        largest = max(largest, min(1.0, (made - place) * p_values[label]))
         adjusted[label] = largest
     return adjusted
 

@@ -70,6 +70,15 @@ def test_holm_counts_the_methods_and_not_the_controls() -> None:
     assert arm(result, "fd_cmkd shuffled_pairs").p_value_holm is None
 
 
+def test_holm_counts_methods_without_a_p_value_too() -> None:
+    """Equal differences have none; the method was compared all the same."""
+    result = concluded(logit=BETTER, fd=[value + 0.0025 for value in CONTROL])
+    better, equal = arm(result, "logit_kd"), arm(result, "fd_cmkd")
+    assert (equal.p_value, equal.verdict) == (None, "no evidence")
+    assert better.p_value is not None
+    assert better.p_value_holm == pytest.approx(2 * better.p_value)
+
+
 def test_a_method_that_helps_is_said_to() -> None:
     text = concluded(logit=BETTER).summary
     assert text[0].startswith("logit_kd helps: +4.3 points (95 % interval 2.9 to 5.8) on the test split")
