@@ -90,7 +90,7 @@ def direction(width: int, epochs: int) -> Direction:
 
 def teach(found: Direction, file: Path) -> tuple[dict[str, object], tuple[np.ndarray, np.ndarray]]:
     """Trains the teacher at the authors' rate; returns its row, and what it says of the training rows."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # others may be at work; threads that wait for each other spin
     data, start = _load(found, file), time.perf_counter()
     training = TrainingSpec(epochs=found.teacher_epochs, optimizer=SGDSpec(lr=RATES[0]))
     teacher, on_val = train(data, found.teacher, found.teacher_architecture, training, NoneSpec(), None)
