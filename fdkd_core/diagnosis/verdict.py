@@ -12,7 +12,7 @@ from typing import Literal
 
 from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.diagnosis.wording import amount, difference, gain, level
-from fdkd_core.spec.findings import AlignmentFindings, Findings, Reason
+from fdkd_core.spec.findings import AlignmentFindings, Findings, Part, Reason
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
 
@@ -82,17 +82,18 @@ def _pairing(findings: Findings, method: MethodSpec) -> _Said:
 
 
 def _faulty_samples(findings: Findings) -> Iterator[tuple[str, str]]:
-    found, rows = findings.pairing, sum(part.rows for part in findings.pairing.repeats)
-    words = words_of(findings.task)
+    found, words = findings.pairing, words_of(findings.task)
+    pairs = sum(split.rows for split in found.repeats)
+    rows: dict[Part, int] = {"teacher": pairs, "student": pairs + findings.sample.unpaired_rows}
     for part, count in found.blank_rows.items():
-        if count > MAX_BLANK_FRAC * rows:
+        if count > MAX_BLANK_FRAC * rows[part]:
             yield (
-                f"{count:,} of {rows:,} rows have a blank {part} sample, one constant value: something is "
-                "missing there.",
+                f"{count:,} of {rows[part]:,} rows have a blank {part} sample, one constant value: something "
+                "is missing there.",
                 f"Drop the rows whose {part} sample is blank, or find what is missing.",
             )
     for part, count in found.contradicting_rows.items():
-        if count > MAX_CONTRADICTING_FRAC * rows:
+        if count > MAX_CONTRADICTING_FRAC * rows[part]:
             yield (
                 f"{count:,} rows hold a {part} sample that stands in another row {words.contradicting}: "
                 f"{words.contradiction}.",

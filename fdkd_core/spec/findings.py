@@ -37,6 +37,8 @@ class SampleFindings(StrictModel):
     """Rows of the test split. Only counted, and its inputs compared with those of the other splits."""
     train_rows: int
     """Rows of the whole training split."""
+    unpaired_rows: int = 0
+    """Those among them that lack the teacher's modality: they are no pairs, and were left out."""
 
 
 class RepeatFindings(StrictModel):
@@ -44,6 +46,7 @@ class RepeatFindings(StrictModel):
 
     split: str
     rows: int
+    """Its pairs."""
     teacher_samples: int
     """Different teacher samples that are paired with several different student samples."""
     teacher_rows: int

@@ -140,6 +140,17 @@ def test_a_few_faults_and_leaks_of_the_teacher_alone_are_let_pass() -> None:
     assert reason_of(good_findings(pairing=pairing), "pairing").speaks == "for"
 
 
+def test_faults_of_the_student_are_held_against_rows_without_a_teacher_too() -> None:
+    pairing = {"blank_rows": {"teacher": 0, "student": 35}}
+    assert reason_of(good_findings(pairing=pairing), "pairing").speaks == "unclear"
+    findings = good_findings(pairing=pairing, sample={"unpaired_rows": 500})
+    assert reason_of(findings, "pairing").speaks == "for"
+    teacher = good_findings(
+        pairing={"blank_rows": {"teacher": 35, "student": 0}}, sample={"unpaired_rows": 500}
+    )
+    assert "35 of 1,500 rows have a blank teacher sample" in reason_of(teacher, "pairing").text
+
+
 def test_pairs_that_are_not_one_to_one_are_remarked_on() -> None:
     repeats = [part.model_dump() for part in good_findings().pairing.repeats]
     repeats[0].update(student_rows=500, student_samples=100, most_teachers=6)
