@@ -39,6 +39,7 @@ from fdkd_core.spec.findings import (
     SimilarityFindings,
     SpeedFindings,
 )
+from fdkd_core.spec.methods import fd_cmkd_of
 from fdkd_core.versions import library_versions
 
 PHASES = ("pairing", "teacher", "student", "similarity", "probes", "speed")
@@ -182,7 +183,7 @@ class _Diagnosis:
         if self.job.should_stop():
             raise TrainingInterrupted
         # A method without bands is shown those that FD-CMKD would make.
-        method = self.spec.method if isinstance(self.spec.method, FDCMKDSpec) else FDCMKDSpec()
+        method = fd_cmkd_of(self.spec.method) or FDCMKDSpec()
         measured = looks.measured()
         similarity = measure_similarity(
             measured.teacher,

@@ -14,7 +14,7 @@ from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.diagnosis.wording import amount, difference, gain, level
 from fdkd_core.spec.findings import AlignmentFindings, Findings, Part, Reason
 from fdkd_core.spec.measures import MEASURES
-from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+from fdkd_core.spec.methods import MethodSpec, fd_cmkd_of, uses_features
 
 Verdict = Literal["promising", "uncertain", "unpromising"]
 
@@ -35,9 +35,6 @@ MIN_R2 = 0.05
 """Of the whole feature: with less, even a perfect student of the shared part learns next to nothing of it."""
 MIN_MEASURED = 100
 """Rows: with fewer, the nulls are so wide that only the obvious stands out."""
-
-ON_LOGITS = frozenset({"none", "logit_kd", "dist", "dkd", "lskd", "nkd", "ofa_kd"})
-"""Names of methods that teach by class scores and need no features that can be aligned."""
 
 _ORDER = {"against": 0, "unclear": 1, "for": 2}
 _VERDICTS: dict[str, Verdict] = {"against": "unpromising", "unclear": "uncertain", "for": "promising"}
@@ -216,7 +213,7 @@ def _similarity(findings: Findings, method: MethodSpec) -> _Said:
         )
         others = "a class-wise method, or logits (logit_kd)" if has_classes else "answers (logit_kd)"
         step = f"Check that the pairs belong together; else try {others}."
-        speaks = "unclear" if method.name in ON_LOGITS else "against"
+        speaks = "against" if uses_features(method) else "unclear"
     elif findings.similarity.stratum is not None and not any(m.is_above_within_class for m in whole):
         text = (
             f"Pairs share their {shared} and no more: {seen}, and pairs shuffled within a "
@@ -234,7 +231,8 @@ def _similarity(findings: Findings, method: MethodSpec) -> _Said:
 
 
 def _bands(findings: Findings, method: MethodSpec) -> _Said:
-    if not isinstance(method, FDCMKDSpec) or not method.split:
+    banded = fd_cmkd_of(method)
+    if banded is None or not banded.split:
         return
     measures = [m for m in findings.similarity.measures if m.measure == "r2"]
     low, high = ([m for m in measures if m.band == band] for band in ("low", "high"))

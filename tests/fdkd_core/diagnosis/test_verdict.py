@@ -6,10 +6,20 @@ import pytest
 from diagnosed import good_findings, similarity
 
 from fdkd_core.diagnosis.verdict import judge
-from fdkd_core.spec import FDCMKDSpec, FeatureMSESpec, LogitKDSpec
+from fdkd_core.spec import (
+    FD_CMKD_WITH_LOGITS,
+    CombinedPart,
+    CombineSpec,
+    DISTSpec,
+    FDCMKDSpec,
+    FeatureMSESpec,
+    LogitKDSpec,
+    NoneSpec,
+)
 from fdkd_core.spec.findings import Findings, Reason
 
 FD_CMKD = FDCMKDSpec()
+LOGITS = CombineSpec(parts=(CombinedPart(method=LogitKDSpec()), CombinedPart(method=DISTSpec())))
 
 
 def reason_of(findings: Findings, rule: str, method: Any = FD_CMKD) -> Reason:
@@ -69,6 +79,9 @@ def test_a_teacher_that_was_not_trained_leaves_it_open() -> None:
         (False, False, 0.0, FD_CMKD, "against"),
         (False, False, 0.0, FeatureMSESpec(), "against"),
         (False, False, 0.0, LogitKDSpec(), "unclear"),
+        (False, False, 0.0, NoneSpec(), "unclear"),
+        (False, False, 0.0, LOGITS, "unclear"),
+        (False, False, 0.0, FD_CMKD_WITH_LOGITS, "against"),
     ],
 )
 def test_pairs_must_share_something(
@@ -85,12 +98,14 @@ def test_class_pairs_are_sent_to_logits() -> None:
     assert "logit_kd" in advice[0]
 
 
-def test_fd_cmkd_wants_the_low_band_to_be_shared() -> None:
+@pytest.mark.parametrize("method", [FD_CMKD, FD_CMKD_WITH_LOGITS])
+def test_fd_cmkd_wants_the_low_band_to_be_shared(method: Any) -> None:
     measures = [similarity("low", shared=False, within=False), similarity("high"), similarity("whole")]
     findings = good_findings(similarity={"measures": measures})
-    assert reason_of(findings, "bands").speaks == "unclear"
-    _, reasons, _ = judge(findings, LogitKDSpec())
-    assert "bands" not in {reason.rule for reason in reasons}
+    assert reason_of(findings, "bands", method).speaks == "unclear"
+    for without in (LogitKDSpec(), LOGITS, FDCMKDSpec(split=False)):
+        _, reasons, _ = judge(findings, without)
+        assert "bands" not in {reason.rule for reason in reasons}
 
 
 @pytest.mark.parametrize(("value", "words"), [(0.3, "has a meaning"), (0.2, "promises nothing")])
