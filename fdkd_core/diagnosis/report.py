@@ -187,7 +187,8 @@ def _alignment(findings: Findings) -> Iterable[str]:
                 f"{scan.fit:.3f}",
                 _spread(scan.shuffled),
                 _spread(scan.shuffled_within_class),
-                f"{scan.best_shift:+d}" if scan.best_shift else "none fits better",
+                f"{scan.best_shift:+d}" if scan.best_shift
+                else "none fits better" if scan.shifts else "none could be tried",
                 max((f"{fit.gain:+.3f} ± {fit.standard_error:.3f}" for fit in scan.shifts
                      if fit.shift == scan.best_shift), default=""),
             )

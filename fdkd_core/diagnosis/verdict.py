@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from fdkd_core.diagnosis.alignment import MIN_NEIGHBOURS
 from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.diagnosis.wording import amount, difference, gain, level
 from fdkd_core.spec.findings import AlignmentFindings, Findings, Part, Reason
@@ -112,7 +113,16 @@ def _leaks(findings: Findings) -> Iterator[tuple[str, str]]:
 
 
 def _alignment(findings: Findings, method: MethodSpec) -> _Said:
-    moved = {scan.what: scan for scan in findings.pairing.alignment if scan.best_shift}
+    scans = findings.pairing.alignment
+    if not any(scan.shifts for scan in scans):
+        text = (
+            "Whether the pairs are shifted could not be tested: too few of the rows that were held out have "
+            f"a neighbour in the file that was held out too ({MIN_NEIGHBOURS} are needed)."
+        )
+        step = "Look at some pairs by hand, or gather more of them: nothing here says that they line up."
+        yield Reason(rule="alignment", speaks="unclear", text=text), step
+        return
+    moved = {scan.what: scan for scan in scans if scan.best_shift}
     if not moved:
         text = "No shift of the rows fits better than the pairs as they are given."
         yield Reason(rule="alignment", speaks="for", text=text), ""

@@ -104,8 +104,9 @@ class AlignmentFindings(StrictModel):
     """The same with rows shuffled within their class, or what else `SimilarityFindings.stratum` names; null
     for labels, which that does not change, and where there are no such rows."""
     shifts: list[ShiftFit]
+    """Those that could be tried: none where too few rows have a neighbour among those looked at."""
     best_shift: int
-    """0 when no shift fits better than the pairs as given."""
+    """0 when no shift that was tried fits better than the pairs as given."""
 
 
 class PairingFindings(StrictModel):

@@ -125,6 +125,16 @@ def test_a_shift_is_named_and_goes_first() -> None:
     assert "the student's column" in advice[0]
 
 
+def test_shifts_that_could_not_be_tried_speak_for_nothing() -> None:
+    scans = [{**scan.model_dump(), "shifts": []} for scan in good_findings().pairing.alignment]
+    found = reason_of(good_findings(pairing={"alignment": scans}), "alignment")
+    assert found.speaks == "unclear"
+    assert "could not be tested" in found.text
+    # Labels that do not vary leave theirs out, and what belongs together was looked at all the same.
+    scans[0] = good_findings().pairing.alignment[0].model_dump()
+    assert reason_of(good_findings(pairing={"alignment": scans}), "alignment").speaks == "for"
+
+
 def leak(part: str, rows: int) -> dict[str, Any]:
     return {
         "first_split": "train", "second_split": "test", "part": part, "equal_rows": rows, "near_rows": 1,
