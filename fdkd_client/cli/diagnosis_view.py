@@ -76,6 +76,12 @@ def _similarity(findings: dict[str, Any]) -> Iterator[Any]:
 
 def _lines(findings: dict[str, Any]) -> Iterator[str]:
     headroom, speed = _part(findings, "headroom"), _part(findings, "speed")
+    sample = _part(findings, "sample")
+    if sample.get("unpaired_rows"):
+        yield (
+            f"{sample['unpaired_rows']:,} of {sample['train_rows']:,} training rows lack the teacher's "
+            "modality and were left out."
+        )
     if headroom:
         name = str(headroom["metric"])
         measure = MEASURES.get(name, Measure(name, name, name, "number"))

@@ -143,7 +143,9 @@ class PairedDataset:
         """The rows that a student may be taught with, ascending: of training and without a label."""
         return np.sort(np.concatenate([self.splits["train"], self.unlabelled]))
 
-    def training_rows(self, modality: str) -> NDArray[np.int64]:
-        """The training rows that have a modality, ascending: what a model of it is trained on."""
+    def training_rows(self, *modalities: str) -> NDArray[np.int64]:
+        """The training rows that have all of these, ascending: what a model of one modality is trained on."""
         rows = self.splits["train"]
-        return rows[self.modalities[modality].has(rows)]
+        for name in modalities:
+            rows = rows[self.modalities[name].has(rows)]
+        return rows

@@ -20,7 +20,8 @@ MIN_GAIN = 0.02
 """Of R²: less is of no use to anybody, and neighbours of a time series are that alike."""
 MIN_ERRORS = 4.0
 """Standard errors of the gain: of two dozen comparisons one comes to three by luck in one of thirty runs."""
-_MIN_ROWS = 20
+MIN_NEIGHBOURS = 20
+"""Rows with a neighbour at a distance, below which no shift by it is tried."""
 
 
 def check_alignment(
@@ -87,7 +88,7 @@ def _fit_shift(
 ) -> ShiftFit | None:
     """None where too few rows have a neighbour at this distance."""
     anchors = np.flatnonzero(np.isin(rows + shift, rows))
-    if len(anchors) < _MIN_ROWS:
+    if len(anchors) < MIN_NEIGHBOURS:
         return None
     moved = np.searchsorted(rows, rows[anchors] + shift)
     # The same rows and folds for both, so that only the partner differs.

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fdkd_core.diagnosis.wording import left_out
 from fdkd_core.spec.findings import DiagnosisResult, Findings
 
 _STYLES = {"promising": "bold green", "uncertain": "bold yellow", "unpromising": "bold red"}
@@ -27,6 +28,9 @@ def show_diagnosis(console: Console, result: DiagnosisResult, out_dir: Path) -> 
         reasons.add_row(Text(mark, style=f"bold {style}"), Text(reason.text))
     console.print(reasons)
     console.print(_similarity_table(result.findings))
+    missing = left_out(result.findings.sample)
+    if missing:
+        console.print(Text(missing))
     console.print(Text(_cost_line(result.findings)))
     console.print()
     steps = Table.grid(padding=(0, 1, 0, 0))

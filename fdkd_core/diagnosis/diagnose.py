@@ -39,6 +39,7 @@ from fdkd_core.spec.findings import (
     SimilarityFindings,
     SpeedFindings,
 )
+from fdkd_core.spec.methods import fd_cmkd_of
 from fdkd_core.versions import library_versions
 
 PHASES = ("pairing", "teacher", "student", "similarity", "probes", "speed")
@@ -75,12 +76,16 @@ def run_diagnosis(job: JobRun) -> DiagnosisResult:
 def plan_diagnosis(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
     """Name and most steps of each phase."""
     assert isinstance(spec, DiagnoseSpec)
-    num_rows = len(data.splits["train"])
-    steps = dict(_WEIGHTS)
-    steps["teacher"] = (
-        0 if is_teacher_given else planned_steps(teacher_training(spec), num_rows, spec.max_samples)
-    )
-    steps["student"] = planned_steps(spec.training, num_rows, spec.max_samples)
+    teacher, student = spec.teacher.modality, spec.student.modality
+    num_pairs, steps = len(data.training_rows(teacher, student)), dict(_WEIGHTS)
+    for part, modality, training in (
+        ("teacher", teacher, teacher_training(spec)),
+        ("student", student, spec.training),
+    ):
+        num_rows = len(data.training_rows(modality))
+        steps[part] = planned_steps(training, num_rows, num_pairs, spec.max_samples)
+    if is_teacher_given:
+        steps["teacher"] = 0
     return [{"name": name, "total_steps": steps[name]} for name in PHASES]
 
 
@@ -96,7 +101,9 @@ class _Diagnosis:
             "student": self.spec.student.modality,
         }
         self.task = diagnosed(self.data)
-        self.sample: Sample = draw_sample(self.data, self.task.choose, self.spec.max_samples, self.spec.seed)
+        self.sample: Sample = draw_sample(
+            self.data, self.columns.values(), self.task.choose, self.spec.max_samples, self.spec.seed
+        )
         self.steps = {
             phase["name"]: int(phase["total_steps"])
             for phase in plan_diagnosis(self.spec, self.data, is_teacher_given=job.given is not None)
@@ -114,7 +121,7 @@ class _Diagnosis:
         speed = self._in_phase("speed", lambda name: self._speed(networks))
         return Findings(
             task=self.spec.task.kind,
-            sample=describe(self.sample, self.data),
+            sample=describe(self.sample, self.data, self.columns.values()),
             pairing=pairing.model_copy(update={"alignment": alignment}),
             networks=[networks[part].how for part in _PARTS],
             similarity=similarity,
@@ -151,8 +158,9 @@ class _Diagnosis:
         # The labels of the test split are nobody's business yet.
         known = np.sort(np.concatenate([self.data.splits["train"], self.data.splits["val"]]))
         marks = self.task.marks(known)
+        looked_at = np.concatenate(list(self.data.splits.values()))
         return PairingFindings(
-            blank_rows={part: int(found.is_blank.sum()) for part, found in contents.items()},
+            blank_rows={part: int(found.is_blank[looked_at].sum()) for part, found in contents.items()},
             contradicting_rows={
                 part: contradictions(found, known, marks, self.task.tolerance)
                 for part, found in contents.items()
@@ -175,7 +183,7 @@ class _Diagnosis:
         if self.job.should_stop():
             raise TrainingInterrupted
         # A method without bands is shown those that FD-CMKD would make.
-        method = self.spec.method if isinstance(self.spec.method, FDCMKDSpec) else FDCMKDSpec()
+        method = fd_cmkd_of(self.spec.method) or FDCMKDSpec()
         measured = looks.measured()
         similarity = measure_similarity(
             measured.teacher,

@@ -82,14 +82,11 @@ def make_network(job: JobRun, sample: Sample, part: Part, steps_before: int) -> 
     training = teacher_training(spec) if part == "teacher" else spec.training
     phase = make_phase(part, stated, training)
     model = make_model(phase, job.data).to(job.device)
+    num_rows = len(job.data.training_rows(phase.modality))
     shape = tuple(job.data.modalities[phase.modality].recipe["input_shape"])
     per_step = _BACKWARD * training.batch_size * max(1, multiply_adds(model, shape))
-    budget = plan_training(
-        training,
-        len(sample.fit),
-        len(job.data.splits["train"]),
-        int(MULTIPLY_ADDS[job.device.type] // per_step),
-    )
+    affordable_steps = int(MULTIPLY_ADDS[job.device.type] // per_step)
+    budget = plan_training(training, len(sample.fit), num_rows, affordable_steps)
     if budget is None:
         trained = Trained(phase.modality, phase.architecture, model.eval().requires_grad_(False), 0, 0, 0.0)
         why = (
@@ -108,7 +105,7 @@ def make_network(job: JobRun, sample: Sample, part: Part, steps_before: int) -> 
         return _describe(job, sample, part, trained, "untrained", why, 0, 0)
     why = (
         f"It was trained here for {budget.epochs} epochs, {budget.steps} steps, on {len(sample.fit)} of "
-        f"{len(job.data.splits['train'])} training rows."
+        f"{num_rows} training rows."
     )
     return _describe(job, sample, part, trained, "trained", why, budget.epochs, budget.steps)
 
@@ -133,10 +130,17 @@ def plan_training(
     return Budget(epochs, epochs * per_epoch, batch_size)
 
 
-def planned_steps(training: TrainingSpec, num_rows: int, max_samples: int) -> int:
-    """Most steps that a training here may take, before anything is known of its cost."""
-    fit = min(max_samples, max(2, num_rows - num_rows // 3))
-    found = plan_training(training, fit, num_rows, MAX_STEPS)
+def planned_steps(training: TrainingSpec, num_train: int, num_pairs: int, max_samples: int) -> int:
+    """Most steps that a training here may take, before anything is known of its cost.
+
+    Args:
+        training: As in the spec.
+        num_train: Rows that the job would have.
+        num_pairs: Training rows that the sample is drawn from.
+        max_samples: Most rows to learn from.
+    """
+    fit = min(max_samples, max(2, num_pairs - num_pairs // 3))
+    found = plan_training(training, fit, num_train, MAX_STEPS)
     return found.steps if found is not None else 0
 
 

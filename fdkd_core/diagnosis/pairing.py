@@ -27,6 +27,7 @@ _MAX_ROWS = 10_000
 """Rows of one split in that comparison."""
 _NUM_EXAMPLES = 3
 _CHUNK = 500
+Leaked = Literal["teacher", "student", "pair"]
 _SPLIT_PAIRS: tuple[tuple[Split, Split], ...] = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
@@ -35,9 +36,14 @@ class Contents:
     """One modality by content."""
 
     group: NDArray[np.int64]
-    """Shape [rows]: equal for rows whose decoded samples are equal."""
+    """Shape [rows]: equal for rows whose decoded samples are equal; -1 for a row without a sample."""
     is_blank: NDArray[np.bool_]
     """Shape [rows]: the sample is one constant."""
+
+    def has(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which of some rows have a sample."""
+        found: NDArray[np.bool_] = self.group[rows] >= 0
+        return found
 
 
 def read_contents(modality: ModalityData) -> Contents:
@@ -49,7 +55,8 @@ def read_contents(modality: ModalityData) -> Contents:
         digest = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16).digest()
         group[position] = number.setdefault(digest, len(number))
         is_blank[position] = value.size > 1 and bool((value == value.flat[0]).all())
-    return Contents(group[modality.index], is_blank[modality.index])
+    has = modality.index >= 0
+    return Contents(np.where(has, group[modality.index], -1), has & is_blank[modality.index])
 
 
 def contradictions(contents: Contents, rows: Rows, marks_NQ: NDArray[Any], tolerance: float = 0.0) -> int:
@@ -57,10 +64,12 @@ def contradictions(contents: Contents, rows: Rows, marks_NQ: NDArray[Any], toler
 
     Args:
         contents: Of the samples.
-        rows: Row numbers.
+        rows: Row numbers; those without a sample contradict nobody.
         marks_NQ: Numbers that stand for the label of each of these rows.
         tolerance: By how much the marks of equal samples may differ.
     """
+    has = contents.has(rows)
+    rows, marks_NQ = rows[has], marks_NQ[has]
     groups, place_N, count_G = np.unique(contents.group[rows], return_inverse=True, return_counts=True)
     if len(groups) == 0:
         return 0
@@ -71,7 +80,8 @@ def contradictions(contents: Contents, rows: Rows, marks_NQ: NDArray[Any], toler
 
 
 def repeats(split: str, teacher: Contents, student: Contents, rows: Rows) -> RepeatFindings:
-    """Samples of one split that are paired more than once."""
+    """Samples of one split that are paired more than once; rows that lack one of the two are no pairs."""
+    rows = rows[teacher.has(rows) & student.has(rows)]
     ours, theirs = teacher.group[rows], student.group[rows]
     teachers, students = _partners(ours, theirs), _partners(theirs, ours)
     several_students = {group for group, found in teachers.items() if len(found) > 1}
@@ -101,6 +111,8 @@ def find_leaks(
 ) -> list[LeakFindings]:
     """Samples, and whole pairs, that stand in two splits: equal ones, and nearly identical ones.
 
+    A student's sample leaks whether or not the row has a teacher: the student learns from it either way.
+
     Args:
         data: The dataset. Of the test split only inputs are read.
         modalities: Column of teacher and student.
@@ -108,9 +120,9 @@ def find_leaks(
     """
     width = max(int(np.prod(data.modalities[name].recipe["input_shape"])) for name in modalities.values())
     most = max(100, min(_MAX_ROWS, _MAX_NUMBERS // width // len(SPLITS)))
-    rows = {split: _thinned(data.splits[split], most) for split in SPLITS}
+    rows = _compared(data, contents, most)
     distances: dict[Part, _Distances] = {
-        part: _Distances(data.modalities[name], rows) for part, name in modalities.items()
+        part: _Distances(data.modalities[name], rows[part]) for part, name in modalities.items()
     }
     found = []
     for first, second in _SPLIT_PAIRS:
@@ -148,39 +160,60 @@ def _find_leak(
     data: PairedDataset,
     contents: dict[Part, Contents],
     distances: dict[Part, _Distances],
-    rows: dict[Split, Rows],
+    rows: dict[Leaked, dict[Split, Rows]],
     first: Split,
     second: Split,
-    part: Literal["teacher", "student", "pair"],
+    part: Leaked,
 ) -> LeakFindings:
     parts: tuple[Part, ...] = ("teacher", "student") if part == "pair" else (part,)
+    earlier, later = rows[part][first], rows[part][second]
+    columns = {name: np.isin(rows[name][first], earlier) for name in parts}
     num_equal = num_near = 0
     examples: list[tuple[str, str]] = []
-    for start in range(0, len(rows[second]), _CHUNK):
+    for start in range(0, len(later), _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        ours = rows[second][chunk]
-        equal = np.ones((len(ours), len(rows[first])), dtype=np.bool_)
+        ours = later[chunk]
+        equal = np.ones((len(ours), len(earlier)), dtype=np.bool_)
         near = equal.copy()
         for name in parts:
-            same = np.equal.outer(contents[name].group[ours], contents[name].group[rows[first]])
+            same = np.equal.outer(contents[name].group[ours], contents[name].group[earlier])
             equal &= same
-            near &= same | distances[name].are_near(first, second, chunk)
+            near &= same | distances[name].are_near(first, second, chunk)[:, columns[name]]
         has_equal = np.asarray(equal.any(axis=1))
         has_near = np.asarray(near.any(axis=1))
         num_equal += int(has_equal.sum())
         num_near += int((has_near & ~has_equal).sum())
         for place in np.flatnonzero(has_near)[: _NUM_EXAMPLES - len(examples)]:
             other = equal[place].argmax() if has_equal[place] else near[place].argmax()
-            examples.append((data.ids[rows[first][other]], data.ids[ours[place]]))
+            examples.append((data.ids[earlier[other]], data.ids[ours[place]]))
     return LeakFindings(
         first_split=first,
         second_split=second,
         part=part,
         equal_rows=num_equal,
         near_rows=num_near,
-        checked_rows=len(rows[second]),
+        checked_rows=len(later),
         examples=examples,
     )
+
+
+def _compared(
+    data: PairedDataset, contents: dict[Part, Contents], most: int
+) -> dict[Leaked, dict[Split, Rows]]:
+    """At most so many rows of each split: pairs, and for each part with them those that have it alone.
+
+    Only training rows lack a sample, so that of the later of two splits all parts are asked about the same
+    rows.
+    """
+    found: dict[Leaked, dict[Split, Rows]] = {"teacher": {}, "student": {}, "pair": {}}
+    for split in SPLITS:
+        rows = data.splits[split]
+        is_pair = np.logical_and.reduce([part.has(rows) for part in contents.values()])
+        pairs = found["pair"][split] = _thinned(rows[is_pair], most)
+        for part, own in contents.items():
+            alone = _thinned(rows[own.has(rows) & ~is_pair], most - len(pairs))
+            found[part][split] = np.sort(np.concatenate([pairs, alone]))
+    return found
 
 
 def _thinned(rows: Rows, most: int) -> Rows:

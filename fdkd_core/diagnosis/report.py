@@ -14,7 +14,7 @@ from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.bundle.card import escape
 from fdkd_core.diagnosis.plots import render_plots
 from fdkd_core.diagnosis.tasks import words_of
-from fdkd_core.diagnosis.wording import amount, difference, gain
+from fdkd_core.diagnosis.wording import amount, difference, gain, left_out
 from fdkd_core.spec.findings import DiagnosisResult, Findings, NetworkFindings, Spread
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.tasks import TASK_FACTS
@@ -119,10 +119,12 @@ def diagnosis_markdown(result: DiagnosisResult) -> str:
 
 def _rows(findings: Findings) -> Iterable[str]:
     found, measured = findings.sample, TASK_FACTS[findings.task].main.words
+    missing = left_out(found)
     return [
         "## What was looked at",
         "",
         f"Networks and probes learned from {found.fit_rows:,} of {found.train_rows:,} training rows. "
+        f"{missing}{' ' if missing else ''}"
         f"Similarity was measured over {found.measured_rows:,} rows that nobody learned from "
         f"({found.held_out_rows:,} of training, the others of validation), {measured} over "
         f"{found.val_rows:,} validation rows. Of the test split ({found.test_rows:,} rows) the inputs were "
@@ -185,7 +187,8 @@ def _alignment(findings: Findings) -> Iterable[str]:
                 f"{scan.fit:.3f}",
                 _spread(scan.shuffled),
                 _spread(scan.shuffled_within_class),
-                f"{scan.best_shift:+d}" if scan.best_shift else "none fits better",
+                f"{scan.best_shift:+d}" if scan.best_shift
+                else "none fits better" if scan.shifts else "none could be tried",
                 max((f"{fit.gain:+.3f} ± {fit.standard_error:.3f}" for fit in scan.shifts
                      if fit.shift == scan.best_shift), default=""),
             )

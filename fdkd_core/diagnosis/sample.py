@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.errors import IncompatibleError
+from fdkd_core.spec.diagnosis_fit import pair_problems
 from fdkd_core.spec.findings import SampleFindings
 
 Rows = NDArray[np.int64]
@@ -28,7 +30,7 @@ MAX_VALIDATED = 2000
 
 @dataclass(frozen=True)
 class Sample:
-    """Row numbers, ascending: the order of the file."""
+    """Row numbers, ascending: the order of the file. Each row has both modalities."""
 
     fit: Rows
     """Training rows that networks and probes learn from; as many of each stratum as its share."""
@@ -41,20 +43,29 @@ class Sample:
     """Validation rows: figures are measured over what the job would select by."""
 
 
-def draw_sample(data: PairedDataset, choose: Choose, max_samples: int, seed: int) -> Sample:
+def draw_sample(
+    data: PairedDataset, modalities: Iterable[str], choose: Choose, max_samples: int, seed: int
+) -> Sample:
     """Chooses rows; a function of the data's order, its labels, and the seed.
 
     Args:
         data: The dataset; the test split is not touched.
+        modalities: That a row must have to be looked at: the teacher's, and the student's.
         choose: How the task leaves out rows where there are too many (`DiagnosedTask.choose`).
         max_samples: Most rows to learn from, and most to measure over.
         seed: Of the choice.
+
+    Raises:
+        IncompatibleError: Too few training rows are pairs.
     """
     rng = np.random.default_rng((seed, *b"sample"))
-    train, val = data.splits["train"], data.splits["val"]
+    pairs, val = data.training_rows(*modalities), data.splits["val"]
+    too_few = pair_problems(len(pairs))
+    if too_few:
+        raise IncompatibleError(too_few)
     most = min(max_samples, MAX_MEASURED)
-    held_out = _blocks(train, min(most, len(train) // 3))
-    fit = choose(np.setdiff1d(train, held_out), max_samples, rng)
+    held_out = _blocks(pairs, min(most, len(pairs) // 3))
+    fit = choose(np.setdiff1d(pairs, held_out), max_samples, rng)
     filled = choose(val, max(0, most - len(held_out)), rng)
     return Sample(
         fit=fit,
@@ -64,15 +75,17 @@ def draw_sample(data: PairedDataset, choose: Choose, max_samples: int, seed: int
     )
 
 
-def describe(sample: Sample, data: PairedDataset) -> SampleFindings:
-    """The sample in numbers."""
+def describe(sample: Sample, data: PairedDataset, modalities: Iterable[str]) -> SampleFindings:
+    """The sample in numbers. Args: as above."""
+    train_rows = len(data.splits["train"])
     return SampleFindings(
         fit_rows=len(sample.fit),
         held_out_rows=len(sample.held_out),
         measured_rows=len(sample.measured),
         val_rows=len(sample.validated),
         test_rows=len(data.splits["test"]),
-        train_rows=len(data.splits["train"]),
+        train_rows=train_rows,
+        unpaired_rows=train_rows - len(data.training_rows(*modalities)),
     )
 
 

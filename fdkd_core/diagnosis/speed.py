@@ -15,13 +15,14 @@ import torch
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.networks import Network
-from fdkd_core.diagnosis.sample import Choose
+from fdkd_core.diagnosis.sample import Choose, Rows
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import Phase, make_trainee
 from fdkd_core.preparation import make_phase, teacher_training
 from fdkd_core.spec import NoneSpec, TrainingSpec
 from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.findings import PhaseEstimate, SpeedFindings, StepSpeed
+from fdkd_core.teacher_views import scattered
 from fdkd_core.training.evaluation import predict_rows
 from fdkd_core.training.loop import Trainee, train_step
 
@@ -59,7 +60,7 @@ def measure_speed(
         teacher: As looked at; its outputs are what the method is shown.
         student: As looked at, for the time of a forward pass; steps are those of a fresh network.
         loading_s: What it took to load the data in this run.
-        choose: Of all training rows those that are trained on here.
+        choose: Of the training rows those that are trained on here.
         rng: Of the rows.
 
     Raises:
@@ -67,15 +68,18 @@ def measure_speed(
     """
     spec, data = job.spec, job.data
     assert isinstance(spec, DiagnoseSpec)
-    train = data.splits["train"]
     trainings = {"teacher": teacher_training(spec), "student": spec.training, "control": spec.training}
     most = max(spec.max_samples, 2 * max(training.batch_size for training in trainings.values()))
-    rows = choose(train, most, rng)
+    seen = data.modalities[teacher.trained.modality]
+    rows = _timed_rows(data, spec, choose, most, rng)
+    has = seen.has(rows)
+    present = torch.from_numpy(has)
     small: PairedDataset = replace(data, splits={**data.splits, "train": rows})
 
     started = time.monotonic()
-    outputs = predict_rows(teacher.model, data.modalities[teacher.trained.modality], rows, job.device)
-    teacher_s = (time.monotonic() - started) / len(rows)
+    outputs = predict_rows(teacher.model, seen, rows[has], job.device)
+    teacher_s = (time.monotonic() - started) / len(outputs.features)
+    outputs = scattered(outputs, present)
     started = time.monotonic()
     predict_rows(student.model, data.modalities[student.trained.modality], rows, job.device)
     forward = _Forward(teacher_s, (time.monotonic() - started) / len(rows))
@@ -86,8 +90,9 @@ def measure_speed(
     if isinstance(spec.method, NoneSpec):
         phases["student"] = make_phase("student", spec.student, spec.training)  # its own control
     else:
+        paired = None if bool(present.all()) else present
         phases["student"] = make_phase(
-            "student", spec.student, spec.training, spec.method, outputs, teacher.trained
+            "student", spec.student, spec.training, spec.method, outputs, teacher.trained, paired
         )
         phases["control"] = make_phase("control", spec.student, spec.training)
     memory = _MemoryPeak(job.device)
@@ -111,6 +116,21 @@ def measure_speed(
         estimate=estimate,
         total_s=sum(found.seconds for found in estimate),
     )
+
+
+def _timed_rows(
+    data: PairedDataset, spec: DiagnoseSpec, choose: Choose, most: int, rng: np.random.Generator
+) -> Rows:
+    """Pairs, and other rows of the student only where pairs are too few for a batch of its own.
+
+    So a step is timed with the method at work on every row: at most what it takes in the job.
+    """
+    pairs = data.training_rows(spec.teacher.modality, spec.student.modality)
+    rows = choose(pairs, most, rng)
+    if len(rows) >= spec.training.batch_size:
+        return rows
+    others = np.setdiff1d(data.training_rows(spec.student.modality), pairs)
+    return np.sort(np.concatenate([rows, choose(others, most - len(rows), rng)]))
 
 
 def _time_steps(name: PhaseName, trainee: Trainee, device: torch.device) -> StepSpeed:
@@ -157,8 +177,10 @@ def _estimate(
     forward: _Forward,
     loading_s: float,
 ) -> dict[EstimateName, float]:
-    rows = {split: len(found) for split, found in job.data.splits.items()}
-    taught = len(job.data.taught_rows)
+    spec, data = job.spec, job.data
+    assert isinstance(spec, DiagnoseSpec)
+    rows = {split: len(found) for split, found in data.splits.items()}
+    seen, taught = data.modalities[spec.teacher.modality], data.taught_rows
     seconds: dict[EstimateName, float] = {"loading": loading_s}
     per_row: dict[PhaseName, float] = {
         "teacher": forward.teacher_s,
@@ -168,12 +190,13 @@ def _estimate(
     order: tuple[PhaseName, ...] = ("teacher", "student", "control")
     for name in order:
         if name == "student" and "control" in steps:
-            seconds["teacher outputs"] = taught * forward.teacher_s
+            seconds["teacher outputs"] = int(seen.has(taught).sum()) * forward.teacher_s
         if name not in steps:
             continue
         training = trainings[name]
         num_steps = training.epochs * steps_per_epoch(
-            rows["train"] if name == "teacher" else taught, training.batch_size
+            len(data.training_rows(spec.teacher.modality) if name == "teacher" else taught),
+            training.batch_size,
         )
         seconds[name] = num_steps / steps[name].steps_per_s
         seconds[name] += training.epochs * rows["val"] * per_row[name]

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from fdkd_core.diagnosis.alignment import MIN_NEIGHBOURS
 from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.diagnosis.wording import amount, difference, gain, level
-from fdkd_core.spec.findings import AlignmentFindings, Findings, Reason
+from fdkd_core.spec.findings import AlignmentFindings, Findings, Part, Reason
 from fdkd_core.spec.measures import MEASURES
-from fdkd_core.spec.methods import FDCMKDSpec, MethodSpec
+from fdkd_core.spec.methods import MethodSpec, fd_cmkd_of, uses_features
 
 Verdict = Literal["promising", "uncertain", "unpromising"]
 
@@ -35,9 +36,6 @@ MIN_R2 = 0.05
 """Of the whole feature: with less, even a perfect student of the shared part learns next to nothing of it."""
 MIN_MEASURED = 100
 """Rows: with fewer, the nulls are so wide that only the obvious stands out."""
-
-ON_LOGITS = frozenset({"none", "logit_kd", "dist", "dkd", "lskd", "nkd", "ofa_kd"})
-"""Names of methods that teach by class scores and need no features that can be aligned."""
 
 _ORDER = {"against": 0, "unclear": 1, "for": 2}
 _VERDICTS: dict[str, Verdict] = {"against": "unpromising", "unclear": "uncertain", "for": "promising"}
@@ -82,17 +80,18 @@ def _pairing(findings: Findings, method: MethodSpec) -> _Said:
 
 
 def _faulty_samples(findings: Findings) -> Iterator[tuple[str, str]]:
-    found, rows = findings.pairing, sum(part.rows for part in findings.pairing.repeats)
-    words = words_of(findings.task)
+    found, words = findings.pairing, words_of(findings.task)
+    pairs = sum(split.rows for split in found.repeats)
+    rows: dict[Part, int] = {"teacher": pairs, "student": pairs + findings.sample.unpaired_rows}
     for part, count in found.blank_rows.items():
-        if count > MAX_BLANK_FRAC * rows:
+        if count > MAX_BLANK_FRAC * rows[part]:
             yield (
-                f"{count:,} of {rows:,} rows have a blank {part} sample, one constant value: something is "
-                "missing there.",
+                f"{count:,} of {rows[part]:,} rows have a blank {part} sample, one constant value: something "
+                "is missing there.",
                 f"Drop the rows whose {part} sample is blank, or find what is missing.",
             )
     for part, count in found.contradicting_rows.items():
-        if count > MAX_CONTRADICTING_FRAC * rows:
+        if count > MAX_CONTRADICTING_FRAC * rows[part]:
             yield (
                 f"{count:,} rows hold a {part} sample that stands in another row {words.contradicting}: "
                 f"{words.contradiction}.",
@@ -114,7 +113,16 @@ def _leaks(findings: Findings) -> Iterator[tuple[str, str]]:
 
 
 def _alignment(findings: Findings, method: MethodSpec) -> _Said:
-    moved = {scan.what: scan for scan in findings.pairing.alignment if scan.best_shift}
+    scans = findings.pairing.alignment
+    if not any(scan.shifts for scan in scans):
+        text = (
+            "Whether the pairs are shifted could not be tested: too few of the rows that were held out have "
+            f"a neighbour in the file that was held out too ({MIN_NEIGHBOURS} are needed)."
+        )
+        step = "Look at some pairs by hand, or gather more of them: nothing here says that they line up."
+        yield Reason(rule="alignment", speaks="unclear", text=text), step
+        return
+    moved = {scan.what: scan for scan in scans if scan.best_shift}
     if not moved:
         text = "No shift of the rows fits better than the pairs as they are given."
         yield Reason(rule="alignment", speaks="for", text=text), ""
@@ -215,7 +223,7 @@ def _similarity(findings: Findings, method: MethodSpec) -> _Said:
         )
         others = "a class-wise method, or logits (logit_kd)" if has_classes else "answers (logit_kd)"
         step = f"Check that the pairs belong together; else try {others}."
-        speaks = "unclear" if method.name in ON_LOGITS else "against"
+        speaks = "against" if uses_features(method) else "unclear"
     elif findings.similarity.stratum is not None and not any(m.is_above_within_class for m in whole):
         text = (
             f"Pairs share their {shared} and no more: {seen}, and pairs shuffled within a "
@@ -233,7 +241,8 @@ def _similarity(findings: Findings, method: MethodSpec) -> _Said:
 
 
 def _bands(findings: Findings, method: MethodSpec) -> _Said:
-    if not isinstance(method, FDCMKDSpec) or not method.split:
+    banded = fd_cmkd_of(method)
+    if banded is None or not banded.split:
         return
     measures = [m for m in findings.similarity.measures if m.measure == "r2"]
     low, high = ([m for m in measures if m.band == band] for band in ("low", "high"))

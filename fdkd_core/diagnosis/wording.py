@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fdkd_core.spec.findings import SampleFindings
 from fdkd_core.spec.measures import Measure
 
 
@@ -33,3 +34,13 @@ def difference(measure: Measure, ahead: float, noise: float) -> str:
         unit = " points" if measure.form == "share" else ""
         return f"{measure.signed_text(ahead)} ± {measure.text(noise)}{unit}"
     return f"{'smaller' if ahead >= 0 else 'larger'} by {measure.text(abs(ahead))} ± {measure.text(noise)}"
+
+
+def left_out(sample: SampleFindings) -> str:
+    """Which training rows were not looked at, in a sentence; nothing where all are pairs."""
+    if not sample.unpaired_rows:
+        return ""
+    return (
+        f"{sample.unpaired_rows:,} of {sample.train_rows:,} training rows lack the teacher's modality and "
+        "were left out."
+    )

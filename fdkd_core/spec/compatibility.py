@@ -23,6 +23,8 @@ from fdkd_core.spec.column_fit import another_reading, cut_problems, input_misma
 from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_problems, training_bytes
 from fdkd_core.spec.dense import answer_problems
 from fdkd_core.spec.dense_fit import map_problems
+from fdkd_core.spec.diagnose import DiagnoseSpec
+from fdkd_core.spec.diagnosis_fit import LEAST_PAIRS, pair_problems
 from fdkd_core.spec.fold_fit import fold_problems
 from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
@@ -102,6 +104,7 @@ def check(
         )  # fmt: skip
         problems += fold_problems(spec, dataset_report, _most_training_rows(dataset_report, column))
     problems += pairing_problems(spec) + weighting_problems(spec) + unlabelled_problems(spec, dataset_report)
+    problems += _check_pairs(spec, dataset_report)
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
         problems += map_problems(spec, dataset_report, reports, memory, start_report)
@@ -175,6 +178,17 @@ def _check_teachers(
                 spec.task, architecture, column, training, dataset, pointer, f"{pointer}/train", memory_bytes
             )
     return problems, dims
+
+
+def _check_pairs(spec: AnyJobSpec, dataset: Report) -> list[Problem]:
+    """Of a diagnosis; a column that is missing is refused as such."""
+    if not isinstance(spec, DiagnoseSpec):
+        return []
+    columns = dataset["modalities"]
+    names = [name for name in (spec.teacher.modality, spec.student.modality) if name in columns]
+    return pair_problems(
+        min((_most_training_rows(dataset, columns[name]) for name in names), default=LEAST_PAIRS)
+    )
 
 
 def missing_columns(spec: AnyJobSpec, columns: list[str]) -> list[Problem]:

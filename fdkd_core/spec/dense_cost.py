@@ -11,7 +11,7 @@ from fdkd_core.spec.hugging_face.cost import mobilenet_blocks, padded_conv
 from fdkd_core.spec.hugging_face.dense import MobileNetV2DeepLabSpec, SegformerSpec
 from fdkd_core.spec.hugging_face.sizes import MOBILENET_STAGES, mobilenet_channels
 from fdkd_core.spec.layers import Layer, conv_and_norm, linear
-from fdkd_core.spec.methods import CIRKDSpec, CombineSpec, MethodSpec
+from fdkd_core.spec.methods import CIRKDSpec, MethodSpec, parts_of
 
 _FLOAT_BYTES = 4
 STORED_BYTES = 2
@@ -75,9 +75,8 @@ def taught_bytes(method: MethodSpec, numbers: int, batch_size: int) -> int:
         numbers: In the teacher's maps of a row.
         batch_size: In samples.
     """
-    parts = [part.method for part in method.parts] if isinstance(method, CombineSpec) else [method]
     total = 0
-    for part in parts:
+    for part in parts_of(method):
         total += _FLOAT_BYTES * _TAUGHT_COPIES * batch_size * numbers
         if isinstance(part, CIRKDSpec):
             places = batch_size * part.side**2

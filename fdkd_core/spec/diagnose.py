@@ -17,7 +17,8 @@ class DiagnoseSpec(TeachingSpec):
     kind: Literal["diagnose"]
     name: Name = "diagnosis"
     method: MethodSpec = FDCMKDSpec()
-    """Whose training step is timed, and whose cutoff splits the teacher's feature."""
+    """Whose training step is timed, and whose cutoff and basis split the teacher's feature; of a combination
+    those of its FD-CMKD."""
     max_samples: Annotated[int, Field(ge=50, le=10_000)] = 600
     """Training rows that networks and probes learn from, and at most as many that similarity is measured
     over. Enough for a correlation of 0.1 to stand out of its null, few enough for a minute."""

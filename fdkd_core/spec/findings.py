@@ -37,6 +37,8 @@ class SampleFindings(StrictModel):
     """Rows of the test split. Only counted, and its inputs compared with those of the other splits."""
     train_rows: int
     """Rows of the whole training split."""
+    unpaired_rows: int = 0
+    """Those among them that lack the teacher's modality: they are no pairs, and were left out."""
 
 
 class RepeatFindings(StrictModel):
@@ -44,6 +46,7 @@ class RepeatFindings(StrictModel):
 
     split: str
     rows: int
+    """Its pairs."""
     teacher_samples: int
     """Different teacher samples that are paired with several different student samples."""
     teacher_rows: int
@@ -101,8 +104,9 @@ class AlignmentFindings(StrictModel):
     """The same with rows shuffled within their class, or what else `SimilarityFindings.stratum` names; null
     for labels, which that does not change, and where there are no such rows."""
     shifts: list[ShiftFit]
+    """Those that could be tried: none where too few rows have a neighbour among those looked at."""
     best_shift: int
-    """0 when no shift fits better than the pairs as given."""
+    """0 when no shift that was tried fits better than the pairs as given."""
 
 
 class PairingFindings(StrictModel):

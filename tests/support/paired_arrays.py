@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,16 @@ def paired_dataset(
         sha256="arrays",
         report={},
     )
+
+
+def without_teacher(data: PairedDataset, rows: NDArray[np.int64]) -> PairedDataset:
+    """The same data, in which some training rows have nothing for the teacher to see."""
+    teacher = data.modalities["teacher"]
+    index = np.full(len(teacher.index), -1)
+    there = np.setdiff1d(np.arange(len(index)), rows)
+    index[there] = np.arange(len(there))
+    lacking = ModalityData(teacher.recipe, teacher.values[teacher.index[there]], index)
+    return replace(data, modalities={**data.modalities, "teacher": lacking})
 
 
 def in_splits(train: int, val: int, test: int) -> dict[Split, NDArray[np.int64]]:

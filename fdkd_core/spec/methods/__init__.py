@@ -22,6 +22,7 @@ from fdkd_core.spec.methods.lskd import LSKDSpec
 from fdkd_core.spec.methods.nkd import NKDSpec
 from fdkd_core.spec.methods.none import NoneSpec
 from fdkd_core.spec.methods.ofa_kd import OFAKDSpec
+from fdkd_core.spec.methods.parts import fd_cmkd_of, parts_of, uses_features
 from fdkd_core.spec.methods.pkd import PKDSpec
 from fdkd_core.spec.methods.rkd import RKDSpec
 
@@ -55,4 +56,7 @@ __all__ = [
     "PKDSpec",
     "RKDSpec",
     "WeightScheduleSpec",
+    "fd_cmkd_of",
+    "parts_of",
+    "uses_features",
 ]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from diagnosed import good_findings
 
 from fdkd_core.diagnosis.alignment import check_alignment
 from fdkd_core.diagnosis.tasks.classification import one_hot
+from fdkd_core.diagnosis.verdict import judge
+from fdkd_core.spec import FDCMKDSpec
 from fdkd_core.spec.findings import AlignmentFindings
 
 ROWS = 240
@@ -77,3 +80,16 @@ def test_only_neighbours_in_the_file_are_compared() -> None:
     assert found[0].shuffled_within_class is None
     assert [fit.shift for fit in found[0].shifts] == [-4, -2, 2, 4]
     assert [fit.rows for fit in found[0].shifts] == [ROWS - 2, ROWS - 1, ROWS - 1, ROWS - 2]
+
+
+@pytest.mark.parametrize("rows", [10 * np.arange(ROWS), np.arange(20)])
+def test_rows_without_neighbours_say_nothing_of_a_shift(rows: np.ndarray) -> None:
+    """Thinly spread rows, and too few of them; the student's column slipped by one."""
+    labels, teacher, student = (part[: len(rows)] for part in pairs(0))
+    student = np.roll(student, 1, axis=0)
+    found = check_alignment(rows, one_hot(labels), labels, teacher, student, np.random.default_rng(0))
+    assert [scan.shifts for scan in found] == [[], [], []]
+    findings = good_findings(pairing={"alignment": [scan.model_dump() for scan in found]})
+    _, reasons, _ = judge(findings, FDCMKDSpec())
+    (reason,) = (reason for reason in reasons if reason.rule == "alignment")
+    assert reason.speaks == "unclear"

@@ -191,6 +191,17 @@ def test_a_training_that_diverges_is_a_finding(data: Path, tmp_path: Path) -> No
     assert next(r for r in result.reasons if r.rule == "teacher").speaks == "unclear"
 
 
+def test_a_combination_is_measured_by_the_bands_of_its_fd_cmkd(data: Path, tmp_path: Path) -> None:
+    parts = [
+        {"method": {"name": "logit_kd"}},
+        {"method": {"name": "fd_cmkd", "basis": "class", "cutoff": 0.2}},
+    ]
+    result = diagnose(small_diagnosis(method={"name": "combine", "parts": parts}), data, tmp_path / "out")
+    found = result.findings.similarity
+    assert (found.basis, found.cutoff) == ("class", 0.2)
+    assert "bands" in {reason.rule for reason in result.reasons}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("phase", ["pairing", "teacher", "speed"])
 def test_a_stop_is_honoured_between_sections_and_the_next_run_starts_over(

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from paired_arrays import in_splits, paired_dataset
+import pytest
+from paired_arrays import in_splits, paired_dataset, without_teacher
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.pairing import contradictions, find_leaks, read_contents, repeats
@@ -110,3 +111,42 @@ def test_labels_of_several_numbers_contradict_each_other_from_a_stated_distance_
     assert contradictions(contents, rows, marks, 0.1) == naive == 3
     assert contradictions(contents, rows, marks) == 5
     assert contradictions(contents, rows[:0], marks[:0]) == 0
+
+
+def test_rows_without_a_teacher_have_no_sample_that_could_be_equal() -> None:
+    """Their places point nowhere, and not at the sample of the last row."""
+    teacher, student, labels = planted()
+    teacher[-1] = 0.0
+    data = without_teacher(dataset(teacher, student, labels), np.arange(30))
+    seen, heard = (read_contents(data.modalities[name]) for name in ("teacher", "student"))
+    assert np.flatnonzero(seen.is_blank).tolist() == [199]
+    assert not seen.has(np.arange(200))[:30].any()
+    assert len(set(seen.group[30:].tolist())) == 170
+    known = np.arange(140)
+    assert contradictions(seen, known, data.labels[known, None]) == 0
+    found = repeats("train", seen, heard, data.splits["train"])
+    assert (found.rows, found.teacher_samples, found.most_students, found.repeated_pairs) == (70, 0, 1, 0)
+    assert leaks(data) == {}
+
+
+def test_leaks_of_rows_without_a_teacher_are_those_of_the_student() -> None:
+    teacher, student, labels = planted()
+    student[140], student[141] = student[5], student[50]
+    teacher[140], teacher[141], teacher[142] = teacher[5], teacher[50], teacher[51] + 1e-4
+    found = leaks(without_teacher(dataset(teacher, student, labels), np.arange(30)))
+    by_part = {part: leak for (_, _, part), leak in found.items()}
+    assert [by_part[part].equal_rows for part in ("student", "teacher", "pair")] == [2, 1, 1]
+    assert by_part["teacher"].near_rows == 1
+    assert by_part["student"].examples == [("row5", "row140"), ("row50", "row141")]
+    assert by_part["pair"].examples == [("row50", "row141")]
+
+
+def test_few_pairs_among_many_rows_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdkd_core.diagnosis.pairing._MAX_ROWS", 100)
+    rng = np.random.default_rng(0)
+    teacher, student = rng.normal(size=(640, 8)), rng.normal(size=(640, 8))
+    teacher[620], student[620] = teacher[333], student[333]
+    lacking = np.setdiff1d(np.arange(600), [7, 100, 333, 500, 501])
+    data = paired_dataset(teacher, student, np.arange(640) % 3, in_splits(600, 20, 20))
+    found = leaks(without_teacher(data, lacking))
+    assert found["train", "test", "pair"].examples == [("row333", "row620")]

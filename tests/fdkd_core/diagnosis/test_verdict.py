@@ -6,10 +6,20 @@ import pytest
 from diagnosed import good_findings, similarity
 
 from fdkd_core.diagnosis.verdict import judge
-from fdkd_core.spec import FDCMKDSpec, FeatureMSESpec, LogitKDSpec
+from fdkd_core.spec import (
+    FD_CMKD_WITH_LOGITS,
+    CombinedPart,
+    CombineSpec,
+    DISTSpec,
+    FDCMKDSpec,
+    FeatureMSESpec,
+    LogitKDSpec,
+    NoneSpec,
+)
 from fdkd_core.spec.findings import Findings, Reason
 
 FD_CMKD = FDCMKDSpec()
+LOGITS = CombineSpec(parts=(CombinedPart(method=LogitKDSpec()), CombinedPart(method=DISTSpec())))
 
 
 def reason_of(findings: Findings, rule: str, method: Any = FD_CMKD) -> Reason:
@@ -69,6 +79,9 @@ def test_a_teacher_that_was_not_trained_leaves_it_open() -> None:
         (False, False, 0.0, FD_CMKD, "against"),
         (False, False, 0.0, FeatureMSESpec(), "against"),
         (False, False, 0.0, LogitKDSpec(), "unclear"),
+        (False, False, 0.0, NoneSpec(), "unclear"),
+        (False, False, 0.0, LOGITS, "unclear"),
+        (False, False, 0.0, FD_CMKD_WITH_LOGITS, "against"),
     ],
 )
 def test_pairs_must_share_something(
@@ -85,12 +98,14 @@ def test_class_pairs_are_sent_to_logits() -> None:
     assert "logit_kd" in advice[0]
 
 
-def test_fd_cmkd_wants_the_low_band_to_be_shared() -> None:
+@pytest.mark.parametrize("method", [FD_CMKD, FD_CMKD_WITH_LOGITS])
+def test_fd_cmkd_wants_the_low_band_to_be_shared(method: Any) -> None:
     measures = [similarity("low", shared=False, within=False), similarity("high"), similarity("whole")]
     findings = good_findings(similarity={"measures": measures})
-    assert reason_of(findings, "bands").speaks == "unclear"
-    _, reasons, _ = judge(findings, LogitKDSpec())
-    assert "bands" not in {reason.rule for reason in reasons}
+    assert reason_of(findings, "bands", method).speaks == "unclear"
+    for without in (LogitKDSpec(), LOGITS, FDCMKDSpec(split=False)):
+        _, reasons, _ = judge(findings, without)
+        assert "bands" not in {reason.rule for reason in reasons}
 
 
 @pytest.mark.parametrize(("value", "words"), [(0.3, "has a meaning"), (0.2, "promises nothing")])
@@ -108,6 +123,16 @@ def test_a_shift_is_named_and_goes_first() -> None:
     assert "teacher row i fits student row i+1 (R² 0.50) better than row i (R² 0.40)" in found.text
     _, _, advice = judge(findings, FD_CMKD)
     assert "the student's column" in advice[0]
+
+
+def test_shifts_that_could_not_be_tried_speak_for_nothing() -> None:
+    scans = [{**scan.model_dump(), "shifts": []} for scan in good_findings().pairing.alignment]
+    found = reason_of(good_findings(pairing={"alignment": scans}), "alignment")
+    assert found.speaks == "unclear"
+    assert "could not be tested" in found.text
+    # Labels that do not vary leave theirs out, and what belongs together was looked at all the same.
+    scans[0] = good_findings().pairing.alignment[0].model_dump()
+    assert reason_of(good_findings(pairing={"alignment": scans}), "alignment").speaks == "for"
 
 
 def leak(part: str, rows: int) -> dict[str, Any]:
@@ -138,6 +163,17 @@ def test_a_few_faults_and_leaks_of_the_teacher_alone_are_let_pass() -> None:
         "contradicting_rows": {"teacher": 3, "student": 0},
     }
     assert reason_of(good_findings(pairing=pairing), "pairing").speaks == "for"
+
+
+def test_faults_of_the_student_are_held_against_rows_without_a_teacher_too() -> None:
+    pairing = {"blank_rows": {"teacher": 0, "student": 35}}
+    assert reason_of(good_findings(pairing=pairing), "pairing").speaks == "unclear"
+    findings = good_findings(pairing=pairing, sample={"unpaired_rows": 500})
+    assert reason_of(findings, "pairing").speaks == "for"
+    teacher = good_findings(
+        pairing={"blank_rows": {"teacher": 35, "student": 0}}, sample={"unpaired_rows": 500}
+    )
+    assert "35 of 1,500 rows have a blank teacher sample" in reason_of(teacher, "pairing").text
 
 
 def test_pairs_that_are_not_one_to_one_are_remarked_on() -> None:

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 from file_requests import check_refusal
-from job_records import MODEL_REPORT, TRAIN_SPEC, add_job_in, add_model, given_models, spec
+from job_records import (
+    MODEL_REPORT,
+    REPORT,
+    TRAIN_SPEC,
+    add_dataset,
+    add_job_in,
+    add_model,
+    given_models,
+    spec,
+)
 from service_fixtures import ServiceUnderTest
 
 from service.jobs.schemas import JobRead, Validated
@@ -112,3 +121,18 @@ def test_two_may_not_read_one_column_differently(api: ServiceUnderTest, start_id
     answer = post(api, spec(teacher={"modality": "audio", "model": "same"}, more_teachers=others))
     check_refusal(answer, 422, "incompatible")
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/spec/more_teachers/0/model"]
+
+
+def test_a_diagnosis_needs_pairs_though_its_teacher_needs_no_rows(
+    api: ServiceUnderTest, dataset_id: str
+) -> None:
+    add_model(api.database)
+    image = REPORT["modalities"]["image"]
+    for name, lacking in (("few", 989), ("enough", 988)):
+        columns = {**REPORT["modalities"], "image": {**image, "training_rows_without": lacking}}
+        add_dataset(api.database, name=name, report={**REPORT, "modalities": columns})
+    document = {**TRAIN_SPEC, "kind": "diagnose", "teacher": TEACHER}
+    (problem,) = check_refusal(post(api, {**document, "dataset": "few"}), 422, "dataset_too_small")["errors"]
+    assert problem["pointer"] == "/spec/dataset"
+    assert "found 11" in problem["detail"]
+    assert post(api, {**document, "dataset": "enough"}).status_code == 201
