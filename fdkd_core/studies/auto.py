@@ -70,7 +70,7 @@ class Search:
         assert isinstance(spec.method, AutoSpec)
         self.spec, self.auto, self.lesson = spec, spec.method, lesson
         self.select_by = selected_by(spec.training, spec.task)
-        self.rounds = configurations(spec.method, spec.training)
+        self.rounds = configurations(spec.method, spec.training, spec.task)
         self.tried: dict[int, list[AutoRung]] = {}
         self.folds = Folds(lesson.job.data, spec.method.folds, spec.training)
         self._before: dict[str, int] = {}

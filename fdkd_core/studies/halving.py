@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fdkd_core.spec import AutoSpec, NoneSpec, TrainingSpec, TuningSpec
+from fdkd_core.spec import AutoSpec, NoneSpec, TaskSpec, TrainingSpec, TuningSpec
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.methods.combine import unique_names
 from fdkd_core.studies.search import Candidate, candidates
@@ -36,10 +36,17 @@ class Configuration:
         return self.label == NO_TEACHER
 
 
-def configurations(spec: AutoSpec, training: TrainingSpec) -> list[list[Configuration]]:
+def configurations(
+    spec: AutoSpec, training: TrainingSpec, task: TaskSpec | None = None
+) -> list[list[Configuration]]:
     """What the first rung tries, in rounds: each has one configuration of the control and of every method.
 
     The first round is the control and the methods as they are stated.
+
+    Args:
+        spec: The search.
+        training: Of the student.
+        task: Of the job; None for classification.
     """
     labels = [NO_TEACHER, *unique_names(method.name for method in spec.methods)]
     rounds = max(1, spec.trials // len(labels))
@@ -50,7 +57,7 @@ def configurations(spec: AutoSpec, training: TrainingSpec) -> list[list[Configur
         method_parameters=spec.method_parameters,
         seed=spec.seed,
     )
-    found = [candidates(training, method, tuning) for method in (NoneSpec(), *spec.methods)]
+    found = [candidates(training, method, tuning, task) for method in (NoneSpec(), *spec.methods)]
     return [
         [
             Configuration(turn * len(labels) + place, label, found[place][turn])

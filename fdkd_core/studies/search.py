@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fdkd_core.spec import MethodSpec, TrainingSpec, TuningSpec
+from fdkd_core.spec import MethodSpec, TaskSpec, TrainingSpec, TuningSpec
 from fdkd_core.spec.tuning import RangeSpec
 from fdkd_core.studies.bounds import Bounds, bounds_of, rounded
 from fdkd_core.studies.spaces import Between, OneOf, Space, space_of
@@ -43,15 +43,18 @@ class Candidate:
         return self.training.optimizer.lr
 
 
-def candidates(training: TrainingSpec, method: MethodSpec, tuning: TuningSpec) -> list[Candidate]:
+def candidates(
+    training: TrainingSpec, method: MethodSpec, tuning: TuningSpec, task: TaskSpec | None = None
+) -> list[Candidate]:
     """The configurations that a search tries, `tuning.trials` of them, the first as stated.
 
     Args:
         training: How the student is trained.
         method: Where the search begins.
         tuning: Ranges, number of trials and seed.
+        task: Of the job; None for classification.
     """
-    space = space_of(method)
+    space = space_of(method, task)
     if not tuning.method_parameters:
         space = Space(weights=space.weights)
     document = method.model_dump(mode="json")

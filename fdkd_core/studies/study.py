@@ -64,7 +64,7 @@ def conduct(
     spec = job.spec
     assert isinstance(spec, StudySpec)
     lesson = prepare_lesson(job, teacher)
-    found = candidates(spec.training, spec.method, spec.tuning)
+    found = candidates(spec.training, spec.method, spec.tuning, spec.task)
     steps = student_steps(spec, job.data)
     names = trial_names(spec)
     trials = [
