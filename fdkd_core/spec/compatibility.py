@@ -33,7 +33,13 @@ from fdkd_core.spec.output_columns import output_column_problems
 from fdkd_core.spec.processes import process_problems, stated_processes
 from fdkd_core.spec.stated import parsed_architecture, stated_or_default
 from fdkd_core.spec.student_start import begun_report, start_fit_problems
-from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
+from fdkd_core.spec.task_fit import (
+    label_problems,
+    output_names,
+    pairing_problems,
+    view_problems,
+    weighting_problems,
+)
 from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 from fdkd_core.spec.unlabelled_fit import unlabelled_problems, unlabelled_rows
@@ -101,7 +107,8 @@ def check(
             unlabelled_rows(dataset_report) if isinstance(spec, TeachingSpec) else 0,
         )  # fmt: skip
         problems += fold_problems(spec, dataset_report, _most_training_rows(dataset_report, column))
-    problems += pairing_problems(spec) + weighting_problems(spec) + unlabelled_problems(spec, dataset_report)
+    problems += pairing_problems(spec) + view_problems(spec) + weighting_problems(spec)
+    problems += unlabelled_problems(spec, dataset_report)
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
         problems += map_problems(spec, dataset_report, reports, memory, start_report)

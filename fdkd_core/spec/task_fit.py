@@ -1,4 +1,4 @@
-"""Whether the labels of a dataset, and how it is paired, suit the task of a job."""
+"""Whether the labels of a dataset, and what is shown of a teacher, suit the task and the method of a job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fdkd_core.errors import Problem
 from fdkd_core.spec.job import DistillSpec, MethodJobSpec
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.methods import DistillingSpec
+from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.tasks import (
     LABEL_WORDS,
     TASK_FACTS,
@@ -19,6 +20,8 @@ from fdkd_core.spec.tasks import (
 )
 
 Report = Mapping[str, Any]
+CHANGED_OUTPUTS = ("shuffled_pairs", "permuted_channels")
+"""Views of a teacher that are its own outputs, changed. An untrained one is a network, which can be run."""
 
 
 def output_names(task: TaskSpec, dataset: Report) -> list[str]:
@@ -88,3 +91,13 @@ def pairing_problems(spec: AnyJobSpec) -> list[Problem]:
         for method in spec.methods_used
         if isinstance(method, DistillingSpec) and method.needs_teacher_inputs
     ][:1]
+
+
+def view_problems(spec: AnyJobSpec) -> list[Problem]:
+    """A method that runs the teacher itself cannot be shown changed outputs of it."""
+    if not isinstance(spec, StudySpec) or spec.teacher_view not in CHANGED_OUTPUTS:
+        return []
+    if not isinstance(spec.method, DistillingSpec) or not spec.method.needs_teacher_inputs:
+        return []
+    detail = f"{spec.method.name} runs the teacher itself: it cannot be shown {spec.teacher_view}"
+    return [Problem("incompatible", detail, "/teacher_view")]
