@@ -104,27 +104,39 @@ def half(count: int) -> int:
 
 
 def affordable_rounds(
-    spec: AutoSpec, training: TrainingSpec, seconds: Sequence[float], wanted: int, folds: int = 0
+    spec: AutoSpec,
+    training: TrainingSpec,
+    seconds: Sequence[float],
+    wanted: int,
+    folds: int = 0,
+    diverged: Sequence[float] = (),
 ) -> int:
     """Rounds of the first rung after which everything that follows still fits into `minutes`.
+
+    What a training costs is told by those that came to their end: one that diverged stopped early. Where
+    none has, the next round is tried to find out, while there is time.
 
     Args:
         spec: The budget.
         training: Of the student.
-        seconds: Of the trainings of the first rung so far; at least one round of them.
+        seconds: Of the trainings of the first rung that came to their end, so far.
         wanted: Rounds that `trials` allows.
         folds: By how many the finalists will be judged.
+        diverged: Seconds of the others; with `seconds` at least one round of them.
 
     Returns:
         At least 1.
     """
     if spec.minutes is None:
         return wanted
+    arms, budget = 1 + len(spec.methods), 60.0 * spec.minutes
+    if not seconds:
+        tried = len(diverged) // arms
+        return min(wanted, tried + 1) if sum(diverged) <= budget else tried
     per_epoch = sum(seconds) / len(seconds) / rung_epochs(training)[0]
-    arms = 1 + len(spec.methods)
     affordable = 1
     for rounds in range(2, wanted + 1):
-        if per_epoch * epochs_in_all(spec, training, rounds, arms, folds) <= 60.0 * spec.minutes:
+        if per_epoch * epochs_in_all(spec, training, rounds, arms, folds) <= budget:
             affordable = rounds
     return affordable
 
