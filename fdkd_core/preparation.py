@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdkd_core.basis_fit import basis_problems
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import DatasetError, IncompatibleError, ModelFileError, Problem, quote
@@ -260,8 +261,11 @@ def check_phases(
     """Builds every model once, before anything is trained or written.
 
     Raises:
-        IncompatibleError: A phase cannot start.
+        IncompatibleError: A phase cannot start, or would have too few rows of a teacher to look at.
     """
+    problems = basis_problems(spec, data, given)
+    if problems:
+        raise IncompatibleError(problems)
     is_evened = isinstance(spec, TeachingSpec)
     student = make_phase("student", spec.student, spec.training, start=start, is_evened=is_evened)
     if isinstance(spec, TeachingSpec):

@@ -59,11 +59,7 @@ def view_rows(
         seed: Of that choice.
         present: Rows that have a teacher's view at all; None when all have. Others are never looked at.
     """
-    paired = present
-    if paired_fraction < 1.0:
-        paired = torch.zeros(len(labels), dtype=torch.bool) if present is None else torch.zeros_like(present)
-        candidates = torch.arange(len(labels)) if present is None else present.nonzero().squeeze(1)
-        paired[candidates[paired_rows(labels[candidates], paired_fraction, seed)]] = True
+    paired = rows_with_teacher(labels, paired_fraction, seed, present)
     if pairing == "class":
         everyone = torch.ones(len(labels), dtype=torch.bool) if paired is None else paired
         taught = torch.isin(labels, labels[everyone])  # a class without a single pair has no mean
@@ -73,6 +69,18 @@ def view_rows(
         return TeacherRows(outputs, None, len(labels))
     hidden = ModelOutput(*(part.masked_fill(_beside(~paired, part), 0.0) for part in outputs))
     return TeacherRows(hidden, paired, int(paired.sum()))
+
+
+def rows_with_teacher(
+    labels: Int[Tensor, " n"], paired_fraction: float, seed: int, present: Bool[Tensor, " n"] | None
+) -> Bool[Tensor, " n"] | None:
+    """Which rows have a view of the teacher of their own; None when all have. Arguments as of `view_rows`."""
+    if paired_fraction == 1.0:
+        return present
+    paired = torch.zeros(len(labels), dtype=torch.bool) if present is None else torch.zeros_like(present)
+    candidates = torch.arange(len(labels)) if present is None else present.nonzero().squeeze(1)
+    paired[candidates[paired_rows(labels[candidates], paired_fraction, seed)]] = True
+    return paired
 
 
 def confidence_weights(

@@ -54,7 +54,8 @@ def held_out_rows(data: PairedDataset, folds: int, seed: int) -> list[NDArray[np
         seed: Of the order of rows.
 
     Returns:
-        Fewer than two entries where there is only one group.
+        Fewer than two entries where there is only one group. Without groups some hold out nothing where there
+        are fewer training rows with a label than folds.
     """
     taught = data.taught_rows
     is_train = np.isin(taught, data.splits["train"])

@@ -15,7 +15,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fdkd_core.bands import class_basis, dct_basis, num_low, pca_basis, random_basis, split_by_basis
+from fdkd_core.bands import (
+    MIN_ROWS,
+    class_basis,
+    dct_basis,
+    num_low,
+    pca_basis,
+    random_basis,
+    split_by_basis,
+)
 from fdkd_core.frequency import cutoff_bin, split_bands_of_both
 from fdkd_core.losses.features import l2_normalize, log_squared_error, squared_error
 from fdkd_core.methods.base import Method, MethodContext, StepViews, make_projector
@@ -62,7 +70,11 @@ class BandBasis(nn.Module):
 
 
 def make_basis(spec: FDCMKDSpec, context: MethodContext) -> BandBasis:
-    """The basis that a spec names, for this teacher."""
+    """The basis that a spec names, for this teacher.
+
+    Raises:
+        ValueError: It is the teacher's own, and fewer than two training rows have a view of the teacher.
+    """
     dim = context.teacher_dim
     low = num_low(dim, spec.cutoff)
     if spec.basis == "dct":
@@ -70,12 +82,22 @@ def make_basis(spec: FDCMKDSpec, context: MethodContext) -> BandBasis:
     if spec.basis == "random":
         return BandBasis(random_basis(dim, context.seed), None, low)
     assert context.teacher_outputs is not None
-    features = context.teacher_outputs.features.detach().float().cpu()
-    centre = features.mean(dim=0) if len(features) else torch.zeros(dim)
+    features, labels = context.teacher_outputs.features.detach().float().cpu(), context.labels
+    if context.paired is not None:
+        # Those of the others are zeros, which the teacher never said.
+        paired = context.paired.cpu()
+        features, labels = features[paired], None if labels is None else labels[paired]
+    is_only_checked = len(context.teacher_outputs.features) == 0
+    if len(features) < MIN_ROWS and not is_only_checked:
+        raise ValueError(
+            f"the basis {spec.basis} is made from at least {MIN_ROWS} training rows with a view of the "
+            f"teacher; found {len(features)}"
+        )
+    centre = torch.zeros(dim) if is_only_checked else features.mean(dim=0)
     if spec.basis == "pca":
         return BandBasis(pca_basis(features), centre, low)
-    assert context.labels is not None
-    return BandBasis(class_basis(features, context.labels), centre, low)
+    assert labels is not None
+    return BandBasis(class_basis(features, labels), centre, low)
 
 
 class FDCMKD(Method):

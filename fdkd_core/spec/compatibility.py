@@ -24,7 +24,7 @@ from fdkd_core.spec.cost import machine_memory_bytes, memory_problems, size_prob
 from fdkd_core.spec.dense import answer_problems
 from fdkd_core.spec.dense_fit import map_problems
 from fdkd_core.spec.diagnose import DiagnoseSpec
-from fdkd_core.spec.diagnosis_fit import LEAST_PAIRS, pair_problems
+from fdkd_core.spec.diagnosis_fit import pair_problems
 from fdkd_core.spec.fold_fit import fold_problems
 from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
@@ -35,7 +35,13 @@ from fdkd_core.spec.output_columns import output_column_problems
 from fdkd_core.spec.processes import process_problems, stated_processes
 from fdkd_core.spec.stated import parsed_architecture, stated_or_default
 from fdkd_core.spec.student_start import begun_report, start_fit_problems
-from fdkd_core.spec.task_fit import label_problems, output_names, pairing_problems, weighting_problems
+from fdkd_core.spec.task_fit import (
+    label_problems,
+    output_names,
+    pairing_problems,
+    view_problems,
+    weighting_problems,
+)
 from fdkd_core.spec.tasks import SegmentationSpec, TaskSpec
 from fdkd_core.spec.training import TrainingSpec
 from fdkd_core.spec.unlabelled_fit import unlabelled_problems, unlabelled_rows
@@ -103,8 +109,11 @@ def check(
             unlabelled_rows(dataset_report) if isinstance(spec, TeachingSpec) else 0,
         )  # fmt: skip
         problems += fold_problems(spec, dataset_report, _most_training_rows(dataset_report, column))
-    problems += pairing_problems(spec) + weighting_problems(spec) + unlabelled_problems(spec, dataset_report)
-    problems += _check_pairs(spec, dataset_report)
+    problems += pairing_problems(spec) + view_problems(spec) + weighting_problems(spec)
+    problems += unlabelled_problems(spec, dataset_report)
+    if isinstance(spec, DiagnoseSpec):  # a column that is missing is refused as such
+        seen = [columns[name] for name in (spec.teacher.modality, spec.student.modality) if name in columns]
+        problems += pair_problems(*(_most_training_rows(dataset_report, column) for column in seen))
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
         problems += map_problems(spec, dataset_report, reports, memory, start_report)
@@ -178,17 +187,6 @@ def _check_teachers(
                 spec.task, architecture, column, training, dataset, pointer, f"{pointer}/train", memory_bytes
             )
     return problems, dims
-
-
-def _check_pairs(spec: AnyJobSpec, dataset: Report) -> list[Problem]:
-    """Of a diagnosis; a column that is missing is refused as such."""
-    if not isinstance(spec, DiagnoseSpec):
-        return []
-    columns = dataset["modalities"]
-    names = [name for name in (spec.teacher.modality, spec.student.modality) if name in columns]
-    return pair_problems(
-        min((_most_training_rows(dataset, columns[name]) for name in names), default=LEAST_PAIRS)
-    )
 
 
 def missing_columns(spec: AnyJobSpec, columns: list[str]) -> list[Problem]:

@@ -8,15 +8,17 @@ LEAST_PAIRS = 12
 """Training rows with both modalities: a third of them is held out, and the folds of a regression need 4."""
 
 
-def pair_problems(pairs: int) -> list[Problem]:
+def pair_problems(*rows: int) -> list[Problem]:
     """What a diagnosis says of so few pairs.
 
     Args:
-        pairs: Training rows that have both the teacher's modality and the student's, or at most so many.
+        rows: Training rows that have both the teacher's modality and the student's, or of each of the two the
+            most that may.
 
     Returns:
         `dataset_too_small`: There are fewer than `LEAST_PAIRS`.
     """
+    pairs = min(rows, default=LEAST_PAIRS)
     if pairs >= LEAST_PAIRS:
         return []
     detail = (

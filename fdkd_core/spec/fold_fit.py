@@ -21,13 +21,18 @@ def fold_problems(spec: AnyJobSpec, dataset: Mapping[str, Any], rows: int) -> li
     How groups are dealt out, and which of them a cut of validation takes, is known when the job starts, which
     says the rest.
 
+    What folds hold out, and so what must be enough for them, are groups that have training rows with a label.
+    Without groups they are these rows themselves. Rows without a label judge nothing: they only add to what a
+    fold leaves.
+
     Args:
         spec: The job.
         dataset: The report on it.
-        rows: Training rows with a label, at most.
+        rows: Training rows with a label that the student can learn from, at most.
 
     Returns:
-        `dataset_too_small`: There is a single group, or a fold leaves fewer rows than a batch.
+        `dataset_too_small`: There is a single group, there are more folds than rows, or a fold leaves fewer
+        rows than a batch.
     """
     if not isinstance(spec, DistillSpec) or not isinstance(spec.method, AutoSpec):
         return []
@@ -43,6 +48,8 @@ def fold_problems(spec: AnyJobSpec, dataset: Mapping[str, Any], rows: int) -> li
         if groups < 2:
             return [one_group()]
         folds = min(folds, groups)
+    elif rows < folds:
+        return [empty_folds(rows, folds)]
     kept = rows - max(largest, ceil(rows / folds)) + unlabelled_rows(dataset)
     return [too_few_rows(kept, spec.training.batch_size)] if kept < spec.training.batch_size else []
 
@@ -52,6 +59,12 @@ def one_group() -> Problem:
     return Problem(
         "dataset_too_small", "the training rows are all of one group, which cannot be parted", POINTER
     )
+
+
+def empty_folds(rows: int, folds: int) -> Problem:
+    """Some would hold out nothing to judge by."""
+    detail = f"{folds} folds need a training row with a label each; there are {rows}"
+    return Problem("dataset_too_small", detail, POINTER)
 
 
 def too_few_rows(rows: int, batch_size: int) -> Problem:

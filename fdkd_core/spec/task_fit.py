@@ -1,4 +1,4 @@
-"""Whether the labels of a dataset, and how it is paired, suit the task of a job."""
+"""Whether the labels of a dataset, and what is shown of a teacher, suit the task and the method of a job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fdkd_core.errors import Problem
 from fdkd_core.spec.job import DistillSpec, MethodJobSpec
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.methods import DistillingSpec
+from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.tasks import (
     LABEL_WORDS,
     TASK_FACTS,
@@ -19,6 +20,8 @@ from fdkd_core.spec.tasks import (
 )
 
 Report = Mapping[str, Any]
+CHANGED_OUTPUTS = ("shuffled_pairs", "permuted_channels")
+"""Views of a teacher that are its own outputs, changed. An untrained one is a network, which can be run."""
 
 
 def output_names(task: TaskSpec, dataset: Report) -> list[str]:
@@ -88,3 +91,19 @@ def pairing_problems(spec: AnyJobSpec) -> list[Problem]:
         for method in spec.methods_used
         if isinstance(method, DistillingSpec) and method.needs_teacher_inputs
     ][:1]
+
+
+def view_problems(spec: AnyJobSpec) -> list[Problem]:
+    """Changed outputs of a teacher that a method cannot be shown, or would not see to be changed."""
+    if not isinstance(spec, StudySpec) or spec.teacher_view not in CHANGED_OUTPUTS:
+        return []
+    method, view = spec.method, spec.teacher_view
+    if not isinstance(method, DistillingSpec):
+        return []
+    if method.needs_teacher_inputs:
+        detail = f"{method.name} runs the teacher itself: it cannot be shown {view}"
+    elif view == "permuted_channels" and not method.knows_channel_order:
+        detail = f"to {method.name} another order of the teacher's channels is the same teacher"
+    else:
+        return []
+    return [Problem("incompatible", detail, "/teacher_view")]

@@ -70,7 +70,7 @@ class Search:
         assert isinstance(spec.method, AutoSpec)
         self.spec, self.auto, self.lesson = spec, spec.method, lesson
         self.select_by = selected_by(spec.training, spec.task)
-        self.rounds = configurations(spec.method, spec.training)
+        self.rounds = configurations(spec.method, spec.training, spec.task)
         self.tried: dict[int, list[AutoRung]] = {}
         self.folds = Folds(lesson.job.data, spec.method.folds, spec.training)
         self._before: dict[str, int] = {}
@@ -80,14 +80,21 @@ class Search:
 
     def first_rung(self) -> list[Configuration]:
         """Tries configurations round by round, as many as the budget allows; returns those tried."""
-        tried = list(self.rounds[0])
-        seconds = [trial.seconds for trial in self._rung(0, tried)]
-        allowed = affordable_rounds(
-            self.auto, self.spec.training, seconds, len(self.rounds), len(self.folds.parts)
-        )
-        for turn in self.rounds[1:allowed]:
-            self._rung(0, turn, first=len(tried))
+        tried: list[Configuration] = []
+        ended: list[float] = []
+        diverged: list[float] = []
+        allowed = 1
+        for number, turn in enumerate(self.rounds):
+            if number >= allowed:
+                break
+            is_cost_known = bool(ended)
+            for trial in self._rung(0, turn, first=len(tried)):
+                (diverged if trial.val is None else ended).append(trial.seconds)
             tried += turn
+            if not is_cost_known:
+                allowed = affordable_rounds(
+                    self.auto, self.spec.training, ended, len(self.rounds), len(self.folds.parts), diverged
+                )
         return tried
 
     def climb(self, tried: list[Configuration]) -> tuple[list[Configuration], list[float]]:

@@ -19,7 +19,7 @@ from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import TrainingSpec
-from fdkd_core.spec.fold_fit import one_group, too_few_rows
+from fdkd_core.spec.fold_fit import empty_folds, one_group, too_few_rows
 from fdkd_core.spec.result import FinalRun
 from fdkd_core.studies.search import Candidate
 from fdkd_core.studies.study import phase_steps
@@ -51,10 +51,14 @@ class Folds:
         """Before anything is trained: what the report on the data could not tell when the job was posted.
 
         Raises:
-            IncompatibleError: There is a single group, or a fold leaves fewer rows than a batch.
+            IncompatibleError: There is a single group, a fold holds out nothing, or leaves fewer rows than a
+                batch.
         """
         if len(self.parts) == 1:
             raise IncompatibleError(one_group())
+        held_out = [int(is_out.sum()) for is_out in self.parts]
+        if 0 in held_out:
+            raise IncompatibleError(empty_folds(sum(held_out), len(held_out)))
         fewest = min((int((~is_out).sum()) for is_out in self.parts), default=self._batch_size)
         if fewest < self._batch_size:
             raise IncompatibleError(too_few_rows(fewest, self._batch_size))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fdkd_core.spec import AutoSpec, NoneSpec, TrainingSpec, TuningSpec
+from fdkd_core.spec import AutoSpec, NoneSpec, TaskSpec, TrainingSpec, TuningSpec
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.methods.combine import unique_names
 from fdkd_core.studies.search import Candidate, candidates
@@ -36,10 +36,17 @@ class Configuration:
         return self.label == NO_TEACHER
 
 
-def configurations(spec: AutoSpec, training: TrainingSpec) -> list[list[Configuration]]:
+def configurations(
+    spec: AutoSpec, training: TrainingSpec, task: TaskSpec | None = None
+) -> list[list[Configuration]]:
     """What the first rung tries, in rounds: each has one configuration of the control and of every method.
 
     The first round is the control and the methods as they are stated.
+
+    Args:
+        spec: The search.
+        training: Of the student.
+        task: Of the job; None for classification.
     """
     labels = [NO_TEACHER, *unique_names(method.name for method in spec.methods)]
     rounds = max(1, spec.trials // len(labels))
@@ -50,7 +57,7 @@ def configurations(spec: AutoSpec, training: TrainingSpec) -> list[list[Configur
         method_parameters=spec.method_parameters,
         seed=spec.seed,
     )
-    found = [candidates(training, method, tuning) for method in (NoneSpec(), *spec.methods)]
+    found = [candidates(training, method, tuning, task) for method in (NoneSpec(), *spec.methods)]
     return [
         [
             Configuration(turn * len(labels) + place, label, found[place][turn])
@@ -97,27 +104,39 @@ def half(count: int) -> int:
 
 
 def affordable_rounds(
-    spec: AutoSpec, training: TrainingSpec, seconds: Sequence[float], wanted: int, folds: int = 0
+    spec: AutoSpec,
+    training: TrainingSpec,
+    seconds: Sequence[float],
+    wanted: int,
+    folds: int = 0,
+    diverged: Sequence[float] = (),
 ) -> int:
     """Rounds of the first rung after which everything that follows still fits into `minutes`.
+
+    What a training costs is told by those that came to their end: one that diverged stopped early. Where
+    none has, the next round is tried to find out, while there is time.
 
     Args:
         spec: The budget.
         training: Of the student.
-        seconds: Of the trainings of the first rung so far; at least one round of them.
+        seconds: Of the trainings of the first rung that came to their end, so far.
         wanted: Rounds that `trials` allows.
         folds: By how many the finalists will be judged.
+        diverged: Seconds of the others; with `seconds` at least one round of them.
 
     Returns:
         At least 1.
     """
     if spec.minutes is None:
         return wanted
+    arms, budget = 1 + len(spec.methods), 60.0 * spec.minutes
+    if not seconds:
+        tried = len(diverged) // arms
+        return min(wanted, tried + 1) if sum(diverged) <= budget else tried
     per_epoch = sum(seconds) / len(seconds) / rung_epochs(training)[0]
-    arms = 1 + len(spec.methods)
     affordable = 1
     for rounds in range(2, wanted + 1):
-        if per_epoch * epochs_in_all(spec, training, rounds, arms, folds) <= 60.0 * spec.minutes:
+        if per_epoch * epochs_in_all(spec, training, rounds, arms, folds) <= budget:
             affordable = rounds
     return affordable
 

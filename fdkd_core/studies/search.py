@@ -17,14 +17,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fdkd_core.spec import MethodSpec, TrainingSpec, TuningSpec
+from fdkd_core.spec import MethodSpec, TaskSpec, TrainingSpec, TuningSpec
 from fdkd_core.spec.tuning import RangeSpec
+from fdkd_core.studies.bounds import Bounds, bounds_of, rounded
 from fdkd_core.studies.spaces import Between, OneOf, Space, space_of
 
-MAX_LR = 100.0
-MAX_WEIGHT = 1e6
-DIGITS = 3
-"""Significant ones of what is tried: nobody can tell more apart, and reports stay readable."""
 _LR, _WEIGHT_FACTOR = "lr", "weight_factor"
 _METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
 
@@ -46,24 +43,30 @@ class Candidate:
         return self.training.optimizer.lr
 
 
-def candidates(training: TrainingSpec, method: MethodSpec, tuning: TuningSpec) -> list[Candidate]:
+def candidates(
+    training: TrainingSpec, method: MethodSpec, tuning: TuningSpec, task: TaskSpec | None = None
+) -> list[Candidate]:
     """The configurations that a search tries, `tuning.trials` of them, the first as stated.
 
     Args:
         training: How the student is trained.
         method: Where the search begins.
         tuning: Ranges, number of trials and seed.
+        task: Of the job; None for classification.
     """
-    space = space_of(method)
+    space = space_of(method, task)
     if not tuning.method_parameters:
         space = Space(weights=space.weights)
     document = method.model_dump(mode="json")
     stated = {path: value_at(document, path) for path in (*space.weights, *space.parameters)}
+    allowed = {path: bounds_of(method, path) for path in stated}
+    rates = bounds_of(training.optimizer, "lr")
     found = [Candidate(0, training, method, stated)]
-    dimensions = _dimensions(training, space, tuning, stated)
+    dimensions = _dimensions(training, space, tuning, stated, allowed)
     for point in _points(dimensions, tuning.trials - 1, tuning.seed):
-        values = _values(point, space, stated)
-        found.append(Candidate(len(found), with_lr(training, point[_LR]), _changed(method, values), values))
+        values = _values(point, space, stated, allowed)
+        rate = rates.clip(point[_LR])
+        found.append(Candidate(len(found), with_lr(training, rate), _changed(method, values), values))
     return found
 
 
@@ -75,8 +78,9 @@ def with_lr(training: TrainingSpec, lr: float) -> TrainingSpec:
 def lr_range(training: TrainingSpec, tuning: TuningSpec) -> RangeSpec:
     """Learning rates that are searched."""
     lr = training.optimizer.lr
-    wanted = tuning.lr or RangeSpec(low=lr / LR_SPAN, high=lr * LR_SPAN)
-    return RangeSpec(low=min(wanted.low, MAX_LR), high=min(wanted.high, MAX_LR))
+    low, high = (tuning.lr.low, tuning.lr.high) if tuning.lr else (lr / LR_SPAN, lr * LR_SPAN)
+    allowed = bounds_of(training.optimizer, "lr")
+    return RangeSpec(low=allowed.clip(low), high=allowed.clip(high))
 
 
 LR_SPAN = 10.0
@@ -84,7 +88,11 @@ LR_SPAN = 10.0
 
 
 def _dimensions(
-    training: TrainingSpec, space: Space, tuning: TuningSpec, stated: Mapping[str, Any]
+    training: TrainingSpec,
+    space: Space,
+    tuning: TuningSpec,
+    stated: Mapping[str, Any],
+    allowed: Mapping[str, Bounds],
 ) -> dict[str, Between | OneOf]:
     """All that is searched by name, the learning rate first."""
     lr = lr_range(training, tuning)
@@ -97,17 +105,21 @@ def _dimensions(
             found[name] = OneOf((*dimension.values, *({stated[name]} - {*dimension.values})))
         else:
             low, high = min(dimension.low, stated[name]), max(dimension.high, stated[name])
-            found[name] = Between(low, high, log=dimension.log)
+            found[name] = Between(allowed[name].clip(low), allowed[name].clip(high), log=dimension.log)
     return found
 
 
-def _values(point: Mapping[str, Any], space: Space, stated: Mapping[str, Any]) -> dict[str, float | str]:
-    """Fields of the method at a point."""
+def _values(
+    point: Mapping[str, Any], space: Space, stated: Mapping[str, Any], allowed: Mapping[str, Bounds]
+) -> dict[str, float | str]:
+    """Fields of the method at a point, within the bounds that factors, and rounding, lead beyond."""
     values: dict[str, float | str] = {name: point[name] for name in space.parameters}
     for name in space.weights:
         factor = point.get(_WEIGHT_FACTOR, 1.0) * point.get(_ratio(name), 1.0)
-        values[name] = min(_rounded(stated[name] * factor), MAX_WEIGHT)
-    return values
+        values[name] = rounded(stated[name] * factor)
+    return {
+        name: value if isinstance(value, str) else allowed[name].clip(value) for name, value in values.items()
+    }
 
 
 def _points(dimensions: Mapping[str, Between | OneOf], count: int, seed: int) -> list[dict[str, Any]]:
@@ -133,7 +145,7 @@ def _points(dimensions: Mapping[str, Between | OneOf], count: int, seed: int) ->
     study.add_trial(optuna.trial.create_trial(params=corner, distributions=box, value=0.0))
     asked = [study.ask(box).params for _ in range(count)]
     return [
-        {name: value if isinstance(value, str) else _rounded(value) for name, value in point.items()}
+        {name: value if isinstance(value, str) else rounded(value) for name, value in point.items()}
         for point in asked
     ]
 
@@ -156,7 +168,3 @@ def value_at(document: Any, path: str) -> Any:
 
 def _ratio(name: str) -> str:
     return f"{name}_ratio"
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")

@@ -11,12 +11,11 @@ from typing import Any
 
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
-from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.phases import Trained, make_model
 from fdkd_core.preparation import make_phase, teacher_training
-from fdkd_core.spec import AnyJobSpec, DistillingSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
+from fdkd_core.spec import AnyJobSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
 from fdkd_core.spec.judging import selected_by
 from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult
 from fdkd_core.studies.handover import hand_over_study, measure_teacher
@@ -40,7 +39,6 @@ def run_study(job: JobRun) -> StudyResult:
 
     Raises:
         TrainingDivergedError: All trials diverged, or a final run did.
-        IncompatibleError: The method trains its teacher further, and is to be shown a fake one's outputs.
     """
     assert isinstance(job.spec, StudySpec)
     teacher, measured, steps = None, None, 0
@@ -64,7 +62,7 @@ def conduct(
     spec = job.spec
     assert isinstance(spec, StudySpec)
     lesson = prepare_lesson(job, teacher)
-    found = candidates(spec.training, spec.method, spec.tuning)
+    found = candidates(spec.training, spec.method, spec.tuning, spec.task)
     steps = student_steps(spec, job.data)
     names = trial_names(spec)
     trials = [
@@ -99,7 +97,6 @@ def prepare_lesson(job: JobRun, teacher: Trained | None) -> Lesson:
         teacher = _untrained(job, teacher)
     fake = None
     if spec.teacher_view in FAKES:
-        _refuse_inputs(spec)
         fake = partial(FAKES[spec.teacher_view], seed=spec.training.seed)
     return Lesson(job, teacher, job.teacher_rows(teacher, fake=fake))
 
@@ -113,18 +110,6 @@ def _untrained(job: JobRun, teacher: Trained) -> Trained:
     model = make_model(phase, job.data).to(job.device).eval()
     model.requires_grad_(False)
     return Trained(teacher.modality, teacher.architecture, model, 0, 0, 0.0)
-
-
-def _refuse_inputs(spec: StudySpec) -> None:
-    """A method that runs the teacher itself cannot be shown changed outputs of it."""
-    if isinstance(spec.method, DistillingSpec) and spec.method.needs_teacher_inputs:
-        raise IncompatibleError(
-            Problem(
-                "incompatible",
-                f"{spec.method.name} runs the teacher itself: it cannot be shown {spec.teacher_view}",
-                "/teacher_view",
-            )
-        )
 
 
 def final_runs(lesson: Lesson, tuned: Candidate, seeds: int, steps_before: int) -> list[FinalRun]:

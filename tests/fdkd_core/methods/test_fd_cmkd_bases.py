@@ -9,7 +9,7 @@ from fdkd_core.bands import class_basis, dct_basis, num_low, pca_basis
 from fdkd_core.losses.features import l2_normalize
 from fdkd_core.methods import build_method
 from fdkd_core.methods.base import MethodContext, StepViews
-from fdkd_core.methods.fd_cmkd import FDCMKD
+from fdkd_core.methods.fd_cmkd import FDCMKD, BandBasis
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import FDCMKDSpec
 
@@ -91,6 +91,56 @@ def test_the_student_begins_at_the_teachers_centre(basis: str) -> None:
     method = build(basis)
     centre = teacher_outputs().features.mean(dim=0)
     torch.testing.assert_close(method.projector(torch.zeros(1, DIM))[0], centre)
+
+
+PAIRED = (torch.arange(ROWS) % 4 == 0) | (torch.arange(ROWS) % 7 == 0)
+
+
+def taught(basis: str, paired: torch.Tensor | None, *, rows: torch.Tensor | None = None) -> FDCMKD:
+    """With zeros where there is no teacher, as a job has them; or of `rows` as if there were no others."""
+    outputs, labels = teacher_outputs(), LABELS
+    if paired is not None:
+        outputs = ModelOutput(*(part.masked_fill(~paired[:, None], 0.0) for part in outputs))
+    if rows is not None:
+        outputs, labels = ModelOutput(*(part[rows] for part in outputs)), LABELS[rows]
+    torch.manual_seed(0)
+    context = MethodContext(DIM, DIM, CLASSES, outputs, labels, len(labels), paired=paired)
+    method = build_method(FDCMKDSpec(basis=basis), context)  # type: ignore[arg-type]
+    assert isinstance(method, FDCMKD)
+    return method
+
+
+@pytest.mark.parametrize("basis", ["pca", "class"])
+def test_a_basis_is_made_from_the_rows_that_have_a_teacher(basis: str) -> None:
+    found, wanted = taught(basis, PAIRED), taught(basis, None, rows=PAIRED)
+    assert isinstance(found.basis, BandBasis)
+    assert isinstance(wanted.basis, BandBasis)
+    assert torch.equal(found.basis.centre, wanted.basis.centre)
+    assert torch.equal(found.basis.basis, wanted.basis.basis)
+    assert torch.equal(found.projector.bias, wanted.projector.bias)  # type: ignore[arg-type]
+    student = torch.rand(5, DIM)
+    for ours, theirs in zip(found.basis(student), wanted.basis(student), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("basis", ["pca", "class"])
+def test_with_all_rows_paired_a_basis_is_what_it_is_without_saying_so(basis: str) -> None:
+    found, wanted = taught(basis, torch.ones(ROWS, dtype=torch.bool)), taught(basis, None)
+    assert isinstance(found.basis, BandBasis)
+    assert isinstance(wanted.basis, BandBasis)
+    assert torch.equal(found.basis.basis, wanted.basis.basis)
+    features = teacher_outputs().features
+    direct = pca_basis(features) if basis == "pca" else class_basis(features, LABELS)
+    assert torch.equal(wanted.basis.basis, direct)
+    assert torch.equal(found.basis.centre, features.mean(dim=0))
+
+
+@pytest.mark.parametrize("basis", ["pca", "class"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_basis_of_fewer_than_two_rows_is_refused(basis: str, count: int) -> None:
+    with pytest.raises(ValueError, match=f"the basis {basis} .* at least 2 .* found {count}"):
+        taught(basis, torch.arange(ROWS) < count)
+    assert taught("dct", torch.arange(ROWS) < count).basis is not None
 
 
 def test_a_basis_is_no_part_of_a_checkpoint() -> None:

@@ -16,9 +16,10 @@ from fdkd_core.errors import SpecError, TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
-from fdkd_core.spec import load_spec
+from fdkd_core.spec import AutoSpec, load_spec
 from fdkd_core.spec.result import RunResult
 from fdkd_core.studies import auto as auto_module
+from fdkd_core.studies.halving import epochs_in_all, rung_epochs
 from fdkd_core.training import checkpoint
 
 RUNGS = [f"rung0-{place}" for place in range(6)] + [f"rung1-{place}" for place in range(4)]
@@ -200,6 +201,39 @@ def test_methods_that_diverge_leave_the_control(data: Path, good: RunOptions, tm
     assert result.auto.winner_label == "no_teacher"
     assert [f.label for f in result.auto.finalists] == ["no_teacher"]
     assert [c.rungs[0].val is None for c in result.auto.configurations] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("doomed", "expected"), [({"logit_kd"}, 2), ({"logit_kd", "none"}, 2)])
+def test_trainings_that_diverged_do_not_make_the_others_look_cheap(
+    doomed: set[str],
+    expected: int,
+    data: Path,
+    good: RunOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the first round those of `doomed` diverge at once; a training that ends takes a minute.
+
+    Two of four rounds fit. Where all of the first diverged, the second says so.
+    """
+    real = auto_module.run_trial
+
+    def run_trial(lesson: Any, name: str, candidate: Any, *given: Any) -> Any:
+        trial = real(lesson, name, candidate, *given)
+        if candidate.number == 0 and candidate.method.name in doomed and name.startswith("rung0"):
+            return trial.model_copy(update={"val": None, "seconds": 0.2})
+        return trial.model_copy(update={"seconds": 60.0})
+
+    monkeypatch.setattr(auto_module, "run_trial", run_trial)
+    training, wanted = auto_spec().training, {"trials": 8, "seeds": 2}
+    method = auto_spec(**wanted).method
+    assert isinstance(method, AutoSpec)
+    minutes = epochs_in_all(method, training, rounds=2, arms=2) / rung_epochs(training)[0]
+    result = run(auto_spec(**wanted, minutes=minutes), data, tmp_path / "out", options=good)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert len(result.auto.configurations) == 2 * expected
+    assert result.auto.cut_short
 
 
 def test_a_finalist_that_diverges_is_out_and_a_control_that_does_ends_the_job(

@@ -79,3 +79,22 @@ def test_minutes_allow_as_many_rounds_as_fit() -> None:
     assert affordable_rounds(spec, TRAINING, fast, 10, folds=5) < allowed
     assert affordable_rounds(spec, TRAINING, slow, 10) == 1
     assert affordable_rounds(AutoSpec(methods=(FeatureMSESpec(),), trials=40), TRAINING, slow, 20) == 20
+
+
+def test_what_a_training_costs_is_told_by_those_that_came_to_their_end() -> None:
+    """Where the methods diverged at once, the control alone says how long the others will take."""
+    spec = AutoSpec(methods=SPEC.methods, trials=40, minutes=10.0)
+    for seconds in (5.0, 10.0, 60.0):
+        told = affordable_rounds(spec, TRAINING, [seconds], 10, diverged=[0.2] * 3)
+        assert told == affordable_rounds(spec, TRAINING, [seconds] * 4, 10)
+
+
+def test_where_all_diverged_the_next_round_finds_out_while_there_is_time() -> None:
+    spec = AutoSpec(methods=SPEC.methods, trials=40, minutes=1.0)
+    assert affordable_rounds(spec, TRAINING, [], 10, diverged=[0.2] * 4) == 2
+    assert affordable_rounds(spec, TRAINING, [], 10, diverged=[0.2] * 12) == 4
+    assert affordable_rounds(spec, TRAINING, [], 3, diverged=[0.2] * 12) == 3
+    assert affordable_rounds(spec, TRAINING, [], 10, diverged=[16.0] * 4) == 1
+    assert affordable_rounds(spec, TRAINING, [5.0], 10, diverged=[0.2] * 11) == affordable_rounds(
+        spec, TRAINING, [5.0], 10
+    )

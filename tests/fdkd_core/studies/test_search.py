@@ -1,23 +1,31 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
+from pydantic import BaseModel, TypeAdapter
 
 from fdkd_core.spec import (
+    AdamWSpec,
     CombinedPart,
     CombineSpec,
+    CRDSpec,
     DistillingSpec,
+    DISTSpec,
     FDCMKDSpec,
     FeatureMSESpec,
+    LeafMethodSpec,
     LogitKDSpec,
+    MethodSpec,
     NoneSpec,
     SGDSpec,
     TrainingSpec,
     TuningSpec,
 )
 from fdkd_core.spec.tuning import RangeSpec
+from fdkd_core.studies.bounds import Bounds, bounds_of
 from fdkd_core.studies.search import candidates
 from fdkd_core.studies.spaces import SPACES, Between, space_of, weight_fields
 
@@ -92,6 +100,52 @@ def test_rates_stay_within_what_the_field_allows() -> None:
     assert all(c.lr <= 100.0 for c in candidates(training, NoneSpec(), TuningSpec(trials=50)))
     tuning = TuningSpec(trials=5, lr=RangeSpec(low=200.0, high=300.0))
     assert [c.lr for c in candidates(TRAINING, NoneSpec(), tuning)[1:]] == [100.0] * 4
+
+
+def extreme_values(method: BaseModel) -> Iterator[dict[str, float]]:
+    """Every number of a spec at the least and at the most that it may be, one at a time."""
+    for name, value in method:
+        if isinstance(value, float):
+            for stated in bounds_of(method, name):
+                yield {name: stated}
+
+
+LEAVES: list[Any] = [kind() for kind in get_args(LeafMethodSpec)]
+EXTREMES = [
+    type(method).model_validate({**method.model_dump(mode="json"), **change})
+    for method in LEAVES
+    for change in [*extreme_values(method), dict.fromkeys(weight_fields(method), 1e6)]
+]
+EXTREMES += [
+    FDCMKDSpec(cutoff=0.9999),  # rounds to the 1 that is not allowed
+    CombineSpec(parts=(CombinedPart(weight=1e6, method=DISTSpec()), CombinedPart(method=CRDSpec()))),
+]
+
+
+@pytest.mark.parametrize("method", EXTREMES, ids=lambda method: repr(method)[:60])
+@pytest.mark.parametrize("factors", [(0.1, 10.0), (1e6, 1e6), (1e-6, 1e-6)])
+def test_whatever_is_stated_what_is_tried_is_allowed(method: Any, factors: tuple[float, float]) -> None:
+    tuning = TuningSpec(trials=9, weight_factor=RangeSpec(low=factors[0], high=factors[1]))
+    for found in candidates(TRAINING, method, tuning):
+        assert TypeAdapter(MethodSpec).validate_json(found.method.model_dump_json()) == found.method
+
+
+@pytest.mark.parametrize("optimizer", [SGDSpec(), AdamWSpec()])
+def test_whatever_rate_is_stated_what_is_tried_is_allowed(optimizer: SGDSpec | AdamWSpec) -> None:
+    for lr in bounds_of(optimizer, "lr"):
+        stated = TRAINING.model_copy(update={"optimizer": optimizer.model_copy(update={"lr": lr})})
+        for found in candidates(stated, NoneSpec(), TUNING):
+            assert TrainingSpec.model_validate_json(found.training.model_dump_json()) == found.training
+
+
+def test_the_bounds_are_those_of_the_field() -> None:
+    assert bounds_of(DISTSpec(), "temperature") == (pytest.approx(0.0, abs=1e-300), 100.0)
+    assert bounds_of(DISTSpec(), "temperature").low > 0.0
+    assert bounds_of(FDCMKDSpec(), "cutoff").high == 0.999
+    assert bounds_of(METHODS[1], "weight") == (0.0, 1e6)
+    combined: Any = EXTREMES[-1]
+    assert bounds_of(combined, "parts.0.weight") == (0.0, 1e6)
+    assert bounds_of(NewSpec(), "margin") == Bounds()
 
 
 def test_own_parameters_can_be_left_alone() -> None:

@@ -15,11 +15,15 @@ from small_job import STEPS_PER_PHASE, small_study, write_small_data
 from warm_process import run_warm
 
 import fdkd_core
-from fdkd_core.errors import TrainingDivergedError, TrainingInterrupted
+from fdkd_core.data.dataset import load_dataset
+from fdkd_core.errors import IncompatibleError, TrainingDivergedError, TrainingInterrupted
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
+from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import StudyResult
+from fdkd_core.spec.task_fit import CHANGED_OUTPUTS
+from fdkd_core.studies.study import FAKES
 from fdkd_core.training import checkpoint
 
 OPTIONS = RunOptions(device="cpu", threads=1)
@@ -225,6 +229,48 @@ def test_fake_teachers_teach_something_else(data: Path, tmp_path: Path) -> None:
         assert result.teacher.test.accuracy > 0.8  # the real one is what is reported
         found[view] = result.student.weights_sha256
     assert len(set(found.values())) == 4
+
+
+COMBINED_WITH_C2KD = {
+    "name": "combine",
+    "parts": [{"method": {"name": "logit_kd"}}, {"method": {"name": "c2kd"}}],
+}
+
+
+@pytest.mark.parametrize("view", list(FAKES))
+@pytest.mark.parametrize("method", [{"name": "c2kd"}, COMBINED_WITH_C2KD], ids=lambda found: found["name"])
+def test_changed_outputs_for_a_method_that_runs_the_teacher_are_refused_before_training(
+    method: dict[str, Any], view: str, data: Path, tmp_path: Path
+) -> None:
+    spec = small_study(method=method, teacher_view=view)
+    (problem,) = check(spec, load_dataset(data, None).report)
+    assert (problem.code, problem.pointer) == ("incompatible", "/teacher_view")
+    assert f"{method['name']} runs the teacher itself" in problem.detail
+    events: list[dict[str, Any]] = []
+    with pytest.raises(IncompatibleError) as caught:
+        run(spec, data, tmp_path / "out", options=OPTIONS, on_event=events.append)
+    assert caught.value.problems == (problem,)
+    assert events == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("view", ["paired", "untrained_teacher"])
+def test_a_method_that_runs_the_teacher_can_be_given_an_untrained_one(view: str, data: Path) -> None:
+    spec = small_study(method={"name": "c2kd"}, teacher_view=view)
+    assert check(spec, load_dataset(data, None).report) == []
+
+
+@pytest.mark.parametrize("name", ["logit_kd", "nkd", "rkd"])
+def test_permuted_channels_for_a_method_that_would_not_see_it_are_refused(name: str, data: Path) -> None:
+    """It would be the study of the real teacher once more, under another name."""
+    report = load_dataset(data, None).report
+    (problem,) = check(small_study(method={"name": name}, teacher_view="permuted_channels"), report)
+    assert (problem.code, problem.pointer) == ("incompatible", "/teacher_view")
+    assert check(small_study(method={"name": name}, teacher_view="shuffled_pairs"), report) == []
+
+
+def test_every_view_of_changed_outputs_is_refused_where_it_must_be() -> None:
+    assert tuple(FAKES) == CHANGED_OUTPUTS
 
 
 def test_a_trial_that_diverges_counts_and_has_no_value(data: Path, tmp_path: Path) -> None:

@@ -144,6 +144,21 @@ def test_what_does_not_fit_the_data_is_refused_at_once(api: ServiceUnderTest, da
     body = {"spec": spec(dataset="alone", method={"name": "auto", "folds": 3})}
     errors = refused(api, body, 422, "dataset_too_small")
     assert [error["pointer"] for error in errors] == ["/spec/method/folds"]
+    few = {"rows": 16, "classes": {}}
+    report = {**REPORT, "splits": {**REPORT["splits"], "train": few, "unlabelled": {"rows": 1000}}}
+    add_dataset(api.database, name="few", report=report)
+    body = {
+        "spec": spec(
+            dataset="few",
+            teacher={**spec()["teacher"], "train": {"batch_size": 16}},
+            method={"name": "auto", "folds": 17},
+        )
+    }
+    errors = refused(api, body, 422, "dataset_too_small")
+    assert [error["pointer"] for error in errors] == ["/spec/method/folds"]
+    study = {"kind": "study", "teacher_view": "shuffled_pairs", "method": {"name": "c2kd"}}
+    errors = refused(api, {"spec": spec(**study)}, 422, "incompatible")
+    assert [error["pointer"] for error in errors] == ["/spec/teacher_view"]
 
 
 @pytest.mark.parametrize("change", [{"classes": ["a", "b"]}, {"modality_kind": "audio"}])
