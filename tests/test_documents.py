@@ -36,7 +36,8 @@ def blocks(language: str) -> list[Any]:
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_a_spec_is_valid(text: str) -> None:
     part = yaml.safe_load(text)
-    load_spec(part if "kind" in part else {**LEAST, **part})
+    spec = load_spec(part if "kind" in part else {**LEAST, **part})
+    assert load_spec(spec.model_dump(mode="json", exclude_unset=True)) == spec  # as the client sends it
 
 
 @pytest.mark.parametrize("text", blocks("python"))

@@ -235,7 +235,9 @@ class DistillSpec(MethodJobSpec):
         fitting = tuple(found for found in method.methods if not task_problems(found, task))
         if teacher is not None and teacher.outputs_from is not None and teacher.outputs_from.features is None:
             fitting = tuple(found for found in fitting if not method_problems(found, teacher_dim=0))
-        return method.model_copy(update={"methods": fitting})
+        fitted = method.model_copy(update={"methods": fitting})
+        fitted.model_fields_set.discard("methods")  # nobody has named them now either
+        return fitted
 
     @field_validator("gates")
     @classmethod

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Literal, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 # Bidirectional overrides and zero-width characters can make two different names look the same.
@@ -35,6 +36,26 @@ class StrictModel(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         protected_namespaces=(),
+    )
+
+    @model_validator(mode="after")
+    def _is_always_named(self) -> Self:
+        """Counts the tag that tells kinds of a model apart as stated, whoever made the model.
+
+        What was stated is what a client sends: without its tag, a method made in Python as `DISTSpec()` would
+        be an object without fields, which is nothing.
+        """
+        self.model_fields_set.update(_tags(type(self)))
+        return self
+
+
+@cache
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """Fields of which only one value is possible, such as `name: Literal["dist"]`."""
+    return tuple(
+        name
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
     )
 
 

@@ -152,6 +152,10 @@ def test_0_a_student_teaches(succeeded: Job, tmp_path: Path, real: Client) -> No
     document["teacher"] = {"modality": "wave", "model": "mine"}
     spec.write_text(yaml.safe_dump(document))
     assert fdkd("jobs", "run", spec, "--validate-only").status == 0
+    searching = tmp_path / "auto.yaml"  # whose methods the server fills in
+    searching.write_text(yaml.safe_dump({**document, "method": {"name": "auto", "trials": 24}}))
+    ran = fdkd("jobs", "run", searching, "--validate-only")
+    assert ran.status == 0, ran.stderr
     document["teacher"]["modality"] = "clean"
     spec.write_text(yaml.safe_dump(document))
     ran = fdkd("jobs", "run", spec, "--validate-only")
