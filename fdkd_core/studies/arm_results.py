@@ -82,7 +82,12 @@ def _problems(found: ArmResults, spec: CompareSpec) -> list[Problem]:
     problems = [
         f"there is no result for the arm {quote(label)}" for label in wanted if label not in found.arms
     ]
-    problems += [f"the comparison has no arm {quote(label)}" for label in found.arms if label not in wanted]
+    problems += [
+        f"the comparison has no arm {quote(label)}"
+        for label in found.arms
+        # Releases before ran this control for methods to which it is none: no figure of it is looked at.
+        if label not in wanted and not label.endswith(" permuted_channels")
+    ]
     results = {label: arm for label, arm in found.arms.items() if isinstance(arm, StudyResult)}
     if len({arm.data_sha256 for arm in results.values()}) > 1:
         problems.append("the results are on different data")

@@ -175,6 +175,20 @@ def test_an_arm_that_failed_elsewhere_has_its_reason(finished: Finished, tmp_pat
     assert there.arms[2].difference == result.arms[2].difference
 
 
+def test_a_control_of_an_earlier_release_that_is_none_is_not_looked_at(
+    finished: Finished, tmp_path: Path
+) -> None:
+    """A comparison that was posted before an upgrade has it among its children, and must come to its end."""
+    out, result, _ = finished
+    path = arms_file(out, result, tmp_path / "arms.json")
+    document = json.loads(path.read_text())
+    document["arms"]["logit_kd permuted_channels"] = document["arms"]["logit_kd"]
+    path.write_text(json.dumps(document))
+    there = elsewhere.run_elsewhere(small_comparison(), path, tmp_path / "out", lambda event: None)
+    assert isinstance(there, CompareResult)
+    assert there.arms == result.arms
+
+
 def without(label: str, document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "arms": {name: arm for name, arm in document["arms"].items() if name != label}}
 
