@@ -16,7 +16,7 @@ from fdkd_core.cost_words import cost_lines
 from fdkd_core.diagnosis.console import show_diagnosis
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
-from fdkd_core.phase_words import phase_words
+from fdkd_core.spec.phase_words import phase_words
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.findings import DiagnosisResult

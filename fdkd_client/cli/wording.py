@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from fdkd_core.spec.phase_words import phase_words as of_training
+
 STATE_STYLES = {
     "queued": "yellow",
     "running": "cyan",
@@ -16,14 +18,11 @@ STATE_STYLES = {
 }
 PHASE_WORDS = {
     "preparing": "preparing the data",
-    "teacher": "training the teacher",
-    "student": "training the student",
-    "control": "training the control, the same student without a teacher",
-    "finalise": "testing, and writing the student",
     "publishing": "storing the results",
     "children": "its jobs are under way",
     "concluding": "comparing what its jobs found",
 }
+"""Of phases before, after and beside training."""
 CHILDREN = "children"
 """Phase of a comparison that waits for the jobs it is made of."""
 
@@ -32,7 +31,7 @@ def phase_words(phase: str) -> str:
     """What is done in a phase, as markup; one that is not known here stands for itself."""
     from fdkd_client.cli.terminal import plain
 
-    return PHASE_WORDS.get(phase) or plain(phase)
+    return PHASE_WORDS.get(phase) or plain(of_training(phase))
 
 
 def styled_state(state: str) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fdkd_core.phase_words import phase_words
+from fdkd_core.spec.phase_words import phase_words
 
 
 @pytest.mark.parametrize(
@@ -11,8 +11,12 @@ from fdkd_core.phase_words import phase_words
         ("student", "training the student"),
         ("trial-12", "trial 12"),
         ("seed-3", "final run 3"),
-        ("rung1-7", "rung 1, configuration 7"),
-        ("final0-2", "finalist 0, run 2"),
+        ("rung0-7", "short training of configuration 7"),
+        ("rung1-7", "longer training of number 7 of the better half"),
+        ("final0-2", "the tuned control, run 2"),
+        ("final1-2", "finalist 1, run 2"),
+        ("fold0-5", "the tuned control without fold 5"),
+        ("fold2-5", "finalist 2 without fold 5"),
         ("arm1-seed-3", "logit_kd: final run 3"),
         ("arm12-trial-0", "dist: trial 0"),
         ("something-new", "something-new"),

@@ -17,8 +17,12 @@ _WORDS = {
 _PATTERNS = {
     r"trial-(\d+)": "trial {0}",
     r"seed-(\d+)": "final run {0}",
-    r"rung(\d+)-(\d+)": "rung {0}, configuration {1}",
+    r"rung0-(\d+)": "short training of configuration {0}",
+    r"rung\d+-(\d+)": "longer training of number {0} of the better half",
+    r"final0-(\d+)": "the tuned control, run {0}",
     r"final(\d+)-(\d+)": "finalist {0}, run {1}",
+    r"fold0-(\d+)": "the tuned control without fold {0}",
+    r"fold(\d+)-(\d+)": "finalist {0} without fold {1}",
 }
 
 
