@@ -16,13 +16,13 @@ from fdkd_core.cost_words import cost_lines
 from fdkd_core.diagnosis.console import show_diagnosis
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
-from fdkd_core.spec.phase_words import phase_words
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.job import teacher_name
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying
+from fdkd_core.spec.phase_words import phase_words
 from fdkd_core.spec.result import (
     CompareResult,
     ModelResult,
