@@ -128,8 +128,8 @@ def _taught(
     (first, teacher), *others = teachers.items()
     weights = None
     if others and spec.teacher_weighting == "confidence":
-        data = as_trained(job.data, rows[first].answers, is_evened=False)
-        labels = torch.from_numpy(data.labels[data.splits["train"]])
+        seen = [as_trained(job.data, found.answers, is_evened=False) for found in rows.values()]
+        labels = [torch.from_numpy(data.labels[data.splits["train"]]) for data in seen]
         weights = confidence_weights(list(rows.values()), labels, task_of(job.data))
     return replace(
         student,

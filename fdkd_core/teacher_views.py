@@ -84,7 +84,7 @@ def rows_with_teacher(
 
 
 def confidence_weights(
-    teachers: Sequence[TeacherRows], labels: Tensor, task: Task | None = None
+    teachers: Sequence[TeacherRows], labels: Sequence[Tensor], task: Task | None = None
 ) -> Float[Tensor, "k n"]:
     """How much each row counts with each teacher: more, the surer the teacher is of the row's label.
 
@@ -94,7 +94,8 @@ def confidence_weights(
 
     Args:
         teachers: At least one.
-        labels: Of each row, as the task has them.
+        labels: For each teacher those of all rows, as the task has them. They are the same but where rows
+            have none: there each teacher is judged by its own answer, since by another's it would lose to it.
         task: None for classification.
 
     References:
@@ -104,8 +105,8 @@ def confidence_weights(
     """
     loss = (task or Classification()).loss
     scores = []
-    for rows in teachers:
-        parts = (torch.split(part, _ROWS_AT_ONCE) for part in (rows.outputs.logits, labels))
+    for rows, own in zip(teachers, labels, strict=True):
+        parts = (torch.split(part, _ROWS_AT_ONCE) for part in (rows.outputs.logits, own))
         score = torch.cat([-loss(logits.double(), found) for logits, found in zip(*parts, strict=True)])
         scores.append(score if rows.paired is None else score.masked_fill(~rows.paired, -torch.inf))
     stacked = torch.stack(scores)

@@ -88,7 +88,7 @@ def test_confidence_equals_its_definition(planted: Planted) -> None:
         rows_of_teacher(planted, 3, present=torch.arange(64) % 2 > 0),
     ]
     labels = labels_of(planted)
-    found = confidence_weights(teachers, labels)
+    found = confidence_weights(teachers, [labels] * len(teachers))
     assert found.shape == (3, 64)
     for row in range(64):
         there = [t for t in range(3) if teachers[t].paired is None or teachers[t].paired[row]]
@@ -102,9 +102,18 @@ def test_confidence_equals_its_definition(planted: Planted) -> None:
         assert float(found[:, row].sum()) == pytest.approx(len(there))
 
 
+def test_teachers_that_are_as_sure_of_answers_of_their_own_count_alike(planted: Planted) -> None:
+    """As on rows without a label: by the first one's answers the second would be wrong where they differ."""
+    first = rows_of_teacher(planted, 1)
+    turned = first._replace(outputs=first.outputs._replace(logits=first.outputs.logits.roll(1, dims=1)))
+    own = [rows.outputs.logits.argmax(dim=1) for rows in (first, turned)]
+    assert torch.allclose(confidence_weights([first, turned], own), torch.ones(2, 64))
+    assert (confidence_weights([first, turned], [own[0]] * 2)[0] > 1.0).all()
+
+
 def test_rows_that_no_teacher_speaks_about_have_no_weight(planted: Planted) -> None:
     nobody = rows_of_teacher(planted, 1, present=torch.arange(64) > 0)
-    found = confidence_weights([nobody, nobody], labels_of(planted))
+    found = confidence_weights([nobody, nobody], [labels_of(planted)] * 2)
     assert found[:, 0].tolist() == [0.0, 0.0]
     assert torch.equal(found[:, 1:], torch.ones(2, 63))
 
@@ -129,7 +138,7 @@ def test_each_teacher_has_its_terms_and_its_own_parameters(planted: Planted) -> 
 def test_terms_equal_a_loop_over_teachers_and_rows(planted: Planted, confident: bool) -> None:
     first = rows_of_teacher(planted, 1, present=torch.arange(64) % 3 > 0)
     second = rows_of_teacher(planted, 2, paired_fraction=0.5)
-    weights = confidence_weights([first, second], labels_of(planted)) if confident else None
+    weights = confidence_weights([first, second], [labels_of(planted)] * 2) if confident else None
     trainee = trainee_of(planted, LogitKDSpec(), first, (second, 0.7), row_weights=weights)
     batch = trainee.batches.batch(0)
     with torch.no_grad():

@@ -13,6 +13,7 @@ from small_job import small_comparison, small_spec, small_study, write_small_dat
 from task_data import task_spec, write_task_data
 from unlabelled_data import take_labels, write_clustered_data
 
+from fdkd_core import single_run
 from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import TargetScale
 from fdkd_core.errors import IncompatibleError, TrainingInterrupted
@@ -27,6 +28,7 @@ from fdkd_core.spec.tasks import MultilabelSpec, RegressionSpec
 from fdkd_core.tasks.classification import Classification
 from fdkd_core.tasks.multilabel import Multilabel
 from fdkd_core.tasks.regression import Regression
+from fdkd_core.teacher_views import confidence_weights
 from fdkd_core.validate import validate_dataset
 
 CPU = torch.device("cpu")
@@ -102,6 +104,25 @@ def test_no_label_of_them_is_read(changes: dict[str, Any], whole: Path, data: Pa
         weights.append((result.student.weights_sha256, result.control.weights_sha256))
         assert {taught.unlabelled_rows for taught in result.taught} == {ROWS - KEPT}
     assert weights[0] == weights[1]
+
+
+def test_each_of_several_teachers_is_judged_by_its_own_answer_to_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def spy(teachers: Any, labels: Any, task: Any) -> Any:
+        seen.extend(zip(teachers, labels, strict=True))
+        return confidence_weights(teachers, labels, task)
+
+    monkeypatch.setattr(single_run, "confidence_weights", spy)
+    run(spec_of(**CHANGES["two teachers"]), data, tmp_path / "out", options=OPTIONS)
+    answers = [torch.from_numpy(rows.answers) for rows, _ in seen]
+    is_same = [(labels == own) for (_, labels), own in zip(seen, answers, strict=True)]
+    is_labelled = seen[0][1] == seen[1][1]
+    assert not bool(is_labelled.all())
+    for found in is_same:
+        assert bool(found[~is_labelled].all())
 
 
 def test_the_student_learns_from_them_what_its_control_cannot(tmp_path: Path) -> None:
