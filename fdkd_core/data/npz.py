@@ -21,6 +21,7 @@ from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import OpenFile
 from fdkd_core.data.table import Table
 from fdkd_core.data.zip_archive import ZipSource
+from fdkd_core.description_file import WHERE
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.base import RawColumn, RowError
 from fdkd_core.spec.tasks import LabelForm
@@ -240,7 +241,7 @@ def _column(
             log.add(
                 "invalid_npz",
                 f"the array {quote(name)} has {header.shape[0]} rows but `label` has {num_rows}; if it is no "
-                "modality, list it under `ignore`",
+                f"modality, list it under `ignore` of {WHERE}",
                 pointer=name,
             )
         return None
