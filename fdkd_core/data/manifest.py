@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fdkd_core.data.annotations import read_annotations
 from fdkd_core.data.cells import Cells
 from fdkd_core.data.checked_table import checked_table, identity
-from fdkd_core.data.column_names import modality_names
+from fdkd_core.data.column_names import column_names
 from fdkd_core.data.columns import FileColumn, TextColumn
 from fdkd_core.data.csv_rows import parse_csv
 from fdkd_core.data.description import FILE_NAME as DESCRIPTION_NAME
@@ -193,10 +193,12 @@ def _columns(
 ) -> tuple[dict[str, RawColumn], dict[str, list[object]], list[str]]:
     """The modalities, all columns by name, and lines for the report; fills in `missing`."""
     by_name = dict(zip(cells.names, cells.columns, strict=True))
-    names, warnings = modality_names(cells.names, description, log)
+    found = column_names(cells.names, description, log)
+    for annotation, name in found.written.items():
+        by_name[annotation] = by_name.pop(name)
     kinds = description.kinds()
     columns: dict[str, RawColumn] = {}
-    for name in names:
+    for name in found.modalities:
         texts = _texts(by_name[name])
         missing[name] = np.array([not text for text in texts], dtype=bool)
         finder = _Finder(source, root, limits)
@@ -204,7 +206,7 @@ def _columns(
             columns[name] = FileColumn(name, source, finder.members(name, texts, log))
         else:
             columns[name] = TextColumn(name, texts)
-    return columns, by_name, warnings
+    return columns, by_name, found.warnings
 
 
 def _mask_files(values: Sequence[object], finder: _Finder, log: ProblemLog) -> FileColumn:
