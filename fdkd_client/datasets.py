@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fdkd_client.archive import uploadable
+from fdkd_client.archive import uploadable_dataset
 from fdkd_client.errors import NotFoundError
 from fdkd_client.pages import iterate, read
 from fdkd_client.results import Dataset
@@ -28,7 +28,8 @@ class Datasets:
         """Uploads a file, or a folder as a zip; the server then validates it: see `wait`.
 
         Args:
-            path: A folder, .zip, .tar, .npz or .parquet.
+            path: A folder, .zip, .tar, .npz or .parquet. A file with a `<stem>.dataset.yaml` beside it goes
+                as a zip with that.
             name: What jobs will call it.
             on_progress: Called with bytes sent and bytes in all.
 
@@ -36,7 +37,7 @@ class Datasets:
             LocalFileError: It cannot be read, or has links in it.
             APIError: The server refused, for instance because the name is taken.
         """
-        with uploadable(path) as file:
+        with uploadable_dataset(path) as file:
             upload = send_file(self._transport, file, on_progress=on_progress)
         body = {"name": name, "upload_id": upload.id}
 

@@ -9,7 +9,7 @@ import typer
 
 from fdkd_client.cli import exit_codes
 from fdkd_client.cli.connection import connect, detach_on_interrupt
-from fdkd_client.cli.terminal import Output, OutputOption, say, show, show_json, show_line
+from fdkd_client.cli.terminal import Output, OutputOption, plain, say, show, show_json, show_line
 
 if TYPE_CHECKING:
     from fdkd_client.client import Client
@@ -32,12 +32,17 @@ def create(
 ) -> None:
     """Upload a dataset. The server then looks at every row of it.
 
-    A folder is sent as a zip, without names that begin with a dot; links in it are refused.
+    A folder is sent as a zip, without names that begin with a dot; links in it are refused. An .npz or
+    .parquet that has NAME.dataset.yaml beside it is sent as a zip with that.
 
     Exit status: 0 ready (or without --wait, uploaded), 4 still validating after the timeout, 5 invalid.
     """
+    from fdkd_client.archive import description_of
     from fdkd_client.cli.progress import BytesProgress
 
+    description = description_of(path)
+    if description is not None:
+        say(f"Sending {plain(path.name)} with {plain(description.name)}, as one zip.")
     with connect() as client:
         with BytesProgress("uploading") as progress:
             dataset = client.datasets.create(path, name, on_progress=progress)

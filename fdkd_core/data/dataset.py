@@ -22,6 +22,7 @@ from fdkd_core.data.missing_values import complete_rows, leave_out, lines_of
 from fdkd_core.data.reading import read_table
 from fdkd_core.data.splits import cut_validation
 from fdkd_core.data.table import SPLITS, UNLABELLED, ModalityData, PairedDataset, Split, Table
+from fdkd_core.description_file import WHERE
 from fdkd_core.errors import DatasetError, IncompatibleError, Problem, quote
 from fdkd_core.modalities import KINDS
 from fdkd_core.modalities.base import Facts, RawColumn, Recipe, RowError
@@ -30,11 +31,7 @@ from fdkd_core.modalities.options import MAX_PROBLEMS, OptionError
 from fdkd_core.modalities.preprocessor import Preprocessor
 from fdkd_core.spec.catalogue import KindName
 from fdkd_core.spec.column_fit import input_mismatch
-from fdkd_core.spec.tasks import (
-    ClassificationSpec,
-    TaskSpec,
-    facts_of,
-)
+from fdkd_core.spec.tasks import ClassificationSpec, TaskSpec, facts_of
 
 _CLASSIFICATION = ClassificationSpec()
 
@@ -309,7 +306,7 @@ def _decode_all(
             if _is_constant(train_values):
                 detail = (
                     "all training values of this column are the same: there is nothing to learn from it; "
-                    "a column that is no modality goes into `ignore` of dataset.yaml"
+                    f"a column that is no modality goes into `ignore` of {WHERE}"
                 )
                 problems.append(Problem("invalid_values", detail, name))
             data = replace(data, recipe=KINDS[plan.kind.kind].fit(train_values, plan.recipe))

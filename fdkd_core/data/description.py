@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, JsonValue, ValidationError
 
+from fdkd_core import description_file
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.picture import Size
 from fdkd_core.spec.strict import Key, Name, StrictModel
 from fdkd_core.spec.tasks import LabelForm
 
-FILE_NAME = "dataset.yaml"
+FILE_NAME = description_file.NAME
 _CODES = {"extra_forbidden": "unknown_field"}
 _MAX_PROBLEMS = 10
 _MAX_DEPTH = 16

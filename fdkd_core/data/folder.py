@@ -7,11 +7,12 @@ import os
 import stat
 import threading
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.names import refusal_of_name
+from fdkd_core.data.source import OpenFile
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.base import RowError
 
@@ -121,23 +122,33 @@ class FolderSource:
 
     def read(self, name: str) -> bytes:
         """The content of a file, read through descriptors that cannot lead outside."""
+        file = self.open_member(name)
+        try:
+            content = file.read_at(0, self._limits.max_member_bytes + 1)
+        finally:
+            file.close()
+        if len(content) > self._limits.max_member_bytes:  # it grew since
+            raise RowError("exceeds_limit", f"{quote(name)} changes while it is read")
+        return content
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The content of a file in pieces."""
+        file = self.open_member(name)
+        yield from file.chunks(0, file.num_bytes)
+
+    def open_member(self, name: str) -> OpenFile:
+        """The file itself, where it lies."""
         with self._lock:
             try:
                 folder, last = self._locate(name)
-                descriptor = os.open(last, _OPEN_FILE, dir_fd=folder)
+                file = OpenFile(os.open(last, _OPEN_FILE, dir_fd=folder), last)
             except OSError as error:
                 raise _missing(name, error) from error
-        try:
-            refused = self._refusal_of(name, os.fstat(descriptor))  # what was opened, not what was listed
-            if refused is not None:
-                raise refused
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                content = file.read(self._limits.max_member_bytes + 1)
-        finally:
-            os.close(descriptor)
-        if content is None or len(content) > self._limits.max_member_bytes:  # it grew since
-            raise RowError("exceeds_limit", f"{quote(name)} changes while it is read")
-        return content
+        refused = self._refusal_of(name, os.fstat(file.descriptor))  # what was opened, not what was listed
+        if refused is not None:
+            file.close()
+            raise refused
+        return file
 
     def sha256(self, names: Iterable[str]) -> str:
         """Hash over name and content of each member named, in the order of the names."""

@@ -91,7 +91,7 @@ def _ordered(record: dict[str, Any], names: list[str]) -> list[object]:
         raise _BadLineError(f"{what}, unlike the first line")
     for name in names:
         value = record[name]
-        if name == "label" and isinstance(value, list):
+        if name.strip().lower() == "label" and isinstance(value, list):
             _check_label_list(value)
             continue
         if isinstance(value, list | dict):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fdkd_core.data.annotations import read_annotations
 from fdkd_core.data.cells import Cells
 from fdkd_core.data.checked_table import checked_table, identity
-from fdkd_core.data.column_names import modality_names
+from fdkd_core.data.column_names import column_names
 from fdkd_core.data.columns import FileColumn, TextColumn
 from fdkd_core.data.csv_rows import parse_csv
 from fdkd_core.data.description import FILE_NAME as DESCRIPTION_NAME
@@ -22,6 +22,7 @@ from fdkd_core.data.names import refusal_of_name, spellings, without_dot
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import MemberSource
 from fdkd_core.data.table import Table
+from fdkd_core.description_file import TABLE_SUFFIXES
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.base import RawColumn, RowError
 from fdkd_core.spec.tasks import LabelForm
@@ -71,7 +72,7 @@ def read_manifest(
     members = set()
     if description is None:
         description = Description()
-        if _is_there(source, root + DESCRIPTION_NAME):
+        if is_there(source, root + DESCRIPTION_NAME):
             members.add(root + DESCRIPTION_NAME)
             description = parse_description(_read(source, root + DESCRIPTION_NAME), limits)
     name = _manifest_name(source, root, manifest or description.manifest, limits)
@@ -117,7 +118,7 @@ def read_manifest(
 def _root(source: MemberSource, manifest: str | None) -> str:
     """The folder that paths are relative to, with its slash: the top, or the one folder of an archive."""
     known = (*DEFAULT_NAMES, DESCRIPTION_NAME, *([manifest] if manifest else ()))
-    if any(_is_there(source, name) for name in known):
+    if any(is_there(source, name) for name in known):
         return ""
     tops = {
         top + "/"
@@ -127,7 +128,7 @@ def _root(source: MemberSource, manifest: str | None) -> str:
     return tops.pop() if len(tops) == 1 else ""
 
 
-def _is_there(source: MemberSource, name: str) -> bool:
+def is_there(source: MemberSource, name: str) -> bool:
     """Also true for what is there but refused: its error is better than that nothing was found."""
     refused = source.refusal(name)
     return refused is None or refused.code != "missing_file"
@@ -144,7 +145,7 @@ def _manifest_name(source: MemberSource, root: str, asked: str | None, limits: L
                 Problem("unsupported_format", f"the manifest {quote(asked)} must be .csv or .jsonl")
             )
         return asked
-    present = [name for name in DEFAULT_NAMES if _is_there(source, root + name)]
+    present = [name for name in DEFAULT_NAMES if is_there(source, root + name)]
     if len(present) > 1:
         raise DatasetError(
             Problem(
@@ -159,7 +160,12 @@ def _manifest_name(source: MemberSource, root: str, asked: str | None, limits: L
 
 def _no_manifest(names: Sequence[str]) -> DatasetError:
     tables = [name for name in names if name.lower().endswith((".csv", ".jsonl"))]
-    hint = f"; is it {quote(tables[0])}? Then name it in {DESCRIPTION_NAME}" if tables else ""
+    deeper = [name for name in names if name.lower().endswith(TABLE_SUFFIXES)]
+    hint = ", nor one .npz or .parquet file"
+    if tables:
+        hint = f"; is it {quote(tables[0])}? Then name it in {DESCRIPTION_NAME}"
+    elif deeper:
+        hint = f"; is it {quote(deeper[0])}? Then put that file at the top"
     problems = [Problem("missing_file", f"there is no manifest.csv or manifest.jsonl at the top{hint}")]
     nested = [name for name in names if name.lower().endswith(_NESTED_SUFFIXES)]
     if nested:
@@ -187,10 +193,12 @@ def _columns(
 ) -> tuple[dict[str, RawColumn], dict[str, list[object]], list[str]]:
     """The modalities, all columns by name, and lines for the report; fills in `missing`."""
     by_name = dict(zip(cells.names, cells.columns, strict=True))
-    names, warnings = modality_names(cells.names, description, log)
+    found = column_names(cells.names, description, log)
+    for annotation, name in found.written.items():
+        by_name[annotation] = by_name.pop(name)
     kinds = description.kinds()
     columns: dict[str, RawColumn] = {}
-    for name in names:
+    for name in found.modalities:
         texts = _texts(by_name[name])
         missing[name] = np.array([not text for text in texts], dtype=bool)
         finder = _Finder(source, root, limits)
@@ -198,7 +206,7 @@ def _columns(
             columns[name] = FileColumn(name, source, finder.members(name, texts, log))
         else:
             columns[name] = TextColumn(name, texts)
-    return columns, by_name, warnings
+    return columns, by_name, found.warnings
 
 
 def _mask_files(values: Sequence[object], finder: _Finder, log: ProblemLog) -> FileColumn:

@@ -20,6 +20,7 @@ from fdkd_core.data.labels import LabelIndex
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.table import Table
+from fdkd_core.description_file import WHERE
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities import KINDS
 from fdkd_core.modalities.arrays import NPY_MAGIC, read_array
@@ -170,7 +171,7 @@ def decode_masks(
     if len(column) * height * width > limits.max_mask_values:
         detail = (
             f"{len(column)} masks of {height} x {width} pixels; {limits.max_mask_values} pixels are allowed: "
-            "a smaller `labels: {size: ...}` in dataset.yaml"
+            f"a smaller `labels: {{size: ...}}` in {WHERE}"
         )
         raise DatasetError(Problem("exceeds_limit", detail, "label"))
     # As pictures are decoded: in limited children, where they are files.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.annotations import read_annotations
 from fdkd_core.data.checked_table import checked_table, identity
-from fdkd_core.data.column_names import modality_names
+from fdkd_core.data.column_names import column_names
 from fdkd_core.data.columns import ArrayColumn, TextColumn
 from fdkd_core.data.description import Description
 from fdkd_core.data.finite_values import check_finite
@@ -21,6 +21,7 @@ from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import OpenFile
 from fdkd_core.data.table import Table
 from fdkd_core.data.zip_archive import ZipSource
+from fdkd_core.description_file import WHERE
 from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.base import RawColumn, RowError
 from fdkd_core.spec.tasks import LabelForm
@@ -77,16 +78,19 @@ def read_npz(
             infinity, and everything wrong with labels, splits and ids.
     """
     headers = _headers(source, limits)
+    log = ProblemLog(limits.max_bad_rows)
+    found = column_names([name for name in headers if name != _CLASS_NAMES], description, log)
+    headers |= {annotation: headers.pop(name) for annotation, name in found.written.items()}
     label_form = _mask_form(headers, label_form or description.labels.form) or label_form
     num_rows = _num_rows(headers, limits, label_form)
-    log = ProblemLog(limits.max_bad_rows)
-    warnings: list[str] = []
+    warnings = found.warnings
     annotation_names = {"id", "split", "label", "group", description.group or "group"} & headers.keys()
     cells: dict[str, list[object]] = {name: [] for name in headers if name != _CLASS_NAMES}
     masks: list[ArrayColumn] = []
     for name in sorted(annotation_names):
+        member = found.written.get(name, name)
         if name == "label" and label_form == "mask":
-            masks.append(ArrayColumn(name, _array(source, name)))
+            masks.append(ArrayColumn(name, _array(source, member)))
             cells[name] = [None] * num_rows
         elif headers[name].shape != (num_rows,) and name != "label":
             log.add(
@@ -96,17 +100,15 @@ def read_npz(
             )
             cells[name] = [None] * num_rows
         else:
-            array = _array(source, name)
+            array = _array(source, member)
             cells[name] = _label_rows(array, label_form) if array.ndim == 2 else _as_list(name, array, log)
     log.raise_if_any()  # the arrays below are large; do not read them for nothing
     annotations = read_annotations(
         cells, num_rows, description, log, limits, label_form, lambda values, log: masks[0]
     )
-    names, notes = modality_names([name for name in headers if name != _CLASS_NAMES], description, log)
-    warnings += notes
     columns: dict[str, RawColumn] = {}
     missing: dict[str, NDArray[np.bool_]] = {}
-    for name in names:
+    for name in found.modalities:
         column = _column(source, name, headers[name], num_rows, log, warnings, limits)
         if column is not None:
             columns[name] = column
@@ -240,7 +242,7 @@ def _column(
             log.add(
                 "invalid_npz",
                 f"the array {quote(name)} has {header.shape[0]} rows but `label` has {num_rows}; if it is no "
-                "modality, list it under `ignore`",
+                f"modality, list it under `ignore` of {WHERE}",
                 pointer=name,
             )
         return None

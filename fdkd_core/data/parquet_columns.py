@@ -6,7 +6,7 @@ dictionaries, so that a page which names one value a million times stays as smal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fdkd_core.data.annotations import RESERVED
-from fdkd_core.data.column_names import modality_names
+from fdkd_core.data.column_names import column_names
 from fdkd_core.data.columns import ArrayColumn, BytesColumn, RaggedColumn, TextColumn
 from fdkd_core.data.description import Description
 from fdkd_core.data.finite_values import check_finite
@@ -91,13 +91,15 @@ def _read(
                 f"the column {quote(column.name)} has an extension type; convert it to plain values"
             )
     names = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
-    modalities, warnings = modality_names(names, description, log)
+    found = column_names(names, description, log)
     log.raise_if_any()
-    content = ParquetContent(parquet.metadata.num_rows, {name: [] for name in names}, warnings=warnings)
-    reader = _Reader(parquet, file_bytes, log, limits)
-    columns = modalities
-    if "label" in names and _is_mask(schema.field("label").type):
-        columns = [*modalities, "label"]
+    annotation_of = {name: annotation for annotation, name in found.written.items()}
+    cells: dict[str, list[object]] = {annotation_of.get(name, name): [] for name in names}
+    content = ParquetContent(parquet.metadata.num_rows, cells, warnings=found.warnings)
+    reader = _Reader(parquet, file_bytes, log, limits, found.written)
+    columns = found.modalities
+    if "label" in cells and _is_mask(reader.type_of("label")):
+        columns = [*found.modalities, "label"]
     for name in ({*RESERVED, description.group or "group"} & content.cells.keys()) - {*columns}:
         content.cells[name] = reader.scalars(name)
     for name in columns:
@@ -121,8 +123,11 @@ def _left_out(name: str, schema: Any) -> str:
 class _Reader:
     """Reads one column at a time, row group by row group."""
 
-    def __init__(self, parquet: Any, file_bytes: int, log: ProblemLog, limits: Limits) -> None:
+    def __init__(
+        self, parquet: Any, file_bytes: int, log: ProblemLog, limits: Limits, written: Mapping[str, str]
+    ) -> None:
         self._parquet = parquet
+        self._written = written
         self._file_bytes = file_bytes
         self._log = log
         self._limits = limits
@@ -131,10 +136,14 @@ class _Reader:
         self.missing: list[int] = []
         """Rows of the column read last that have no value."""
 
+    def type_of(self, name: str) -> Any:
+        """The Arrow type of a column."""
+        return self._parquet.schema_arrow.field(self._written.get(name, name)).type
+
     def column(self, name: str) -> RawColumn | None:
         """The modality in a column; None when its type cannot be one."""
         self.missing = []
-        kind = self._parquet.schema_arrow.field(name).type
+        kind = self.type_of(name)
         if pa.types.is_struct(kind):
             return self._files(name) if {field.name for field in kind} in _FILE_STRUCTS else None
         if _is_text(kind):
@@ -147,7 +156,7 @@ class _Reader:
 
     def scalars(self, name: str) -> list[object]:
         """The values of an annotation as Python objects."""
-        kind = self._parquet.schema_arrow.field(name).type
+        kind = self.type_of(name)
         if _is_text(kind):
             unique, index = self._distinct(self._chunks(name))
             return [unique[number] if number >= 0 else None for number in index]
@@ -246,10 +255,11 @@ class _Reader:
 
     def _chunks(self, name: str) -> list[Any]:
         chunks = []
+        written = self._written.get(name, name)
         for group in range(self._parquet.metadata.num_row_groups):
-            table = self._parquet.read_row_group(group, columns=[name], use_threads=False)
+            table = self._parquet.read_row_group(group, columns=[written], use_threads=False)
             table.validate(full=True)  # the reader does not check the indexes of dictionaries
-            chunks += table.column(name).chunks
+            chunks += table.column(written).chunks
         if sum(len(chunk) for chunk in chunks) != self._num_rows:
             raise invalid_parquet(f"the column {quote(name)} has another number of rows than the footer says")
         return chunks

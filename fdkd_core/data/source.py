@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -73,6 +73,13 @@ class OpenFile:
             offset += len(part)
             num_bytes -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def chunks(self, offset: int, num_bytes: int) -> Iterator[bytes]:
+        """The same bytes as those of `read_at`, in pieces."""
+        end = offset + num_bytes
+        while chunk := os.pread(self.descriptor, min(_CHUNK_BYTES, end - offset), offset):
+            yield chunk
+            offset += len(chunk)
 
     def sha256(self) -> str:
         """Hash of the whole file."""

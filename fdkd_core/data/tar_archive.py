@@ -11,14 +11,15 @@ import lzma
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 from fdkd_core.data.limits import Limits, MiB
 from fdkd_core.data.names import collision_key, refusal_of_name, without_dot
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.source import OpenFile
-from fdkd_core.errors import DatasetError, Problem, StorageError, quote
+from fdkd_core.data.spool import spooled, write_all
+from fdkd_core.errors import DatasetError, Problem, quote
 from fdkd_core.modalities.base import RowError
 
 Compression = Literal["gzip", "bzip2", "xz"]
@@ -55,6 +56,7 @@ class TarSource:
         file: The open archive.
         compression: How it is compressed; None for a plain tar.
         limits: Entries, bytes, names; for a compressed tar also the ratio.
+        plain: The archive where it was unpacked already.
 
     Raises:
         DatasetError: `unsafe_entry` for bad or colliding names, links and special files; `archive_limit`;
@@ -62,9 +64,16 @@ class TarSource:
         StorageError: There is no room for the unpacked archive.
     """
 
-    def __init__(self, file: OpenFile, compression: Compression | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        file: OpenFile,
+        compression: Compression | None,
+        limits: Limits,
+        *,
+        plain: OpenFile | None = None,
+    ) -> None:
         self._packed = file
-        self._plain = file if compression is None else _unpacked(file, compression, limits)
+        self._plain = plain or unpacked_tar(file, compression, limits)
         self._members = _read_members(self._plain, limits)
 
     def names(self) -> list[str]:
@@ -85,6 +94,14 @@ class TarSource:
         if refused is not None:
             raise refused
         return self._plain.read_at(*self._members[name])
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The content of a member in pieces."""
+        return self._plain.chunks(*self._members[name])
+
+    def open_member(self, name: str) -> OpenFile:
+        """A member copied to a temporary file: for what has to be a file of its own."""
+        return spooled(self.chunks(name), name)
 
     def sha256(self, names: Iterable[str]) -> str:
         """Hash of the archive file as it came."""
@@ -136,8 +153,13 @@ _DECOMPRESSORS: dict[Compression, Callable[[], _Decompressor]] = {
 }
 
 
-def _unpacked(file: OpenFile, compression: Compression, limits: Limits) -> OpenFile:
-    """The tar in a temporary file without a name, refused as soon as it has grown too much."""
+def unpacked_tar(file: OpenFile, compression: Compression | None, limits: Limits) -> OpenFile:
+    """The tar in a temporary file without a name, refused as soon as it has grown too much.
+
+    A plain one is left where it is. Raises what `TarSource` does.
+    """
+    if compression is None:
+        return file
     new = _DECOMPRESSORS[compression]
     decompressor = new()
     is_inside_stream = False
@@ -166,10 +188,7 @@ def _unpacked(file: OpenFile, compression: Compression, limits: Limits) -> OpenF
                 head += out[: _BLOCK - len(head)]
                 if len(head) == _BLOCK:
                     _check_is_tar(head, file.name, compression)
-            try:
-                _write_all(temporary.fileno(), out)
-            except OSError as error:
-                raise StorageError(f"no room to unpack the archive: {error.strerror}") from error
+            write_all(temporary.fileno(), out)
         if is_inside_stream:
             raise _damaged("it is cut off")
         _check_is_tar(head, file.name, compression)
@@ -184,12 +203,6 @@ def _check_is_tar(head: bytes, file_name: str, compression: Compression) -> None
                 f"{quote(file_name)} is {compression}-compressed, but there is no tar inside",
             )
         )
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _check_growth(consumed: int, produced: int, limits: Limits) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from fdkd_core.data.limits import Limits
 from fdkd_core.data.source import OpenFile
+from fdkd_core.data.spool import spooled
 from fdkd_core.data.zip_directory import FLAG_ENCRYPTED, LOCAL, STORED, ZipEntry, read_zip_directory
 from fdkd_core.errors import quote
 from fdkd_core.modalities.base import RowError
@@ -85,6 +86,10 @@ class ZipSource:
                 break
             yield chunk
         self._check(name, entry, num_bytes, crc32)
+
+    def open_member(self, name: str) -> OpenFile:
+        """A member unpacked to a temporary file: for what has to be a file of its own."""
+        return spooled(self.chunks(name), name)
 
     def read_start(self, name: str, num_bytes: int) -> bytes:
         """The first `num_bytes` of a member, unchecked: to see what it claims before unpacking it."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fdkd_core.description_file import WHERE
 from fdkd_core.errors import Problem, quote
 from fdkd_core.modalities.arrays import NPY_MAGIC, read_npy_header
 from fdkd_core.modalities.base import RawValue, RowError
@@ -22,7 +23,7 @@ AGREEING_FRAC = 0.75
 """Share of the recognised values that must be of one kind. The rest are bad rows, which decoding reports
 better than a guess about the whole column could."""
 
-_STATE_IT = "state the kind in dataset.yaml: image, depth, audio, text, series, vector or map"
+_STATE_IT = f"state the kind (image, depth, audio, text, series, vector or map) in {WHERE}"
 
 
 class InferredKind(NamedTuple):

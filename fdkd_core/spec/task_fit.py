@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fdkd_core.description_file import WHERE
 from fdkd_core.errors import Problem
 from fdkd_core.spec.job import DistillSpec, MethodJobSpec
 from fdkd_core.spec.kinds import AnyJobSpec
@@ -39,7 +40,7 @@ def label_problems(task: TaskSpec, dataset: Report) -> list[Problem]:
         wanted = LABEL_WORDS[facts_of(task).label_form]
         detail = (
             f"the labels of this dataset are {LABEL_WORDS[found]}, for {' or '.join(fitting)}; {task.kind} "
-            f"reads {wanted}. `labels: {{form: ...}}` in dataset.yaml says how they are meant"
+            f"reads {wanted}. How they are meant is said by `labels: {{form: ...}}` in {WHERE}"
         )
         return [Problem("incompatible", detail, "/task/kind")]
     if found != "numbers" and len(dataset["classes"]) < 2:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fdkd_client import LocalFileError
-from fdkd_client.archive import uploadable, zip_folder
+from fdkd_client.archive import description_of, uploadable, uploadable_dataset, zip_folder
 
 
 @pytest.fixture
@@ -99,4 +99,72 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(LocalFileError, match="no files"), uploadable(tmp_path / "empty"):
         pass
     with pytest.raises(LocalFileError, match="no such file"), uploadable(tmp_path / "missing"):
+        pass
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """A file with its description beside it; both are only bytes to the client."""
+    (tmp_path / "aux: 1.NPZ").write_bytes(b"arrays" * 1000)
+    (tmp_path / "aux: 1.dataset.yaml").write_bytes(b"modalities: {}")
+    return tmp_path / "aux: 1.NPZ"
+
+
+def test_a_file_goes_with_the_description_beside_it(pair: Path) -> None:
+    assert description_of(pair) == pair.with_name("aux: 1.dataset.yaml")
+    with uploadable_dataset(pair) as path:
+        assert path.name == "aux: 1.zip"
+        first = path.read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            assert archive.namelist() == [
+                "data.npz",
+                "dataset.yaml",
+            ]  # the name would be refused in an archive
+            assert archive.read("data.npz") == pair.read_bytes()
+            assert archive.read("dataset.yaml") == b"modalities: {}"
+    assert not path.exists()
+    assert pair.exists()
+    os.utime(pair, (1, 1))
+    with uploadable_dataset(pair) as path:
+        assert path.read_bytes() == first
+    pair.with_name("aux: 1.dataset.yaml").unlink()
+    with uploadable_dataset(pair) as path:
+        assert path == pair
+
+
+@pytest.mark.parametrize(("name", "inside"), [("a.parquet", "data.parquet"), ("a.csv", "manifest.csv")])
+def test_every_file_that_has_a_description_beside_it(tmp_path: Path, name: str, inside: str) -> None:
+    (tmp_path / name).write_bytes(b"rows")
+    (tmp_path / "a.dataset.yaml").write_bytes(b"group: speaker")
+    with uploadable_dataset(tmp_path / name) as path, zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [inside, "dataset.yaml"]
+
+
+def test_what_has_none_goes_as_it_is(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.dataset.yaml").write_bytes(b"{}")
+    (tmp_path / "data.zip").write_bytes(b"PK")
+    assert description_of(folder) is None  # a folder has its own in it
+    with uploadable_dataset(tmp_path / "data.zip") as path:
+        assert path == tmp_path / "data.zip"
+    with uploadable_dataset(folder) as path, zipfile.ZipFile(path) as archive:
+        assert "manifest.csv" in archive.namelist()
+    with pytest.raises(LocalFileError, match="no such file"), uploadable_dataset(tmp_path / "none.npz"):
+        pass
+
+
+def test_links_that_the_user_named_are_followed_here(pair: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked.npz").symlink_to(pair)
+    (tmp_path / "linked.dataset.yaml").symlink_to(pair.with_name("aux: 1.dataset.yaml"))
+    with uploadable_dataset(tmp_path / "linked.npz") as path, zipfile.ZipFile(path) as archive:
+        assert archive.read("data.npz") == pair.read_bytes()
+    (tmp_path / "linked.dataset.yaml").unlink()
+    os.mkfifo(tmp_path / "linked.dataset.yaml")
+    with (
+        pytest.raises(LocalFileError, match=r"linked\.dataset\.yaml is not a file"),
+        uploadable_dataset(tmp_path / "linked.npz"),
+    ):
+        pass
+    (tmp_path / "linked.dataset.yaml").unlink()
+    (tmp_path / "linked.dataset.yaml").symlink_to(tmp_path / "gone")
+    with pytest.raises(LocalFileError, match="cannot be packed"), uploadable_dataset(tmp_path / "linked.npz"):
         pass

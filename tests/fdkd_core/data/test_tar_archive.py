@@ -131,10 +131,10 @@ def test_caps_the_unpacked_size(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int, content: bytes) -> None:
+    def full(descriptor: int, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fdkd_core.data.tar_archive._write_all", full)
+    monkeypatch.setattr("fdkd_core.data.spool.os.write", full)
     with pytest.raises(StorageError, match="No space left"):
         opened(tmp_path, gzip.compress(tar_bytes(MEMBERS)), "gzip")
 
