@@ -218,9 +218,9 @@ def _gives_logits(teacher: TeacherSpec) -> bool:
 def stated_architecture_problems(
     spec: TeacherSpec, model: Report, pointer: str = "/teacher"
 ) -> list[Problem]:
-    """What is wrong with `architecture` beside a model: weights need it, and it must be theirs.
+    """What is wrong with `architecture` beside a model: weights without a known one need it.
 
-    And with `outputs`, which only an ONNX file has.
+    It must be the model's own. And with `outputs`, which only an ONNX file has.
 
     Args:
         spec: The teacher.
@@ -236,7 +236,7 @@ def stated_architecture_problems(
             return []
         return [Problem("incompatible", "an ONNX file holds its network itself; leave this out", pointer)]
     if spec.architecture is None:
-        if model["modality_kind"] is None:
+        if model["architecture"] is None:
             return [Problem("missing_field", "is required with a weights file", pointer)]
         return []
     if model["architecture"] is not None and spec.architecture != parsed_architecture(model["architecture"]):
