@@ -10,7 +10,7 @@ FDKDError
  ├─ TrainingInterrupted        asked to stop; a checkpoint was written
  ├─ GateFailedError            the student is not as good as its job asks for
  ├─ CheckpointError            no usable checkpoint, or one that belongs to another run
- ├─ StorageError               the disk is full or refuses to write
+ ├─ StorageError               the disk is full, or the output folder cannot be made or written
  └─ OutOfMemoryError           the machine or the GPU has no memory left
 """
 
@@ -159,7 +159,7 @@ class CheckpointError(FDKDError):
 
 
 class StorageError(FDKDError):
-    """The output folder cannot be written: the disk may be full."""
+    """The output folder cannot be made or written: the disk may be full."""
 
     code = "storage_full"
 
