@@ -47,7 +47,8 @@ class Jobs:
                 call whose answer gets lost is repeated without harm.
 
         Raises:
-            RejectedError: The key is empty or not ASCII, or the spec is not valid, or does not fit dataset and teacher; see its `problems`.
+            RejectedError: The spec is not valid, or does not fit dataset and teacher; see its `problems`. Or
+                the key is empty or not ASCII.
         """
         headers = _key(idempotency_key)
         return read(Job, self._transport.json("POST", "jobs", body=_body(spec, metadata), headers=headers))
