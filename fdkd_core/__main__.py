@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         show_problems(errors, error)
         if all(problem.code != "output_in_use" for problem in error.problems):
-            _leave_report(options.out_dir, error, errors)
+            return _leave_report(options.out_dir, error, errors)
         return error.exit_code
     except TrainingInterrupted as error:
         errors.print(f"[yellow]{error}[/]", soft_wrap=True)
@@ -61,12 +61,14 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
 
 
-def _leave_report(folder: Path, error: InputError, errors: Console) -> None:
-    """The problems as a file too, where there is a place for one: they stay what ended the command."""
+def _leave_report(folder: Path, error: InputError, errors: Console) -> int:
+    """Writes the problems to a file too; where there is no place for it, the status is that of storage."""
     try:
         write_problem_report(folder, error)
     except StorageError as failed:
         errors.print(f"[bold red]{failed.code}:[/] {escape(str(failed))}", soft_wrap=True)
+        return failed.exit_code
+    return error.exit_code
 
 
 def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:

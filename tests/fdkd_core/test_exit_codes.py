@@ -196,10 +196,10 @@ def test_a_folder_that_cannot_be_made_exits_4(job: Job, which: str) -> None:
     assert (events[-1]["event"], events[-1]["code"]) == ("run_failed", "storage_full")
     assert "cannot be used" in events[-1]["message"]
     assert "Traceback" not in told
-    # Nor is there a place for the report on a bad spec, which stays what ended the command.
+    # Nor is there a place for the report on a bad spec, which status 2 would promise.
     (job.folder / "spec.yaml").write_text("kind: distill")
     code, _, told = job.call()
-    assert code == 2, told
+    assert code == 4, told
     assert "missing_field" in told
     assert "Traceback" not in told
 
