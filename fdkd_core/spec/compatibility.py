@@ -112,7 +112,8 @@ def check(
     problems += pairing_problems(spec) + view_problems(spec) + weighting_problems(spec)
     problems += unlabelled_problems(spec, dataset_report)
     if isinstance(spec, DiagnoseSpec):  # a column that is missing is refused as such
-        seen = [columns[name] for name in (spec.teacher.modality, spec.student.modality) if name in columns]
+        there = dataset_report["modalities"]  # a given teacher's report, in `columns`, counts no rows
+        seen = [there[name] for name in (spec.teacher.modality, spec.student.modality) if name in there]
         problems += pair_problems(*(_most_training_rows(dataset_report, column) for column in seen))
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
