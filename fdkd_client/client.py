@@ -6,6 +6,7 @@ from typing import Self
 
 from fdkd_client.datasets import Datasets
 from fdkd_client.discovery import Server, find_server
+from fdkd_client.errors import FDKDClientError
 from fdkd_client.jobs import Jobs
 from fdkd_client.models import Models
 from fdkd_client.pages import read
@@ -43,6 +44,16 @@ class Client:
     def version(self) -> Version:
         """Release of the server."""
         return read(Version, self._transport.json("GET", "version"))
+
+    def has_worker(self) -> bool | None:
+        """Whether a worker runs that would validate and train; None where the server does not say."""
+        try:
+            ready = self._transport.json("GET", f"{self.server.url}/readyz", tries=1)
+        except FDKDClientError:
+            return None
+        checks = ready.get("checks")
+        found = checks.get("workers") if isinstance(checks, dict) else None
+        return {"ok": True, "none": False}.get(str(found))
 
     def close(self) -> None:
         """Closes the connections."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fdkd_client.archive import uploadable_dataset
+from fdkd_client.before_sending import require_dataset_file, require_free_name
 from fdkd_client.errors import NotFoundError
 from fdkd_client.pages import iterate, read
 from fdkd_client.results import Dataset
@@ -35,9 +36,12 @@ class Datasets:
 
         Raises:
             LocalFileError: It cannot be read, or has links in it.
-            APIError: The server refused, for instance because the name is taken.
+            APIError: The server refused, or would: the name is taken, or the file of no known format. What
+                was sent is forgotten.
         """
+        require_free_name(self._transport, "datasets", name)
         with uploadable_dataset(path) as file:
+            require_dataset_file(file)
             upload = send_file(self._transport, file, on_progress=on_progress)
         body = {"name": name, "upload_id": upload.id}
 

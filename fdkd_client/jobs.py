@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fdkd_client.downloads import fetch_all
+from fdkd_client.errors import RejectedError
 from fdkd_client.event_stream import follow
 from fdkd_client.pages import iterate, iterate_history, read
 from fdkd_client.results import Artifact, Job, JobEvent, LogLine, Metric, Validation
 from fdkd_client.transport import READ_TIMEOUT_S, Transport, segment
 from fdkd_client.waiting import PATIENCE_S, wait
+from fdkd_core.errors import quote
 
 
 class Spec(Protocol):
@@ -45,9 +47,10 @@ class Jobs:
                 call whose answer gets lost is repeated without harm.
 
         Raises:
-            RejectedError: The spec is not valid, or does not fit dataset and teacher; see its `problems`.
+            RejectedError: The spec is not valid, or does not fit dataset and teacher; see its `problems`. Or
+                the key is empty or not ASCII.
         """
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = _key(idempotency_key)
         return read(Job, self._transport.json("POST", "jobs", body=_body(spec, metadata), headers=headers))
 
     def validate(
@@ -199,7 +202,7 @@ class Jobs:
         Raises:
             ConflictError: It has not ended, or has succeeded.
         """
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = _key(idempotency_key)
         return read(Job, self._transport.json("POST", f"{_path(job_id)}/retry", headers=headers))
 
 
@@ -220,6 +223,16 @@ class _Look:
         self._etag = response.headers.get("etag")
         self._seen = read(Job, self._transport.as_object(response))
         return self._seen
+
+
+def _key(given: str | None) -> dict[str, str]:
+    if given is None:
+        return {"Idempotency-Key": uuid.uuid4().hex}
+    # An empty one is not left out: whoever gives a key, maybe of a variable that is not set, relies on it.
+    if not (given and given.isascii() and given.isprintable()):
+        detail = f"The idempotency key {quote(given)} is none: it needs printable ASCII characters."
+        raise RejectedError(400, "invalid_idempotency_key", detail)
+    return {"Idempotency-Key": given}
 
 
 def _path(job_id: str) -> str:

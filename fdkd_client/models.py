@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fdkd_client.archive import uploadable
+from fdkd_client.before_sending import require_free_name, require_model_file
 from fdkd_client.errors import NotFoundError
 from fdkd_client.pages import iterate, read
 from fdkd_client.results import Model
@@ -42,9 +43,12 @@ class Models:
 
         Raises:
             LocalFileError: It cannot be read, or has links in it.
-            APIError: The server refused, for instance because the name is taken.
+            APIError: The server refused, or would: the name is taken, or the file of no known format. What
+                was sent is forgotten.
         """
+        require_free_name(self._transport, "models", name)
         with uploadable(path) as file:
+            require_model_file(file)
             upload = send_file(self._transport, file, on_progress=on_progress)
         body: dict[str, Any] = {"name": name, "upload_id": upload.id}
         if architecture is not None:

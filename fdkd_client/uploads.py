@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,6 +113,8 @@ def create_from_upload(
 ) -> dict[str, Any]:
     """Turns an upload into a dataset or model, once, though the answer may get lost.
 
+    An upload that is refused for good is removed.
+
     Args:
         transport: Whom to ask.
         path: `datasets` or `models`.
@@ -133,10 +136,18 @@ def create_from_upload(
                 continue
             made = find() if lost and error.status in (404, 409, 410, 422) else None
             if made is None:
+                if error.status < 500 and error.status not in (401, 429):
+                    _forget(transport, body["upload_id"])
                 raise
             return made
     assert lost is not None
     raise lost
+
+
+def _forget(transport: Transport, upload_id: str) -> None:
+    """Gives back the room of an upload that nothing will be made of; otherwise it would count for a day."""
+    with suppress(ServerUnreachableError, APIError):  # the refusal is what is to be told
+        transport.request("DELETE", f"uploads/{segment(upload_id)}", tries=1)
 
 
 def _hash(file: BinaryIO) -> tuple[str, int]:

@@ -1,9 +1,9 @@
 """`python -m fdkd_core SPEC.yaml DATA OUT_DIR`: the product without the service.
 
 Exit codes: 0 done; 1 unexpected failure; 2 bad input, explained in OUT_DIR/report.json; 3 training diverged;
-4 the disk is full or a checkpoint cannot be used; 5 out of memory; 6 the student did not pass a gate of its
-job, and OUT_DIR/refused.json has the figures; 75 stopped by SIGTERM or SIGINT after a
-checkpoint, and the same command resumes.
+4 the disk is full, OUT_DIR cannot be made or written, or a checkpoint cannot be used; 5 out of memory; 6 the
+student did not pass a gate of its job, and OUT_DIR/refused.json has the figures; 75 stopped by SIGTERM or
+SIGINT after a checkpoint, and the same command resumes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,17 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 
 from fdkd_core.console import TerminalProgress, show_problems, show_result
-from fdkd_core.errors import FDKDError, GateFailedError, InputError, OutOfMemoryError, TrainingInterrupted
+from fdkd_core.errors import (
+    FDKDError,
+    GateFailedError,
+    InputError,
+    OutOfMemoryError,
+    StorageError,
+    TrainingInterrupted,
+)
 from fdkd_core.events import Event
 from fdkd_core.options import RunOptions
 from fdkd_core.spec import AnyJobSpec, parse_spec
@@ -40,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         show_problems(errors, error)
         if all(problem.code != "output_in_use" for problem in error.problems):
-            write_problem_report(options.out_dir, error)
+            return _leave_report(options.out_dir, error, errors)
         return error.exit_code
     except TrainingInterrupted as error:
         errors.print(f"[yellow]{error}[/]", soft_wrap=True)
@@ -49,8 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error.code}: {error}\n")  # the console would import more, with nothing left
         return error.exit_code
     except FDKDError as error:
-        errors.print(f"[bold red]{error.code}:[/] {error}", soft_wrap=True)
+        errors.print(f"[bold red]{error.code}:[/] {escape(str(error))}", soft_wrap=True)
         return error.exit_code
+
+
+def _leave_report(folder: Path, error: InputError, errors: Console) -> int:
+    """Writes the problems to a file too; where there is no place for it, the status is that of storage."""
+    try:
+        write_problem_report(folder, error)
+    except StorageError as failed:
+        errors.print(f"[bold red]{failed.code}:[/] {escape(str(failed))}", soft_wrap=True)
+        return failed.exit_code
+    return error.exit_code
 
 
 def _run(spec: AnyJobSpec, options: argparse.Namespace, errors: Console) -> int:

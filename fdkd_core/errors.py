@@ -10,7 +10,7 @@ FDKDError
  ├─ TrainingInterrupted        asked to stop; a checkpoint was written
  ├─ GateFailedError            the student is not as good as its job asks for
  ├─ CheckpointError            no usable checkpoint, or one that belongs to another run
- ├─ StorageError               the disk is full or refuses to write
+ ├─ StorageError               the disk is full, or the output folder cannot be made or written
  └─ OutOfMemoryError           the machine or the GPU has no memory left
 """
 
@@ -45,9 +45,33 @@ class Problem:
         return f"{where}: {self.detail} [{self.code}]" if where else f"{self.detail} [{self.code}]"
 
 
+_WITHOUT_GLYPH = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Drawn as nothing, though Unicode counts them among letters, marks and symbols."""
+_SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+"""Of the variant of the character before: nothing by themselves."""
+
+
+def visible(text: str) -> str:
+    """One line that can be printed anywhere: letters of any script, and an escape for all else.
+
+    Escaped is what commands a terminal, breaks the line of a log, changes the direction of what follows, or
+    is not to be seen.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        ascii(character)[1:-1] if not character.isprintable() or _is_blank(character) else character
+        for character in text
+    )
+
+
+def _is_blank(character: str) -> bool:
+    return character in _WITHOUT_GLYPH or any(ord(character) in selectors for selectors in _SELECTORS)
+
+
 def quote(text: object, limit: int = 80) -> str:
-    """`repr` of user input, made safe to print: ASCII, one line, at most `limit` characters."""
-    shown = ascii(text)
+    """`repr` of user input, made safe to print (`visible`): one line, at most `limit` characters."""
+    shown = visible(repr(text))
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
@@ -159,7 +183,7 @@ class CheckpointError(FDKDError):
 
 
 class StorageError(FDKDError):
-    """The output folder cannot be written: the disk may be full."""
+    """The output folder cannot be made or written: the disk may be full."""
 
     code = "storage_full"
 

@@ -116,7 +116,7 @@ class GivenTeacher:
             self.sha256 = hashlib.sha256(onnx_file).hexdigest()
         else:
             if spec.architecture is None:
-                raise ModelFileError(stated_architecture_problems(spec, {"modality_kind": None}, pointer))
+                raise ModelFileError(stated_architecture_problems(spec, {"architecture": None}, pointer))
             self.architecture = spec.architecture
             self.report = weights_report(path, spec.architecture)
             self.sha256 = sha256_file(path)

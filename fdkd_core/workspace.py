@@ -19,13 +19,15 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from fdkd_core.atomic_files import storage_errors, write_json_atomic
-from fdkd_core.errors import InputError, Problem, SpecError
+from fdkd_core.errors import InputError, Problem, SpecError, StorageError, quote
 from fdkd_core.spec.result import Result, parse_result
 
 _OURS = {"job.json", "data_report.json", "events.jsonl", "report.json", ".lock"}
@@ -60,10 +62,13 @@ class Workspace:
             SpecError: The folder belongs to another run, holds foreign files, or is in use.
             StorageError: It cannot be written.
         """
+        with _usable(self.folder):
+            self._claim(identity, spec, lock=lock)
+
+    def _claim(self, identity: dict[str, Any], spec: dict[str, Any], *, lock: bool) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise self._refusal("is not a folder")
-        with storage_errors():
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         if lock:
             self._take_lock()
         job_path = self.folder / "job.json"
@@ -126,6 +131,17 @@ class Workspace:
             self._lock = None
 
 
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Says of which folder it is that it cannot be made or written, whatever the reason."""
+    try:
+        with storage_errors():
+            yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StorageError(f"the output folder {quote(str(folder), 200)} cannot be used: {reason}") from error
+
+
 def _read_result(path: Path) -> Result | None:
     try:
         return parse_result(path.read_bytes())
@@ -134,10 +150,14 @@ def _read_result(path: Path) -> Result | None:
 
 
 def write_problem_report(folder: Path, error: InputError) -> None:
-    """Leaves `report.json` with every problem found, and nothing else."""
-    with storage_errors():
+    """Leaves `report.json` with every problem found, and nothing else.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    with _usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(
-        folder / "report.json",
-        {"code": error.code, "problems": [problem.as_dict() for problem in error.problems]},
-    )
+        write_json_atomic(
+            folder / "report.json",
+            {"code": error.code, "problems": [problem.as_dict() for problem in error.problems]},
+        )

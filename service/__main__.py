@@ -27,6 +27,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from fdkd_core.errors import visible
 from service import schema
 from service.context import Context, open_context
 from service.db import Database
@@ -123,7 +124,7 @@ def list_keys(options: argparse.Namespace, settings: Settings) -> None:
             if key.expires_at and not key.revoked_at:
                 state = f"expires {key.expires_at:%Y-%m-%dT%H:%M:%SZ}"
             made = f"{key.created_at:%Y-%m-%dT%H:%M:%SZ}"
-            _say("\t".join((key.id, key.owner_id, ",".join(key.scopes), made, state, ascii(key.name)[1:-1])))
+            _say("\t".join((key.id, key.owner_id, ",".join(key.scopes), made, state, visible(key.name))))
 
 
 def revoke_key(options: argparse.Namespace, settings: Settings) -> None:
@@ -198,6 +199,12 @@ def _fail(message: str) -> int:
     return 1
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a key without a name could not be told from others")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="FDKD's HTTP API and its upkeep.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -214,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="COMMAND"
     )
     create = key_commands.add_parser("create", help="make a key and show it, once")
-    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument("--name", type=_not_blank, required=True, help="what it is for")
     create.add_argument("--scope", action="append", choices=list(SCOPES), help="repeat; default: all")
     create.add_argument("--owner", default=LOCAL_OWNER, help="whose; `new` makes an owner (default: yours)")
     create.set_defaults(run=create_key)

@@ -7,12 +7,20 @@ core (`fdkd_core.errors.InputError`) keep their codes and become a 422.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fdkd_core.errors import Problem
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA = "#/components/schemas/Problem"
+
+
+@dataclass(frozen=True)
+class ParameterProblem(Problem):
+    """One thing wrong with a parameter of the address, into which no JSON pointer leads."""
+
+    parameter: str | None = None
 
 
 class ServiceError(Exception):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
 
+from fdkd_core.errors import InputError, Problem
 from service.bodies import ReceivedFile, SizeLimits, answering
 from service.context import Context
 from service.errors import (
@@ -16,6 +18,7 @@ from service.errors import (
     ExpiredError,
     IncompleteUploadError,
     InvalidMultipartError,
+    MalformedRequestError,
     NameTakenError,
     NotFoundError,
     QuotaExceededError,
@@ -72,7 +75,7 @@ async def receive(
 
     def check(fields: Fields, file_name: str) -> None:
         document = {
-            name: parse(text.encode()) if name in json_fields else text for name, text in fields.items()
+            name: _parse_field(name, text) if name in json_fields else text for name, text in fields.items()
         }
         forms.append(validate(model, document))
         check_name(file_name)
@@ -80,6 +83,20 @@ async def receive(
     path = new_body_path(context.settings.uploads_dir)
     async with answering(request), receive_form(request, path, limits, check) as received:
         yield forms[0], received.file
+
+
+def _parse_field(name: str, text: str) -> Any:
+    """JSON of a field of a form; what is wrong with it is said of the field."""
+    pointer = f"/{name}"
+    try:
+        return parse(text.encode())
+    except MalformedRequestError as error:
+        detail = error.detail.replace("The body", f"The field `{name}`", 1)
+        raise type(error)(detail, problems=[Problem(error.code, detail, pointer)]) from None
+    except InputError as error:
+        raise InputError(
+            replace(problem, pointer=pointer + (problem.pointer or "")) for problem in error.problems
+        ) from None
 
 
 def form_request(form: type[BaseModel], from_upload: type[BaseModel]) -> dict[str, Any]:

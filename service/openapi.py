@@ -63,6 +63,8 @@ class ProblemEntry(BaseModel):
     """What was found and what is allowed."""
     pointer: str | None = None
     """JSON pointer into the body, or a column of the data."""
+    parameter: str | None = None
+    """Of the address (`limit` in `?limit=x`), where the problem is with one and no pointer leads to it."""
     row: int | None = None
     """Row of the data, from 1."""
 

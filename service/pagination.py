@@ -20,15 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from fdkd_core.errors import InputError, Problem, quote
+from fdkd_core.errors import InputError, Problem, quote, visible
 from service.auth import Ctx, Reader
-from service.errors import InvalidCursorError
+from service.errors import InvalidCursorError, ParameterProblem
 from service.server_secret import derive_key
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 _SEAL_BYTES = 16
 _MAX_CURSOR = 200
+_MAX_SHOWN = 80
 
 _CODES = {
     "extra_forbidden": "unknown_filter",
@@ -149,7 +150,7 @@ def parse_query(request: Request, model: type[Q]) -> Q:
     """
     items = request.query_params.multi_items()
     problems = [
-        Problem("duplicate_key", f"the query parameter {quote(name)} is given {count} times")
+        _problem("duplicate_key", f"the query parameter {quote(name)} is given {count} times", name)
         for name, count in Counter(name for name, _ in items).items()
         if count > 1
     ]
@@ -197,5 +198,9 @@ def _as_problem(kind: str, name: str, message: str) -> Problem:
     # `limit=abc` is as far out of the range as 101 is.
     code = "out_of_range" if kind.startswith("int_") else _CODES.get(kind, "wrong_type")
     if code == "unknown_filter":
-        return Problem(code, f"there is no query parameter {quote(name)} here")
-    return Problem(code, f"the query parameter {quote(name)}: {message[0].lower()}{message[1:]}")
+        return _problem(code, f"there is no query parameter {quote(name)} here", name)
+    return _problem(code, f"the query parameter {quote(name)}: {message[0].lower()}{message[1:]}", name)
+
+
+def _problem(code: str, detail: str, name: str) -> Problem:
+    return ParameterProblem(code, detail, parameter=visible(name)[:_MAX_SHOWN])

@@ -25,6 +25,7 @@ from service.errors import (
     MalformedRequestError,
     MethodNotAllowedError,
     NotFoundError,
+    ParameterProblem,
     ServiceError,
     StorageFullError,
     TooLargeError,
@@ -133,7 +134,7 @@ async def _request_validation_error(request: Request, error: Exception) -> Respo
 def _of_parameter(detail: Mapping[str, Any]) -> Problem:
     place, *path = (str(part) for part in detail["loc"])
     message = f"{place} parameter {quote('.'.join(path))}: {detail['msg']}"
-    return Problem(code_of(detail["type"]), message)
+    return ParameterProblem(code_of(detail["type"]), message, parameter=".".join(path))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

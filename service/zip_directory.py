@@ -5,9 +5,6 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-START = b"PK\x03\x04"
-EMPTY = b"PK\x05\x06"
-
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\x05\x06"
 _MAX_COMMENT = 65_535

@@ -16,7 +16,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fdkd_core.errors import (
     CheckpointError,
@@ -32,6 +32,7 @@ from fdkd_core.errors import (
     TrainingDivergedError,
     TrainingInterrupted,
 )
+from fdkd_core.spec import AnyJobSpec
 from worker.observation import Observation
 from worker.trainer import EXIT_NOT_STARTED
 
@@ -78,6 +79,9 @@ ERRORS: dict[type[FDKDError], Ending] = {
 }
 """Of every error that the core raises on purpose."""
 
+_SPEC_FIELDS = frozenset(name for spec in get_args(AnyJobSpec) for name in spec.model_fields)
+_MODEL_FIELDS = frozenset({"teacher", "more_teachers", "student"})
+_ABOUT_THE_SPEC = frozenset(error.code for error in (SpecError, IncompatibleError, GateFailedError))
 _BY_CODE = {error.code: ending for error, ending in ERRORS.items()}
 
 
@@ -100,8 +104,18 @@ class Verdict:
             "retryable": self.retryable,
         }
         if self.problems:
-            error["problems"] = list(self.problems)
+            error["problems"] = [_in_body(problem, self.code) for problem in self.problems]
         return error
+
+
+def _in_body(problem: dict[str, Any], code: str) -> dict[str, Any]:
+    """The problem with a pointer into the body that made the job, if it has one into the spec."""
+    pointer = problem.get("pointer")
+    if not isinstance(pointer, str) or not pointer.startswith("/"):
+        return problem
+    # What is wrong with data and models may point into a description or a config, which have a `/task` too.
+    fields = _SPEC_FIELDS if code in _ABOUT_THE_SPEC else _MODEL_FIELDS
+    return {**problem, "pointer": f"/spec{pointer}"} if pointer.split("/")[1] in fields else problem
 
 
 def judge(status: int, observation: Observation, out: Path) -> Verdict:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from fdkd_client.cli import catalog, datasets, exit_codes, jobs, models, serve, students
-from fdkd_client.cli.terminal import say, show_error, show_line
+from fdkd_client.cli.terminal import plain, say, show_error, show_line
 from fdkd_client.errors import FDKDClientError
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 app = typer.Typer(
     rich_markup_mode="markdown",
@@ -58,7 +62,11 @@ def fdkd(
 def main() -> None:
     """Runs the command line."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is told here, not by the interpreter as it ends
     except FDKDClientError as error:
         show_error(error)
         sys.exit(exit_codes.of_error(error))
@@ -66,6 +74,19 @@ def main() -> None:
         say("\nInterrupted.")
         sys.exit(exit_codes.DETACHED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more may be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has seen enough.
+        _write_no_more()
         sys.exit(exit_codes.FAILED)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _write_no_more()
+        with suppress(OSError):  # of stderr, where that is full too
+            say(f"[bold red]error:[/] the output cannot be written: {plain(error.strerror)}")
+        # Not 1: what the command was asked to do may well be done.
+        sys.exit(exit_codes.USAGE)
+
+
+def _write_no_more() -> None:
+    """What is left of the output goes nowhere: at the end the interpreter would try once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -36,3 +36,15 @@ def detach_on_interrupt(come_back: str) -> Iterator[None]:
     except KeyboardInterrupt:
         say(f"\nDetached; it goes on without you. Come back with: [bold]{come_back}[/]")
         raise typer.Exit(exit_codes.DETACHED) from None
+
+
+def require_wait(timeout_s: float | None, wait: bool) -> None:
+    """Refuses a longest wait where nothing is waited for, rather than leaving it out."""
+    if timeout_s is not None and not wait:
+        raise typer.BadParameter("there is nothing to wait for without --wait", param_hint="--timeout")
+
+
+def tell_of_no_worker(client: Client) -> None:
+    """Says that a wait may be a long one, where the server knows of no worker."""
+    if client.has_worker() is False:
+        say("[yellow]No worker runs at the moment[/]; it waits until one does (`fdkd worker` starts one).")

@@ -16,6 +16,7 @@ from fdkd_client.results import Catalog, Dataset, Model
 
 _MAX_TARGETS = 20
 """Of those that are shown: vectors to be found have hundreds."""
+_SUMMARY_WIDTH = 64
 _FORMS = {"classes": " (sets of them)", "identity": " (identities)"}
 _SPLITS = {"train": 0, "unlabelled": 1, "val": 2, "test": 3}
 
@@ -111,20 +112,28 @@ def catalog_view(catalog: Catalog) -> Group:
     """What jobs may be made of."""
     kinds = new_table("kind of job", "what it does", wide=("what it does",))
     for kind in catalog.kinds:
-        kinds.add_row(plain(kind.name), plain(kind.description))
+        kinds.add_row(plain(kind.name), _summary(kind.description))
     networks = new_table("architecture", "fits", "what it is", wide=("fits", "what it is"))
     for architecture in catalog.architectures:
         networks.add_row(
-            plain(architecture.name), plain(", ".join(architecture.kinds)), plain(architecture.description)
+            plain(architecture.name), plain(", ".join(architecture.kinds)), _summary(architecture.description)
         )
     methods = new_table("method", "what it does", wide=("what it does",))
     for method in catalog.methods:
-        methods.add_row(plain(method.name), plain(method.description))
+        methods.add_row(plain(method.name), _summary(method.description))
+    for table in (kinds, networks, methods):
+        table.columns[-1].max_width = _SUMMARY_WIDTH  # where output is piped, nothing else would wrap it
     facts = _facts()
     facts.add_row("modalities", plain(", ".join(_name(kind) for kind in catalog.modality_kinds)))
     facts.add_row("tasks", plain(", ".join(_name(task) for task in catalog.tasks)))
     hint = Text("Every option with its range: fdkd catalog --output json", style="dim")
     return Group(kinds, "", networks, "", methods, "", facts, "", hint)
+
+
+def _summary(description: str) -> str:
+    """The first paragraph of a description as one line of text; the rest is for `--output json`."""
+    paragraph, _, _ = description.strip().partition("\n\n")
+    return plain(" ".join(paragraph.split()))
 
 
 def _facts() -> Table:

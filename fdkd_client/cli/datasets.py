@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fdkd_client.cli import exit_codes
-from fdkd_client.cli.connection import connect, detach_on_interrupt
+from fdkd_client.cli.connection import connect, detach_on_interrupt, require_wait, tell_of_no_worker
 from fdkd_client.cli.terminal import Output, OutputOption, plain, say, show, show_json, show_line
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def create(
     from fdkd_client.archive import description_of
     from fdkd_client.cli.progress import BytesProgress
 
+    require_wait(timeout, wait)
     description = description_of(path)
     if description is not None:
         say(f"Sending {plain(path.name)} with {plain(description.name)}, as one zip.")
@@ -96,6 +97,7 @@ def remove(dataset: Reference) -> None:
 def _wait(client: Client, dataset: Dataset, timeout_s: float | None) -> Dataset:
     from fdkd_client.cli.progress import Waiting
 
+    tell_of_no_worker(client)
     with detach_on_interrupt(f"fdkd datasets show {dataset.id}"), Waiting("validating"):
         return client.datasets.wait(dataset, timeout_s=timeout_s)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fdkd_client.cli import exit_codes
-from fdkd_client.cli.connection import connect, detach_on_interrupt
+from fdkd_client.cli.connection import connect, detach_on_interrupt, require_wait, tell_of_no_worker
 from fdkd_client.cli.terminal import (
     Output,
     OutputOption,
@@ -59,6 +59,7 @@ def run(
     Exit status: 0 succeeded (or without --wait, created), 1 failed, 3 cancelled, 4 still going after the
     timeout, 5 rejected, 6 key or quota, 7 server unreachable, 130 detached by Ctrl-C.
     """
+    require_wait(timeout, wait)
     notes = _notes(metadata or [])
     parsed = _parse(spec)
     with connect() as client:
@@ -75,6 +76,15 @@ def list_jobs(
     state: Annotated[
         str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.", show_default=False)
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="distill, train, study, compare or diagnose.", show_default=False),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Only of exactly this name.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Only over this dataset: its id (ds_...) or name.", show_default=False),
+    ] = None,
     parent: Annotated[
         str | None,
         typer.Option(metavar="JOB", help="Only the jobs of this comparison.", show_default=False),
@@ -84,9 +94,16 @@ def list_jobs(
 ) -> None:
     """List jobs, without those that a comparison is made of."""
     with connect() as client:
-        found = list(client.jobs.list(state=state, parent_id=parent, limit=limit))
+        dataset_id = None if dataset is None else client.datasets.find(dataset).id
+        found = list(
+            client.jobs.list(
+                state=state, kind=kind, name=name, dataset_id=dataset_id, parent_id=parent, limit=limit
+            )
+        )
     if output is Output.JSON:
         show_json(found)
+    elif not found and any((state, kind, name, dataset, parent)):
+        say("There are no such jobs.")
     elif not found:
         say("No jobs yet. Start one: fdkd jobs run SPEC.yaml --wait")
     else:
@@ -180,7 +197,9 @@ def retry(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Start a new job that goes on where a failed or cancelled one stopped."""
+    require_wait(timeout, wait)
     with connect() as client:
+        _warn_of_the_same_end(client.jobs.get(job))
         found = client.jobs.retry(job, idempotency_key=idempotency_key)
         _after_creation(client, found, wait, timeout, output)
 
@@ -246,12 +265,22 @@ def _after_creation(client: Client, job: Job, wait: bool, timeout_s: float | Non
     show_json(job) if output is Output.JSON else show_line(job.id)
 
 
+def _warn_of_the_same_end(job: Job) -> None:
+    """Retrying is for what can go better another time; the server takes any job, as it may know less."""
+    if job.error is not None and job.error.retryable is False:
+        say(
+            f"[yellow]warning:[/] the job failed for a reason of its own ({plain(job.error.code)}); the same "
+            "spec on the same data will most likely fail again."
+        )
+
+
 def _wait(client: Client, job_id: str, timeout_s: float | None, output: Output) -> None:
     """Waits for the end of a job, shows it, and exits with what it came to."""
     from fdkd_client.cli.progress import JobProgress
     from fdkd_client.errors import WaitTimeoutError
 
     come_back = f"fdkd jobs watch {plain(job_id)}"
+    tell_of_no_worker(client)
     try:
         with detach_on_interrupt(come_back), JobProgress() as progress:
             job = client.jobs.wait(job_id, timeout_s=timeout_s, on_update=progress)

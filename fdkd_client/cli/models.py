@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fdkd_client.cli import exit_codes
-from fdkd_client.cli.connection import connect, detach_on_interrupt
+from fdkd_client.cli.connection import connect, detach_on_interrupt, require_wait, tell_of_no_worker
 from fdkd_client.cli.terminal import Output, OutputOption, say, show, show_json, show_line
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def upload(
     """
     from fdkd_client.cli.progress import BytesProgress, Waiting
 
+    require_wait(timeout, wait)
     parsed = _architecture(architecture)
     with connect() as client:
         with BytesProgress("uploading") as progress:
@@ -82,6 +83,7 @@ def upload(
             say(f"Uploaded; being validated: fdkd models show {model.id}")
             show_json(model) if output is Output.JSON else show_line(model.id)
             return
+        tell_of_no_worker(client)
         with detach_on_interrupt(f"fdkd models show {model.id}"), Waiting("validating"):
             model = client.models.wait(model, timeout_s=timeout)
     _show(model, output)

@@ -148,8 +148,8 @@ def show_error(error: FDKDClientError) -> None:
 
     if isinstance(error, APIError) and error.problems:
         only = error.problems[0]
-        if len(error.problems) == 1 and only.detail == error.detail and only.pointer:
-            stderr().print(f"[bold red]error:[/] {plain(only.pointer)}: {plain(error)}", soft_wrap=True)
+        if len(error.problems) == 1 and _says_no_more(error.detail, only):
+            stderr().print(f"[bold red]error:[/] {plain(only)}", soft_wrap=True)
         else:
             show_problems(error.detail, error.problems)
     else:
@@ -160,3 +160,10 @@ def show_error(error: FDKDClientError) -> None:
         say("Is it running? `fdkd serve` starts one here; FDKD_URL names another.")
     elif isinstance(error, ServerError) and error.request_id:
         say(f"The server's log has more under request {plain(error.request_id)}.")
+
+
+def _says_no_more(headline: str, problem: Problem) -> bool:
+    """Whether a headline is the problem itself, maybe cut off: the server has no other for a single one."""
+    if headline in (problem.detail, str(problem)):
+        return True
+    return headline.endswith("...") and str(problem).startswith(headline.removesuffix("..."))

@@ -112,7 +112,8 @@ def check(
     problems += pairing_problems(spec) + view_problems(spec) + weighting_problems(spec)
     problems += unlabelled_problems(spec, dataset_report)
     if isinstance(spec, DiagnoseSpec):  # a column that is missing is refused as such
-        seen = [columns[name] for name in (spec.teacher.modality, spec.student.modality) if name in columns]
+        there = dataset_report["modalities"]  # a given teacher's report, in `columns`, counts no rows
+        seen = [there[name] for name in (spec.teacher.modality, spec.student.modality) if name in there]
         problems += pair_problems(*(_most_training_rows(dataset_report, column) for column in seen))
     problems += process_problems(spec, processes or stated_processes(spec))
     if not problems:
@@ -218,9 +219,9 @@ def _gives_logits(teacher: TeacherSpec) -> bool:
 def stated_architecture_problems(
     spec: TeacherSpec, model: Report, pointer: str = "/teacher"
 ) -> list[Problem]:
-    """What is wrong with `architecture` beside a model: weights need it, and it must be theirs.
+    """What is wrong with `architecture` beside a model: weights without a known one need it.
 
-    And with `outputs`, which only an ONNX file has.
+    It must be the model's own. And with `outputs`, which only an ONNX file has.
 
     Args:
         spec: The teacher.
@@ -236,7 +237,7 @@ def stated_architecture_problems(
             return []
         return [Problem("incompatible", "an ONNX file holds its network itself; leave this out", pointer)]
     if spec.architecture is None:
-        if model["modality_kind"] is None:
+        if model["architecture"] is None:
             return [Problem("missing_field", "is required with a weights file", pointer)]
         return []
     if model["architecture"] is not None and spec.architecture != parsed_architecture(model["architecture"]):

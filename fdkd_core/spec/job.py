@@ -49,12 +49,14 @@ class TeacherSpec(StrictModel):
     modality: Key
     """Column of the dataset that the teacher sees. Left out with `outputs_from`, whose first column it is."""
     architecture: ArchitectureSpec | None = None
-    """Null: the default for the modality's kind; for a `model` that is a bundle, the bundle's own."""
+    """Null: the default for the modality's kind; for a `model`, the bundle's own or what the weights were
+    uploaded with."""
     train: TrainingSpec | None = None
     """How to train it; null takes every default. Not with `model`."""
     model: Reference | None = None
-    """An existing model instead of training one: a student bundle, a Hugging Face folder, safetensors with
-    `architecture`, or an ONNX file, which gets the column as this dataset's own preprocessing makes it."""
+    """An existing model instead of training one: a student bundle, a Hugging Face folder, safetensors (a
+    local file needs `architecture`; an uploaded one has its own), or an ONNX file, which gets the column as
+    this dataset's own preprocessing makes it."""
     outputs: TeacherOutputsSpec | None = None
     """Which outputs of an ONNX file are logits and features; null finds them. Only with such a `model`."""
     outputs_from: OutputColumnsSpec | None = None

@@ -7,6 +7,14 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from fdkd_core.errors import InputError, Problem, quote
+from fdkd_core.file_heads import (
+    HEAD_BYTES,
+    UNSAFE_ADVICE,
+    ZIP_EMPTY,
+    ZIP_START,
+    unsafe_by_head,
+    unsafe_by_name,
+)
 from service import zip_directory
 from service.errors import UnsafeFormatError
 from service.models.safetensors_file import check_header, looks_like_safetensors
@@ -16,35 +24,12 @@ ModelFormat = Literal["safetensors", "bundle", "onnx"]
 WEIGHTS = "model.safetensors"
 """What makes a zip a bundle."""
 
-_UNSAFE_SUFFIXES = frozenset(
-    {".pt", ".pth", ".bin", ".ckpt", ".pt2", ".pte", ".mar", ".torchscript", ".ptl"}  # torch
-    | {".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".h5", ".hdf5", ".keras"}
-    | {".npy", ".npz", ".yaml", ".yml", ".py"}
-)
-_UNSAFE_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"\x93NUMPY", "a numpy file"),
-    *((bytes([0x80, protocol]), "a pickle") for protocol in range(6)),
-    (b"x\x01", "a zlib stream (joblib)"),
-    (b"x\x9c", "a zlib stream (joblib)"),
-    (b"x\xda", "a zlib stream (joblib)"),
-    (b"\x1f\x8b", "a gzip file"),
-    (b"BZh", "a bzip2 file"),
-    (b"\xfd7zXZ\x00", "an xz file"),
-)
 _UNSAFE_MEMBERS = (".pkl", ".pickle", ".pt", ".pth", ".npy", ".h5", ".bin", ".py", ".joblib", ".keras")
 """Suffixes inside a zip: torch.save and TorchScript (data.pkl), torch.export, Keras, npz, pickled parts."""
-_TAR_MAGIC = slice(257, 262)
-_HEAD_BYTES = 512
 _ONNX_HEAD = re.compile(rb"\x08[\x01-\x1e][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
 """A protobuf with ir_version (1 to 30), then another field of a model."""
 _MAX_DIRECTORY_BYTES = 4 << 20
 """A bundle has fewer than ten files; more is read to recognise what torch.save made of a large model."""
-
-_ADVICE = (
-    "Such files can run code when they are loaded, so safetensors or ONNX is taken: convert it where you "
-    "trust it, with safetensors.torch.save_file(model.state_dict(), 'model.safetensors')."
-)
 
 
 def refuse_name(file_name: str) -> None:
@@ -53,9 +38,9 @@ def refuse_name(file_name: str) -> None:
     Raises:
         UnsafeFormatError: Files of this name can run code.
     """
-    suffix = PurePath(file_name).suffix.lower()
-    if suffix in _UNSAFE_SUFFIXES:
-        raise _unsafe(file_name, f"a {suffix} file")
+    found = unsafe_by_name(file_name)
+    if found is not None:
+        raise _unsafe(file_name, found)
 
 
 def identify(path: Path, file_name: str) -> ModelFormat:
@@ -72,16 +57,14 @@ def identify(path: Path, file_name: str) -> ModelFormat:
     """
     refuse_name(file_name)
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        head = file.read(HEAD_BYTES)
     if looks_like_safetensors(head):
         check_header(path)
         return "safetensors"
-    if head.startswith((zip_directory.START, zip_directory.EMPTY)):
+    if head.startswith((ZIP_START, ZIP_EMPTY)):
         _require_bundle(path, file_name)
         return "bundle"
-    found = next((what for magic, what in _UNSAFE_MAGIC if head.startswith(magic)), None)
-    if found is None and head[_TAR_MAGIC] == b"ustar":
-        found = "a tar archive (torch.save of old, NeMo)"
+    found = unsafe_by_head(head)
     if found is not None:
         raise _unsafe(file_name, found)
     if _ONNX_HEAD.match(head):
@@ -107,7 +90,7 @@ def _require_bundle(path: Path, file_name: str) -> None:
 
 
 def _unsafe(file_name: str, what: str) -> UnsafeFormatError:
-    return UnsafeFormatError(f"{quote(file_name)} is {what}. {_ADVICE}")
+    return UnsafeFormatError(f"{quote(file_name)} is {what}. {UNSAFE_ADVICE}")
 
 
 def _unsupported(what: str) -> InputError:

@@ -337,6 +337,7 @@ def test_cancel_and_retry(scripted: ScriptedServer) -> None:
     ran = fdkd("jobs", "cancel", "job_1")
     assert (ran.status, ran.stdout) == (0, "running\n")
     assert "next step" in ran.stderr
+    scripted.on("GET", PATH, Answer(200, FAILED))
     scripted.on("POST", f"{PATH}/retry", Answer(201, {**JOB, "id": "job_2", "retry_of": "job_1"}))
     assert fdkd("jobs", "retry", "job_1").stdout == "job_2\n"
 

@@ -374,6 +374,15 @@ def test_5_a_name_that_is_taken(dataset: str, tmp_path: Path) -> None:
     assert "taken" in ran.stderr
 
 
+def test_5_what_is_refused_does_not_count_as_stored(
+    server: LocalServer, real: Client, tmp_path: Path
+) -> None:
+    path = write_small_data(tmp_path / "other.npz", rows=50)
+    with pytest.raises(fdkd_client.RejectedError, match=r"begins or ends with a space"):
+        real.datasets.create(path, "a name ")  # known to the server alone
+    assert [*(server.data_dir / "uploads").iterdir()] == []
+
+
 def test_6_a_wrong_key_and_one_that_may_only_look(server: LocalServer, dataset: str, tmp_path: Path) -> None:
     assert fdkd("jobs", "ls", FDKD_API_KEY="fdkd_wrong").status == 6
     made = fdkd("keys", "create", "--name", "look", "--scope", "read", "--data-dir", server.data_dir)

@@ -10,6 +10,7 @@ from scripted_server import Answer, ScriptedServer, problem
 
 import fdkd_client
 from fdkd_client import Client
+from fdkd_client.errors import RejectedError
 
 JOB = {"id": "job_1", "kind": "distill", "name": "n", "state": "queued"}
 
@@ -168,6 +169,17 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key(scripted: ScriptedSe
     keys = [request.headers["idempotency-key"] for request in scripted.requests]
     assert len(keys) == 3
     assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize("key", ["", "schl\u00fcssel", "two\nlines"])
+def test_a_key_that_is_none_is_not_exchanged_for_a_random_one(
+    scripted: ScriptedServer, client: Client, key: str
+) -> None:
+    with pytest.raises(RejectedError, match="idempotency key"):
+        client.jobs.create({}, idempotency_key=key)
+    with pytest.raises(RejectedError, match="idempotency key"):
+        client.jobs.retry("job_1", idempotency_key=key)
+    assert scripted.requests == []
 
 
 def test_while_the_first_try_is_still_served_the_second_waits(

@@ -179,6 +179,31 @@ def has_private_mounts() -> bool:
 
 
 @pytest.mark.skipif(not has_private_mounts(), reason="needs a mount namespace of its own")
+def impossible_folders(folder: Path) -> dict[str, Path]:
+    (folder / "a file").write_text("")
+    return {
+        "below a file": folder / "a file" / "out",
+        "in a kernel's folder": Path("/proc/no-such-folder/out"),
+        "of a name too long": folder / ("x" * 300),
+    }
+
+
+@pytest.mark.parametrize("which", ["below a file", "in a kernel's folder", "of a name too long"])
+def test_a_folder_that_cannot_be_made_exits_4(job: Job, which: str) -> None:
+    job.out = impossible_folders(job.folder)[which]
+    code, events, told = job.call()
+    assert code == 4, told
+    assert (events[-1]["event"], events[-1]["code"]) == ("run_failed", "storage_full")
+    assert "cannot be used" in events[-1]["message"]
+    assert "Traceback" not in told
+    # Nor is there a place for the report on a bad spec, which status 2 would promise.
+    (job.folder / "spec.yaml").write_text("kind: distill")
+    code, _, told = job.call()
+    assert code == 4, told
+    assert "missing_field" in told
+    assert "Traceback" not in told
+
+
 def test_a_full_disk_exits_4_and_the_run_resumes_when_there_is_room(tmp_path: Path) -> None:
     # The teacher's checkpoints fit on the disk, the student's do not.
     wide = {"modality": "wave", "architecture": {"name": "conv1d", "width": 64, "depth": 2}}

@@ -231,6 +231,8 @@ def test_keys_on_the_command_line(run: Callable[..., Ran]) -> None:
     assert (unknown.code, unknown.said) == (1, "")
     assert run("keys", "create", "--name", "x", "--owner", "me").code == 1
     assert run("keys", "create", "--name", "x", "--scope", "admin").code == 2
+    for blank in ("", "  "):
+        assert run("keys", "create", "--name", blank).code == 2
 
 
 def test_a_later_revocation_does_not_move_the_first(database_url: str, tmp_path: Path) -> None:

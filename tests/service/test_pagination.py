@@ -63,6 +63,19 @@ def test_a_parameter_given_twice() -> None:
     assert codes("limit=1&limit=2") == ["duplicate_key"]
 
 
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [("limit=0", "limit"), ("sort=a", "sort"), ("colour=x", "colour"), ("limit=1&limit=2", "limit")],
+)
+def test_a_problem_names_its_parameter(query: str, name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_query(request(query), ColourQuery)
+    (problem,) = caught.value.problems
+    found = problem.as_dict()
+    assert found["parameter"] == name
+    assert "pointer" not in found
+
+
 def test_all_problems_are_named_and_little_is_echoed() -> None:
     with pytest.raises(InputError) as caught:
         parse_query(

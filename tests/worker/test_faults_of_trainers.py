@@ -227,7 +227,7 @@ def test_a_student_that_fails_its_gate_fails_its_job(rig: Rig, small_data: Path)
         False,
     )
     assert "the job asks for at least +90.0: not passed" in job.error["message"]
-    assert [problem["pointer"] for problem in job.error["problems"]] == ["/gates/0"]
+    assert [problem["pointer"] for problem in job.error["problems"]] == ["/spec/gates/0"]
     assert rig.artifacts(job_id) == {}
     assert (job.attempt, job.losses, job.result) == (1, 0, None)
     assert retry.error is not None

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from fdkd_core import errors
-from fdkd_core.errors import DatasetError, FDKDError, GateFailedError, Problem, StorageError
+from fdkd_core.errors import (
+    DatasetError,
+    FDKDError,
+    GateFailedError,
+    IncompatibleError,
+    InputError,
+    ModelFileError,
+    Problem,
+    SpecError,
+    StorageError,
+)
 from fdkd_core.workspace import write_problem_report
 from worker.inputs import MissingInputError
 from worker.observation import Observation
@@ -96,12 +106,31 @@ def test_a_failed_gate_carries_its_figures(tmp_path: Path) -> None:
     event = {"event": "run_failed", "code": failure.code, "message": str(failure), "problems": problems}
     error = judge(failure.exit_code, heard(event), tmp_path).as_error("finalise")
     assert error["message"] == "it is -3.0 points"
-    assert error["problems"] == problems
+    assert error["problems"] == [{**problems[0], "pointer": "/spec/gates/0"}]
     assert error["retryable"] is False
     # Whatever else comes over the pipe is no reason to crash.
     odd = judge(6, heard({**event, "problems": ["x", 3, {"code": "y"}]}), tmp_path)
     assert odd.problems == ({"code": "y"},)
     assert judge(6, heard({**event, "problems": 7}), tmp_path).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "pointer", "shown"),
+    [
+        (IncompatibleError, "/task", "/spec/task"),
+        (SpecError, "/student/architecture/depth", "/spec/student/architecture/depth"),
+        (ModelFileError, "/teacher/model", "/spec/teacher/model"),
+        (ModelFileError, "/task", "/task"),  # of the bundle's config
+        (DatasetError, "/modalities/image/kind", "/modalities/image/kind"),
+        (DatasetError, "image", "image"),
+    ],
+)
+def test_a_pointer_into_the_spec_leads_into_the_body_that_made_the_job(
+    kind: type[InputError], pointer: str, shown: str, tmp_path: Path
+) -> None:
+    write_problem_report(tmp_path, kind(Problem("incompatible", "is wrong", pointer)))
+    (problem,) = judge(2, heard(), tmp_path).as_error("preparing")["problems"]
+    assert problem["pointer"] == shown
 
 
 def test_bad_input_without_a_report_is_a_folder_of_another_run(tmp_path: Path) -> None:

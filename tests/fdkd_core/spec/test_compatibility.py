@@ -147,11 +147,6 @@ CASES: dict[str, tuple[dict[str, Any], str, set[tuple[str, str]]]] = {
         "small",
         {("incompatible", "/teacher/architecture")},
     ),
-    "weights without an architecture": (
-        {"teacher": {"modality": "clean", "model": "w.safetensors"}},
-        "small",
-        {("missing_field", "/teacher/architecture")},
-    ),
     "weights of more features": ({"teacher": BARE}, "other", {("incompatible", "/teacher/model")}),
     "weights of more classes": ({"teacher": BARE}, "fewer", {("incompatible", "/teacher/model")}),
     "weights for text": (
@@ -190,6 +185,20 @@ def test_reports_tell_what_a_run_would_say(case: str, folder: Path, tmp_path: Pa
         run(spec, folder / f"{data}.npz", tmp_path / "out", options=options)
     assert {(problem.code, problem.pointer) for problem in caught.value.problems} == expected
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_need_an_architecture_unless_they_came_with_one(folder: Path, tmp_path: Path) -> None:
+    document = {"teacher": {"modality": "clean", "model": "w.safetensors"}}
+    spec, report, teacher = reports_of(folder, document, "small")
+    assert check(spec, report, teacher) == []
+    (problem,) = check(spec, report, {**teacher, "architecture": None})
+    assert (problem.code, problem.pointer) == ("missing_field", "/teacher/architecture")
+    options = RunOptions(device="cpu", threads=1, models={"w.safetensors": folder / "w.safetensors"})
+    with pytest.raises(InputError) as caught:  # a file of one's own says nothing of it
+        run(spec, folder / "small.npz", tmp_path / "out", options=options)
+    assert [(found.code, found.pointer) for found in caught.value.problems] == [
+        ("missing_field", "/teacher/architecture")
+    ]
 
 
 def test_memory(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

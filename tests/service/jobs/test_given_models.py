@@ -82,6 +82,22 @@ def test_a_training_may_begin_with_the_student_of_a_job(api: ServiceUnderTest, d
     assert answer.json()["teacher_model_id"] is None
 
 
+def test_uploaded_weights_bring_their_architecture(api: ServiceUnderTest, dataset_id: str) -> None:
+    unknown = dict.fromkeys(("modality_kind", "input_shape", "classes"))
+    report = {**MODEL_REPORT, **unknown, "format": "safetensors"}
+    add_model(api.database, format="safetensors", report=report)
+    answer = post(api, spec(teacher=TEACHER))
+    assert answer.status_code == 201, answer.text
+    assert post(api, spec(teacher={**TEACHER, "architecture": report["architecture"]})).status_code == 201
+    other = {**TEACHER, "architecture": {"name": "mlp", "width": 9}}
+    check_refusal(post(api, spec(teacher=other)), 422, "incompatible")
+    add_model(api.database, name="small", report={**report, "dimensions": {"num_classes": 9, "inputs": 256}})
+    (problem,) = check_refusal(post(api, spec(teacher={**TEACHER, "model": "small"})), 422, "incompatible")[
+        "errors"
+    ]
+    assert (problem["pointer"], "num_classes 9" in problem["detail"]) == ("/spec/teacher/model", True)
+
+
 @pytest.mark.parametrize(
     ("report", "changes", "code", "pointer"),
     [

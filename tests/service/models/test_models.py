@@ -205,7 +205,10 @@ def test_an_architecture_that_is_no_json(served: ServiceUnderTest) -> None:
     ]
     with nothing_lost(served.settings):
         for text, status, code in wrong:
-            check_refusal(post(served, "teacher", WEIGHTS, architecture=text), status, code)
+            problem = check_refusal(post(served, "teacher", WEIGHTS, architecture=text), status, code)
+            if status != 413:
+                (found,) = problem["errors"]
+                assert found["pointer"].startswith("/architecture"), code
 
 
 def test_files_that_can_run_code(served: ServiceUnderTest) -> None:
