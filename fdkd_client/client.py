@@ -9,7 +9,7 @@ from fdkd_client.discovery import Server, find_server
 from fdkd_client.jobs import Jobs
 from fdkd_client.models import Models
 from fdkd_client.pages import read
-from fdkd_client.results import Catalog, Version
+from fdkd_client.results import Catalog, Usage, Version
 from fdkd_client.students import Students
 from fdkd_client.transport import Transport
 
@@ -43,6 +43,10 @@ class Client:
     def version(self) -> Version:
         """Release of the server."""
         return read(Version, self._transport.json("GET", "version"))
+
+    def usage(self) -> Usage:
+        """What the caller keeps on the server, and how much that may be."""
+        return read(Usage, self._transport.json("GET", "usage"))
 
     def close(self) -> None:
         """Closes the connections."""
