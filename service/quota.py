@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from service.artifacts.archives import SUFFIX as ARCHIVE_SUFFIX
 from service.errors import QuotaExceededError
 from service.tables import Artifact, Dataset, Job, Model, Upload
 
@@ -41,7 +42,7 @@ class Stored:
     models: int
     """Uploaded ones; those that jobs made lie among their artifacts and are not counted twice."""
     jobs: int
-    """Their artifacts."""
+    """Their artifacts, but archives whose members are counted already."""
 
     @property
     def total(self) -> int:
@@ -64,7 +65,9 @@ def stored(session: Session, owner_id: str) -> Stored:
         select(func.sum(Model.size_bytes)).where(
             Model.owner_id == owner_id, Model.deleted_at.is_(None), Model.source == "upload"
         ),
-        select(func.sum(Artifact.size_bytes)).join(Job).where(Job.owner_id == owner_id),
+        select(func.sum(Artifact.size_bytes))
+        .join(Job)
+        .where(Job.owner_id == owner_id, Artifact.storage_key.not_like(f"%{ARCHIVE_SUFFIX}")),
     )
     # One statement: a file that moves on from the uploads is counted once.
     row = session.execute(select(*(func.coalesce(s.scalar_subquery(), 0) for s in sums))).one()

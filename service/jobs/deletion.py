@@ -103,7 +103,7 @@ def _check_models(session: Session, members: Sequence[str], with_models: bool) -
     if found and not with_models:
         named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         raise InUseError(
-            f"Models that it made are still there ({named}); delete them first, or with it: with_models=true.",
+            f"Models that it made are still there ({named}); delete them first, or use with_models=true.",
             models=list(found[:_MAX_NAMED]),
         )
     # A job that is being posted holds its models one by one: to wait for them here could be a deadlock.
