@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fdkd_client.results import LogLine as LogLine
     from fdkd_client.results import Metric as Metric
     from fdkd_client.results import Model as Model
+    from fdkd_client.results import Usage as Usage
     from fdkd_client.results import Validation as Validation
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "ServerError",
     "ServerUnreachableError",
     "UnexpectedAnswerError",
+    "Usage",
     "Validation",
     "WaitTimeoutError",
 ]

@@ -10,7 +10,7 @@ from fdkd_client.errors import FDKDClientError
 from fdkd_client.jobs import Jobs
 from fdkd_client.models import Models
 from fdkd_client.pages import read
-from fdkd_client.results import Catalog, Version
+from fdkd_client.results import Catalog, Usage, Version
 from fdkd_client.students import Students
 from fdkd_client.transport import Transport
 
@@ -54,6 +54,10 @@ class Client:
         checks = ready.get("checks")
         found = checks.get("workers") if isinstance(checks, dict) else None
         return {"ok": True, "none": False}.get(str(found))
+
+    def usage(self) -> Usage:
+        """What the caller keeps on the server, and how much that may be."""
+        return read(Usage, self._transport.json("GET", "usage"))
 
     def close(self) -> None:
         """Closes the connections."""

@@ -196,6 +196,19 @@ class Jobs:
         """
         return read(Job, self._transport.json("POST", f"{_path(job_id)}/cancel", is_repeatable=True))
 
+    def delete(self, job_id: str, *, with_models: bool = False) -> None:
+        """Deletes a job that has ended for good, with its files; a comparison with all its jobs.
+
+        Args:
+            job_id: Which.
+            with_models: Delete the models that it made, too; without this they must have been deleted before.
+
+        Raises:
+            ConflictError: It has not ended, is part of a comparison, or something needs what it made.
+        """
+        params = {"with_models": "true" if with_models else None}
+        self._transport.request("DELETE", _path(job_id), params=params)
+
     def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
         """Makes a new job of a failed or cancelled one, which goes on from its checkpoint.
 

@@ -247,6 +247,15 @@ class Catalog(Answer):
     limits: dict[str, Any] = Field(default_factory=dict)
 
 
+class Usage(Answer):
+    """What is stored, in bytes, and how much may be."""
+
+    stored_bytes: int
+    max_stored_bytes: int
+    stored: dict[str, int] = Field(default_factory=dict)
+    """By what it is: `uploads`, `datasets`, `models` (uploaded ones), `jobs` (the files they made)."""
+
+
 class Version(Answer):
     """Release of the server."""
 

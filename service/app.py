@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service import catalog, health, openapi, problem_responses
+from service import catalog, health, openapi, problem_responses, usage
 from service.artifacts import routes as artifacts
 from service.auth import KeyRing
 from service.context import open_context
@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Edge, allowed_hosts=settings.allowed_hosts)
     problem_responses.install(app)
     # A route is looked for in this order, and jobs are asked after most.
-    for module in (jobs, artifacts, datasets, models, uploads, catalog, openapi, health):
+    for module in (jobs, artifacts, datasets, models, uploads, catalog, usage, openapi, health):
         app.include_router(module.router)
     openapi.install(app)
     return app

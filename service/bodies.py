@@ -81,7 +81,8 @@ class SizeLimits:
             raise TooLargeError(f"The file is larger than {self.max_bytes} bytes.")
         if size_bytes > self.room_bytes:
             raise QuotaExceededError(
-                f"The file needs more than the {max(self.room_bytes, 0)} bytes that your quota leaves."
+                f"The file needs more than the {max(self.room_bytes, 0)} bytes that your quota leaves. "
+                "GET /v1/usage says what takes the room; datasets, models and ended jobs can be deleted."
             )
 
 

@@ -198,7 +198,7 @@ class NotTerminalError(ConflictError):
 
 
 class IsChildError(ConflictError):
-    """The job is part of a comparison, which can be retried as a whole."""
+    """The job is part of a comparison, which is retried and deleted as a whole."""
 
     code = "is_child"
 

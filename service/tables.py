@@ -15,8 +15,10 @@ from service.table_base import Table as Table
 
 IN_LINE = "state = 'queued' AND waits_for IS NULL"
 IS_CHILD, IS_ALONE = "parent_id IS NOT NULL", "parent_id IS NULL"
+IS_RETRY = "retry_of IS NOT NULL"
 WAITS = f"state = 'queued' AND {IS_ALONE}"
-"""Conditions of indexes over jobs: it may be taken when its time has come; is part of another; counts."""
+"""Conditions of indexes over jobs: it may be taken when its time has come; is part of another; repeats one;
+counts."""
 
 
 def _partial_index(name: str, *columns: str, where: str) -> Index:
@@ -163,6 +165,8 @@ class Job(Leased, Table):
         Index("ix_jobs_owner_id_name_id", "owner_id", "name", "id"),
         Index("ix_jobs_state_lease", "state", "lease_expires_at"),
         Index("ix_jobs_dataset_id_id", "dataset_id", "id"),
+        # Asked before a job is deleted, and by the database itself when it is.
+        _partial_index("ix_jobs_retry_of", "retry_of", where=IS_RETRY),
         _partial_index("ix_jobs_parent_id_state_id", "parent_id", "state", "id", where=IS_CHILD),
         # See `jobs/line.py`. The state, always the same, leads SQLite to them, which has no statistics.
         _partial_index("ix_jobs_next", "state", "available_at", "id", where=f"{IN_LINE} AND {IS_ALONE}"),

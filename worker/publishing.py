@@ -6,7 +6,6 @@ all and makes the job succeed. Until then nobody sees anything of it.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from service.jobs.states import JobEventType
 from service.names import name_key
 from service.storage import Storage, Stored
 from service.tables import Artifact, Job, Model
+from worker.archives import store_archive, write_zip
 
 MEDIA_TYPES = {
     ".json": "application/json",
@@ -40,8 +40,6 @@ _RUN_FILES = ("result.json", "data_report.json", "events.jsonl")
 _SOMETIMES = frozenset({"data_report.json"})
 """What is concluded from the results of other runs has read no data."""
 _ROLES = ("student", "teacher")
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-"""The earliest that the format knows: equal bundles give equal archives."""
 MAX_NAME_CHARACTERS = 128
 
 
@@ -82,6 +80,16 @@ def store_artifacts(
         if (stored.size_bytes, stored.sha256) != (path.stat().st_size, sha256):
             raise StorageError(f"{name} was not stored as it was written")
         artifacts[name] = stored
+    for folder in _bundles(out):
+        check()
+        archive = out.parent / f"{folder.name}.zip"
+        write_zip(folder, archive)
+        inside = f"{folder.name}/"
+        members = {
+            name.removeprefix(inside): found for name, found in artifacts.items() if name.startswith(inside)
+        }
+        artifacts[archive.name] = store_archive(storage, f"{prefix}/{archive.name}", archive, members)
+        archive.unlink()
     for role in _ROLES:
         if (out / role).is_dir():
             models[role] = _describe(out / role, f"{prefix}/{role}")
@@ -150,18 +158,6 @@ def model_name(job: Job, role: str) -> str:
     return job.name[: MAX_NAME_CHARACTERS - len(ending)] + ending
 
 
-def write_zip(folder: Path, target: Path) -> None:
-    """Packs a bundle, uncompressed (weights do not shrink) and without a trace of when or where."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(folder.iterdir()):
-            entry = zipfile.ZipInfo(path.name, _ZIP_TIME)
-            entry.external_attr = 0o100644 << 16
-            entry.file_size = path.stat().st_size
-            with path.open("rb") as source, archive.open(entry, "w") as member:
-                while block := source.read(1 << 20):
-                    member.write(block)
-
-
 def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
     """Name, file and expected SHA-256 of each artifact; a bundle's are those that its maker wrote down."""
     from fdkd_core.bundle.config import Manifest  # see _describe
@@ -173,19 +169,18 @@ def _sources(out: Path) -> Iterator[tuple[str, Path, str]]:
     report = out / "report"
     for path in sorted(report.iterdir()) if report.is_dir() else []:
         yield f"report/{path.name}", path, sha256_file(path)
-    # Further teachers are files to download; only student and teacher are listed as models of the job.
-    further = sorted(path.name for path in out.glob("teacher[2-9]"))
-    for role in (*_ROLES, *further):
-        folder = out / role
-        if not folder.is_dir():
-            continue
+    for folder in _bundles(out):
+        role = folder.name
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
         for name, entry in manifest.files.items():
             yield f"{role}/{name}", folder / name, entry.sha256
         yield f"{role}/manifest.json", folder / "manifest.json", sha256_file(folder / "manifest.json")
-        archive = out.parent / f"{role}.zip"
-        write_zip(folder, archive)
-        yield archive.name, archive, sha256_file(archive)
+
+
+def _bundles(out: Path) -> list[Path]:
+    """Folders of models. Further teachers are only there to download; student and teacher become models."""
+    further = sorted(path.name for path in out.glob("teacher[2-9]"))
+    return [out / name for name in (*_ROLES, *further) if (out / name).is_dir()]
 
 
 def _describe(folder: Path, storage_key: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fdkd_client.cli import catalog, datasets, exit_codes, jobs, models, serve, students
+from fdkd_client.cli import catalog, datasets, exit_codes, jobs, models, serve, students, usage
 from fdkd_client.cli.terminal import plain, say, show_error, show_line
 from fdkd_client.errors import FDKDClientError
 
@@ -32,6 +32,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(students.app, name="students")
 app.command("catalog")(catalog.catalog)
+app.command("usage")(usage.usage)
 
 
 def _show_version(is_asked: bool) -> None:

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from fdkd_client.cli.job_tables import failure_view
 from fdkd_client.cli.terminal import new_table, plain
-from fdkd_client.cli.wording import age, count, size, styled_state
-from fdkd_client.results import Catalog, Dataset, Model
+from fdkd_client.cli.wording import age, count, percent, size, styled_state
+from fdkd_client.results import Catalog, Dataset, Model, Usage
 
 _MAX_TARGETS = 20
 """Of those that are shown: vectors to be found have hundreds."""
@@ -134,6 +134,17 @@ def _summary(description: str) -> str:
     """The first paragraph of a description as one line of text; the rest is for `--output json`."""
     paragraph, _, _ = description.strip().partition("\n\n")
     return plain(" ".join(paragraph.split()))
+
+
+def usage_view(usage: Usage) -> Group:
+    """What is stored, by what it is, and what the quota leaves."""
+    facts = _facts()
+    for name, num_bytes in usage.stored.items():
+        facts.add_row(plain(name), size(num_bytes))
+    share = f" ({percent(usage.stored_bytes / usage.max_stored_bytes)} %)" if usage.max_stored_bytes else ""
+    facts.add_row("stored", f"{size(usage.stored_bytes)} of {size(usage.max_stored_bytes)}{share}")
+    hint = Text("`fdkd jobs rm`, `fdkd datasets rm` and `fdkd models rm` make room.", style="dim")
+    return Group(facts, "", hint)
 
 
 def _facts() -> Table:

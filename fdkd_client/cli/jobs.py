@@ -188,6 +188,31 @@ def cancel(job: JobId, output: OutputOption = Output.TABLE) -> None:
         say(f"It will stop at its next step: fdkd jobs watch {found.id}")
 
 
+@app.command("rm")
+def remove(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids (job_...).", show_default=False)],
+    with_models: Annotated[
+        bool, typer.Option("--with-models", help="Delete the models that they made, too.")
+    ] = False,
+) -> None:
+    """Delete jobs that have ended and their files for good, a comparison with all its jobs.
+
+    Refused while a model that it made is there (see --with-models), or something that has not ended needs it.
+    """
+    from fdkd_client.errors import ConflictError
+
+    with connect() as client:
+        for job in jobs:
+            try:
+                client.jobs.delete(job, with_models=with_models)
+            except ConflictError as error:
+                show_error(error)
+                if "models" in error.extensions:
+                    say(f"To delete these, too: fdkd jobs rm {plain(job)} --with-models")
+                raise typer.Exit(exit_codes.of_error(error)) from None
+            say(f"Deleted {plain(job)}.")
+
+
 @app.command()
 def retry(
     job: JobId,

@@ -98,6 +98,8 @@ def remove(model: Reference) -> None:
         found = client.models.find(model)
         client.models.delete(found.id)
     say(f"Deleted {found.id}.")
+    if found.job_id is not None:
+        say(f"Its files are still artifacts of its job: fdkd jobs rm {found.job_id}")
 
 
 def _architecture(text: str | None) -> dict[str, Any] | None:

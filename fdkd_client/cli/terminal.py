@@ -156,6 +156,8 @@ def show_error(error: FDKDClientError) -> None:
         stderr().print(f"[bold red]error:[/] {plain(error)}", soft_wrap=True)
     if isinstance(error, AuthenticationError):
         say("Set FDKD_API_KEY to a valid key; `fdkd keys create` makes one on the server's machine.")
+    elif isinstance(error, APIError) and error.code == "quota_exceeded":
+        say("What takes the room: fdkd usage")
     elif isinstance(error, ServerUnreachableError) and not isinstance(error, NoServerError):
         say("Is it running? `fdkd serve` starts one here; FDKD_URL names another.")
     elif isinstance(error, ServerError) and error.request_id:

@@ -51,12 +51,13 @@ class StrictModel(BaseModel):
 
 @cache
 def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    """Fields of which only one value is possible, such as `name: Literal["dist"]`."""
-    return tuple(
-        name
+    """Fields of which only one text is possible, such as `name: Literal["dist"]`."""
+    choices = {
+        name: get_args(field.annotation)
         for name, field in model.model_fields.items()
-        if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
-    )
+        if get_origin(field.annotation) is Literal
+    }
+    return tuple(name for name, found in choices.items() if len(found) == 1 and isinstance(found[0], str))
 
 
 Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(refuse_invisible)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.answers import is_held
+from service.artifacts.archives import OpenFile, open_stored
 from service.artifacts.ranges import wanted_range
 from service.errors import PreconditionFailedError, UnavailableError
 from service.storage import Storage
@@ -50,7 +50,7 @@ def download(request: Request, storage: Storage, artifact: Artifact) -> Response
     if request.method == "HEAD":
         return Response(headers=headers, media_type=artifact.media_type)
     try:
-        file = storage.open(artifact.storage_key)
+        file = open_stored(storage, artifact.storage_key)
     except FileNotFoundError:
         raise UnavailableError(f"The file of {artifact.name} cannot be read at the moment.") from None
     return FileResponse(file, first, num_bytes, 206 if part else 200, headers, artifact.media_type)
@@ -61,7 +61,7 @@ class FileResponse(StreamingResponse):
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: OpenFile,
         first: int,
         num_bytes: int,
         status: int,
@@ -79,7 +79,7 @@ class FileResponse(StreamingResponse):
             self._file.close()
 
 
-def _blocks(file: BinaryIO, first: int, num_bytes: int) -> Iterator[bytes]:
+def _blocks(file: OpenFile, first: int, num_bytes: int) -> Iterator[bytes]:
     file.seek(first)
     while num_bytes > 0:
         block = file.read(min(BLOCK_BYTES, num_bytes))

@@ -95,20 +95,24 @@ def _is_work_wanted() -> ColumnElement[bool]:
 
 
 def _remove_artifacts(context: Context) -> int:
-    """What attempts stored that did not become the job's result."""
+    """What attempts stored that did not become the job's result, and all of jobs that were deleted."""
     num_removed = 0
     jobs = context.settings.storage_dir / "jobs"
     for batch in _batches(path for path in _children(jobs) if is_id(path.name, "job")):
         ids = [path.name for path in batch]
         with context.database.read() as session:
+            there = set(session.scalars(select(Job.id).where(Job.id.in_(ids))))
             listed = select(Artifact.job_id, Artifact.attempt).where(Artifact.job_id.in_(ids)).distinct()
             running = select(Job.id, Job.attempt).where(Job.id.in_(ids), Job.state == JobState.RUNNING)
             kept = {(*row,) for statement in (listed, running) for row in session.execute(statement)}
+        num_removed += _remove(path for path in batch if path.name not in there)
         num_removed += _remove(
             folder
             for path in batch
             for folder in _children(path)
-            if (number := _ATTEMPT.fullmatch(folder.name)) and (path.name, int(number[1])) not in kept
+            if path.name in there
+            and (number := _ATTEMPT.fullmatch(folder.name))
+            and (path.name, int(number[1])) not in kept
         )
     return num_removed
 

@@ -110,7 +110,10 @@ def lock(session: Session, owner_id: str, job_id: str) -> Job:
     """
     require_owner(session, owner_id, job_id)
     lock_parent(session, job_id)
-    return session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one()
+    job = session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one_or_none()
+    if job is None:  # deleted while this waited for the lock
+        raise NotFoundError
+    return job
 
 
 def page_of_jobs(

@@ -11,6 +11,7 @@ from service.auth import Ctx, Reader, Writer
 from service.errors import (
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
+    InUseError,
     InvalidCursorError,
     InvalidIdempotencyKeyError,
     InvalidRequestError,
@@ -25,9 +26,10 @@ from service.errors import (
     documented,
 )
 from service.idempotency import KEY_PARAMETER, RequestKey
-from service.jobs import repository, service, stream
+from service.jobs import deletion, repository, service, stream
 from service.jobs.documents import job_document, tag_of
 from service.jobs.schemas import (
+    DeleteQuery,
     EventRead,
     HistoryQuery,
     JobBody,
@@ -152,6 +154,25 @@ def retry_job(job_id: str, key: RequestKey, context: Ctx, caller: Writer) -> Res
     some of its arms.
     """
     return service.retry(context, caller, job_id, key).response()
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    responses=documented(NotFoundError, IsChildError, NotTerminalError, InUseError, InvalidRequestError),
+    openapi_extra=query_parameters(DeleteQuery),
+)
+def delete_job(
+    job_id: str,
+    query: Annotated[DeleteQuery, Depends(query_of(DeleteQuery))],
+    context: Ctx,
+    caller: Writer,
+) -> None:
+    """Deletes a job that has ended with its history and artifacts, a comparison with all its jobs.
+
+    Refused while a repetition needs it, or the models that it made are there or used.
+    """
+    deletion.delete(context, caller, job_id, with_models=query.with_models)
 
 
 @router.get(

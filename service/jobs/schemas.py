@@ -215,6 +215,13 @@ class SubmitQuery(Query):
     """Make every check of a live call, incl. the limit of waiting jobs, and create nothing."""
 
 
+class DeleteQuery(Query):
+    """Query of a deletion."""
+
+    with_models: bool = False
+    """Delete the models that it made, too; without this they must have been deleted before."""
+
+
 class HistoryQuery(Query):
     """Query of what is told in the order in which it happened."""
 

@@ -24,7 +24,7 @@ from fdkd_core.errors import InputError, Problem, quote
 from service.answers import json_bytes
 from service.auth import Caller
 from service.context import Context
-from service.errors import TooManyStreamsError
+from service.errors import NotFoundError, TooManyStreamsError
 from service.jobs import repository
 from service.jobs.schemas import MAX_ROW_ID, HistoryQuery
 from service.jobs.states import TERMINAL
@@ -82,6 +82,8 @@ def open_stream(context: Context, caller: Caller, job_id: str, after: int) -> Re
     with context.database.read() as session:
         repository.require_owner(session, caller.owner_id, job_id)
     first = look(context, job_id, after, version=0)
+    if first is None:
+        raise NotFoundError
     if after > 0 and first.state is not None and not first.events:
         return Response(status_code=204)
     if not context.stream_slots.acquire(blocking=False):
@@ -89,10 +91,18 @@ def open_stream(context: Context, caller: Caller, job_id: str, after: int) -> Re
     return EventStream(context, job_id, after, first)
 
 
-def look(context: Context, job_id: str, after: int, version: int) -> Look:
-    """Reads what a stream has to tell next; a version that is still the same means nothing."""
+def look(context: Context, job_id: str, after: int, version: int) -> Look | None:
+    """Reads what a stream has to tell next; a version that is still the same means nothing.
+
+    Returns:
+        None when the job was deleted.
+    """
     with context.database.read() as session:
-        job = session.execute(select(Job.state, Job.version, Job.progress).where(Job.id == job_id)).one()
+        job = session.execute(
+            select(Job.state, Job.version, Job.progress).where(Job.id == job_id)
+        ).one_or_none()
+        if job is None:
+            return None
         if job.version == version:
             return Look(version, [], False, None, None)
         # The state was read first: what a job did before it ended is there by now.
@@ -127,11 +137,15 @@ class EventStream(StreamingResponse):
             self._slots.release()
 
 
-async def _tell(context: Context, job_id: str, after: int, news: Look) -> AsyncIterator[bytes]:
+async def _tell(context: Context, job_id: str, after: int, first: Look) -> AsyncIterator[bytes]:
     yield f"retry: {RECONNECT_MS}\n\n".encode()
+    news: Look | None = first
     begun_at = told_at = time.monotonic()
     progress: dict[str, Any] | None = None
     while not context.stopping.is_set() and time.monotonic() - begun_at < LONGEST_S:
+        if news is None:
+            return  # deleted: whoever connects again is told so
+        version = news.version
         for event in news.events:
             after = event.id
             yield _message(event._asdict(), event.type, event.id)
@@ -150,12 +164,12 @@ async def _tell(context: Context, job_id: str, after: int, news: Look) -> AsyncI
         if not news.has_more:
             await _pause(context)
         try:
-            news = await run_in_threadpool(look, context, job_id, after, news.version)
+            news = await run_in_threadpool(look, context, job_id, after, version)
         except SQLAlchemyError as error:
             if not is_database_trouble(error):
                 raise
             # The database is away: the stream stays, quiet, and tells everything when it is back.
-            news = Look(news.version, [], False, None, None)
+            news = Look(version, [], False, None, None)
 
 
 async def _pause(context: Context) -> None:

@@ -342,6 +342,57 @@ def test_cancel_and_retry(scripted: ScriptedServer) -> None:
     assert fdkd("jobs", "retry", "job_1").stdout == "job_2\n"
 
 
+def test_jobs_are_deleted(scripted: ScriptedServer) -> None:
+    scripted.on("DELETE", "/v1/jobs/job_1", Answer(204))
+    scripted.on("DELETE", "/v1/jobs/job_2", Answer(204))
+    ran = fdkd("jobs", "rm", "job_1", "job_2", "--with-models")
+    assert (ran.status, ran.stdout) == (0, "")
+    assert ran.stderr == "Deleted job_1.\nDeleted job_2.\n"
+    assert [(sent.method, sent.path, sent.query) for sent in scripted.requests] == [
+        ("DELETE", "/v1/jobs/job_1", "with_models=true"),
+        ("DELETE", "/v1/jobs/job_2", "with_models=true"),
+    ]
+
+
+def test_jobs_that_cannot_be_deleted(scripted: ScriptedServer) -> None:
+    scripted.on("DELETE", "/v1/jobs/job_1", problem(409, "in_use", models=["mdl_1"]))
+    scripted.on("DELETE", "/v1/jobs/job_2", problem(409, "not_terminal", state="running"))
+    ran = fdkd("jobs", "rm", "job_1", "job_2")
+    assert ran.status == 5
+    assert "It is in_use." in ran.stderr
+    assert "fdkd jobs rm job_1 --with-models" in ran.stderr
+    assert [sent.path for sent in scripted.requests] == ["/v1/jobs/job_1"], "it stops at the first"
+    ran = fdkd("jobs", "rm", "job_2")
+    assert (ran.status, "--with-models" in ran.stderr) == (5, False)
+
+
+def test_a_model_of_a_job_keeps_its_bytes_until_the_job_goes(scripted: ScriptedServer) -> None:
+    model = {"id": "mdl_1", "name": "m", "state": "ready", "source": "job", "job_id": "job_1"}
+    scripted.on("GET", "/v1/models/mdl_1", Answer(200, model))
+    scripted.on("DELETE", "/v1/models/mdl_1", Answer(204))
+    ran = fdkd("models", "rm", "mdl_1")
+    assert ran.status == 0
+    assert "fdkd jobs rm job_1" in ran.stderr
+
+
+def test_what_is_stored(scripted: ScriptedServer) -> None:
+    stored = {"uploads": 0, "datasets": 1_500_000, "models": 0, "jobs": 2_500_000_000}
+    usage = {"stored_bytes": 2_501_500_000, "max_stored_bytes": 10_000_000_000, "stored": stored}
+    scripted.on("GET", "/v1/usage", Answer(200, usage))
+    ran = fdkd("usage")
+    assert ran.status == 0
+    assert "2.5 GB of 10.0 GB (25.0 %)" in ran.stdout
+    assert re.search(r"datasets +1\.5 MB", ran.stdout)
+    assert json.loads(fdkd("usage", "--output", "json").stdout) == usage
+
+
+def test_a_full_quota_says_where_to_look(scripted: ScriptedServer) -> None:
+    scripted.on("GET", "/v1/jobs", problem(403, "quota_exceeded"))
+    ran = fdkd("jobs", "ls")
+    assert ran.status == 6
+    assert "fdkd usage" in ran.stderr
+
+
 def test_a_reader_that_leaves(scripted: ScriptedServer) -> None:
     lines = {"data": [{"id": n, "line": "x" * 1000} for n in range(1000)], "has_more": False}
     scripted.on("GET", f"{PATH}/logs", Answer(200, lines))

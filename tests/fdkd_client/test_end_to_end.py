@@ -338,8 +338,12 @@ def test_3_4_and_130_a_job_that_goes_on(dataset: str, real: Client, tmp_path: Pa
     assert "cancelled" in ran.stdout
     again = fdkd("jobs", "retry", job_id).stdout.strip()
     assert real.jobs.get(again).retry_of == job_id
+    assert fdkd("jobs", "rm", again).status == 5
     assert fdkd("jobs", "cancel", again).status == 0
     assert fdkd("jobs", "watch", again).status == 3
+    assert fdkd("jobs", "rm", job_id, again).status == 0
+    assert fdkd("jobs", "show", again).status == 2
+    assert real.usage().stored_bytes == sum(real.usage().stored.values()) > 0
 
 
 def test_5_what_does_not_fit_is_refused(dataset: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import select, update
 from study_samples import compare_spec
 
 from fdkd_core.spec import AnyJobSpec
+from service.artifacts.archives import open_stored
 from service.context import Context
 from service.db import db_now
 from service.identifiers import new_id
@@ -135,5 +137,6 @@ class JobRows:
             return {str(row.role): row for row in rows}
 
     def read_artifact(self, job_id: str, name: str) -> bytes:
-        with self.context.storage.open(self.artifacts(job_id)[name].storage_key) as file:
-            return file.read()
+        artifact = self.artifacts(job_id)[name]
+        with closing(open_stored(self.context.storage, artifact.storage_key)) as file:
+            return b"".join(iter(lambda: file.read(1 << 20), b""))

@@ -183,8 +183,7 @@ class Rig(JobRows):
             assert bool(artifacts) == (job.state == JobState.SUCCEEDED)
             for artifact in artifacts.values():
                 assert artifact.attempt == job.attempt
-                path = self.context.settings.storage_dir / artifact.storage_key
-                assert path.stat().st_size == artifact.size_bytes
+                assert len(self.read_artifact(job_id, artifact.name)) == artifact.size_bytes
 
 
 def make_template(folder: Path, data: Path) -> Path:

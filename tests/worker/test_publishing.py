@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from worker_process import running
 from worker_rig import Rig
 
 from fdkd_core.errors import ModelFileError, StorageError
+from service.artifacts.archives import open_stored
 from service.errors import StaleAttemptError
 from service.jobs import transitions
 from service.jobs.sweep import sweep
 from service.storage import LocalStorage, Stored
 from service.tables import Job
-from worker.publishing import model_name, publish, store_artifacts, write_zip
+from worker.archives import store_archive, write_zip
+from worker.publishing import model_name, publish, store_artifacts
 
 
 class ForgetfulStorage(LocalStorage):
@@ -58,6 +61,52 @@ def test_an_archive_depends_on_its_content_alone(out: Path, tmp_path: Path) -> N
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.testzip() is None
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def whole(rig: Rig, stored: Stored, begin: int = 0) -> bytes:
+    with closing(open_stored(rig.context.storage, stored.key)) as file:
+        file.seek(begin)
+        return b"".join(iter(lambda: file.read(1000), b""))
+
+
+def test_an_archive_is_put_together_from_what_is_stored_once(
+    rig: Rig, out: Path, small_data: Path, tmp_path: Path
+) -> None:
+    write_zip(out / "student", tmp_path / "whole.zip")
+    content = (tmp_path / "whole.zip").read_bytes()
+    artifacts = store_artifacts(rig.context.storage, claimed(rig, small_data), out).artifacts
+    found = artifacts["student.zip"]
+    assert (found.size_bytes, found.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    folder = (rig.context.settings.storage_dir / found.key).parent
+    stored = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert stored == {name.replace(".zip", ".zip.parts") for name in artifacts}
+    assert (folder / "student.zip.parts").stat().st_size < 10_000
+    for begin in (0, 1, 29, 30, 100, len(content) // 2, len(content) - 1, len(content)):
+        assert whole(rig, found, begin) == content[begin:]
+
+
+def members_of(rig: Rig, folder: Path) -> dict[str, Stored]:
+    put = rig.context.storage.put
+    return {path.name: put(f"jobs/x/attempt-1/student/{path.name}", path) for path in folder.iterdir()}
+
+
+def test_what_is_no_artifact_by_itself_is_in_the_archive(rig: Rig, out: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "student.zip"
+    write_zip(out / "student", archive)
+    for missing in ("README.md", "labels.json", "preprocess.json"):
+        members = members_of(rig, out / "student")
+        del members[missing]
+        found = store_archive(rig.context.storage, f"jobs/x/{missing}/student.zip", archive, members)
+        assert whole(rig, found) == archive.read_bytes()
+
+
+def test_an_archive_that_is_read_back_otherwise_is_not_published(rig: Rig, out: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "student.zip"
+    write_zip(out / "student", archive)
+    members = members_of(rig, out / "student")
+    members["config.json"] = members["labels.json"]
+    with pytest.raises(StorageError, match=r"student\.zip"):
+        store_archive(rig.context.storage, "jobs/x/attempt-1/student.zip", archive, members)
 
 
 def test_what_was_stored_wrongly_is_not_published(rig: Rig, out: Path, small_data: Path) -> None:
@@ -107,7 +156,7 @@ def test_a_worker_that_dies_before_the_commit_publishes_with_its_next_attempt(
     assert rig.job(job_id).state == "running"
     assert rig.artifacts(job_id) == {}
     stored = list(rig.context.storage.keys(f"jobs/{job_id}/attempt-1"))
-    assert f"jobs/{job_id}/attempt-1/student.zip" in stored
+    assert f"jobs/{job_id}/attempt-1/student.zip.parts" in stored
     with running(rig.start_worker()):
         job = rig.wait_for_end(job_id, "succeeded")
     assert job.attempt == 2

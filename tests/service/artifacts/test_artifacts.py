@@ -12,6 +12,7 @@ from job_records import add_dataset, add_job_in
 from service_fixtures import RunningService, ServiceUnderTest, make_app, running_service
 from sqlalchemy import insert
 
+from service.artifacts.archives import SUFFIX, Member, Part, parts_document
 from service.artifacts.schemas import ArtifactList
 from service.context import Context
 from service.identifiers import new_id
@@ -107,6 +108,45 @@ def test_a_download_goes_on_where_it_was_cut_off(api: ServiceUnderTest, path: st
     assert api.client.get(path, headers=headers).content == CONTENT[500:]
     changed = api.client.get(path, headers={**headers, "If-Range": '"other"'})
     assert (changed.status_code, changed.content) == (200, CONTENT)
+
+
+def test_an_archive_in_parts(api: ServiceUnderTest, job_id: str, path: str) -> None:
+    """It is downloaded like any file, as a whole or from any byte on, and counts no second time."""
+    member = f"jobs/{job_id}/attempt-1/student-model.onnx"
+    parts: list[Part] = [
+        b"head",
+        Member(member, len(CONTENT)),
+        b"between",
+        Member(member, len(CONTENT)),
+        b"tail",
+    ]
+    archive = b"head" + CONTENT + b"between" + CONTENT + b"tail"
+    source = api.settings.data_dir / "parts"
+    source.write_bytes(parts_document(parts))
+    stored = api.context.storage.put(f"jobs/{job_id}/attempt-1/student{SUFFIX}", source)
+    with api.database.write() as session:
+        session.execute(
+            insert(Artifact).values(
+                job_id=job_id,
+                attempt=1,
+                name="student.zip",
+                media_type="application/zip",
+                size_bytes=len(archive),
+                sha256=hashlib.sha256(archive).hexdigest(),
+                storage_key=stored.key,
+            )
+        )
+    assert api.client.get("/v1/usage").json()["stored"]["jobs"] == len(CONTENT)
+    zip_path = f"/v1/jobs/{job_id}/artifacts/student.zip"
+    whole = api.client.get(zip_path)
+    assert (whole.status_code, whole.content) == (200, archive)
+    assert whole.headers["etag"] == f'"{hashlib.sha256(archive).hexdigest()}"'
+    for first, last in ((0, 0), (3, 4), (2, len(CONTENT) + 20), (len(archive) - 3, len(archive) - 1)):
+        part = api.client.get(zip_path, headers={"Range": f"bytes={first}-{last}"})
+        assert (part.status_code, part.content) == (206, archive[first : last + 1])
+    assert api.client.get(zip_path, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    api.context.storage.delete(member)
+    assert api.client.get(zip_path).status_code == 503
 
 
 def test_ranges_that_are_refused(api: ServiceUnderTest, path: str) -> None:
