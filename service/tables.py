@@ -193,7 +193,8 @@ class Job(Leased, Table):
     """Of a parent: how many children are in each state, and `adopted`, those of the comparison that it
     repeats. Written with every move of a child, under the parent's lock."""
     available_at: Mapped[datetime] = mapped_column(insert_default=db_now())
-    """Not to be claimed before; later than creation after a loss, for the back-off."""
+    """Not to be claimed before, and the job's age in the line; later than creation after a loss, for the
+    back-off, and as it was after an attempt that was merely given back."""
     losses: Mapped[int] = mapped_column(default=0)
     """Attempts lost to crashes and dead workers; a shutdown of a worker is not counted."""
     last_crash_step: Mapped[int | None]
