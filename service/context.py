@@ -10,9 +10,7 @@ from service.queue import WakeUp
 from service.server_secret import load_secret
 from service.settings import Settings
 from service.storage import LocalStorage
-
-MAX_STREAMS = 64
-"""Event streams at once in one process; each looks at its job twice a second."""
+from service.stream_slots import StreamSlots
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,7 @@ class Context:
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set as soon as the server is told to stop: streams end, so that it need not wait for them."""
 
-    stream_slots: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(MAX_STREAMS), repr=False
-    )
+    stream_slots: StreamSlots = field(default_factory=StreamSlots, repr=False)
 
     def close(self) -> None:
         """Sends the last wake-ups and closes the database; safe to call twice."""

@@ -82,7 +82,7 @@ def job_view(job: Job, children: Sequence[Job] = ()) -> Group:
     facts.add_row("job", f"[bold]{plain(job.name)}[/]  {job.id}")
     facts.add_row("state", _state_line(job))
     if job.progress and not job.is_terminal:
-        facts.add_row("progress", progress_text(job.progress))
+        facts.add_row("progress", _whereabouts(job, job.progress))
     facts.add_row("does", _what(job))
     if job.retry_of:
         facts.add_row("retry of", plain(job.retry_of))
@@ -206,6 +206,19 @@ def steps_text(progress: Progress) -> str:
     return ", ".join(parts)
 
 
+def _is_interrupted(job: Job) -> bool:
+    """Whether it waits for its next attempt: its progress is that of the one before."""
+    return job.state == "queued" and job.progress is not None and job.progress.phase != CHILDREN
+
+
+def _whereabouts(job: Job, progress: Progress) -> str:
+    if not _is_interrupted(job):
+        return progress_text(progress)
+    # What would be left of the attempt that ended says nothing of when the job will be done.
+    steps = steps_text(progress.model_copy(update={"eta_s": None}))
+    return f"waits to go on; it was {phase_words(progress.phase)}{f': {steps}' if steps else ''}"
+
+
 def _state_line(job: Job) -> str:
     text = styled_state(job.state)
     if job.attempt > 1:
@@ -274,7 +287,7 @@ def _short(job: Job) -> str:
         share = ""
         if job.progress.step is not None and job.progress.total_steps:
             share = f" {100 * job.progress.step // job.progress.total_steps}%"
-        return plain(job.progress.phase) + share
+        return ("waits, was at " if _is_interrupted(job) else "") + plain(job.progress.phase) + share
     return ""
 
 

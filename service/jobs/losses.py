@@ -94,7 +94,7 @@ def give_back(
         attempt: The caller's attempt.
         reason: Such as `shutdown` or `not_started`.
         message: What happened, where there is more to say.
-        after_s: Not to be claimed again before, in seconds.
+        after_s: Not to be claimed again before, in seconds; 0 leaves it its place in the line.
 
     Returns:
         What happened to the job: YIELDED, or STOPPED when its user had asked to cancel it.
@@ -107,7 +107,7 @@ def give_back(
     if row.cancel_requested_at is not None:
         transitions.apply(session, job_id, JobEventType.STOPPED, attempt=attempt, data=data)
         return JobEventType.STOPPED
-    transitions.apply(
-        session, job_id, JobEventType.YIELDED, attempt=attempt, data=data, available_at=db_now(after_s)
-    )
+    # Without a delay the job keeps its place in the line, before all that came later.
+    changes: dict[str, Any] = {"available_at": db_now(after_s)} if after_s > 0 else {}
+    transitions.apply(session, job_id, JobEventType.YIELDED, attempt=attempt, data=data, **changes)
     return JobEventType.YIELDED

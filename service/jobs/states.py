@@ -82,7 +82,7 @@ TRANSITIONS: dict[JobEventType, Transition] = {
         JobState.RUNNING,
         JobState.QUEUED,
         True,
-        "The worker is shutting down after a checkpoint; nothing is charged.",
+        "The worker is shutting down after a checkpoint; nothing is charged, and its place is kept.",
     ),
     JobEventType.GIVEN_UP: Transition(
         JobState.RUNNING, JobState.FAILED, True, "Too many attempts were lost, or two at the same step."

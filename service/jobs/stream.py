@@ -24,7 +24,7 @@ from fdkd_core.errors import InputError, Problem, quote
 from service.answers import json_bytes
 from service.auth import Caller
 from service.context import Context
-from service.errors import NotFoundError, TooManyStreamsError
+from service.errors import NotFoundError
 from service.jobs import repository
 from service.jobs.schemas import MAX_ROW_ID, HistoryQuery
 from service.jobs.states import TERMINAL
@@ -77,7 +77,7 @@ def open_stream(context: Context, caller: Caller, job_id: str, after: int) -> Re
 
     Raises:
         NotFoundError: No such job.
-        TooManyStreamsError: As many streams as this process keeps are open.
+        TooManyStreamsError: As many streams are open as one owner may have, or as this process keeps.
     """
     with context.database.read() as session:
         repository.require_owner(session, caller.owner_id, job_id)
@@ -86,9 +86,8 @@ def open_stream(context: Context, caller: Caller, job_id: str, after: int) -> Re
         raise NotFoundError
     if after > 0 and first.state is not None and not first.events:
         return Response(status_code=204)
-    if not context.stream_slots.acquire(blocking=False):
-        raise TooManyStreamsError(headers={"Retry-After": "5"})
-    return EventStream(context, job_id, after, first)
+    context.stream_slots.take(caller.owner_id)
+    return EventStream(context, caller.owner_id, job_id, after, first)
 
 
 def look(context: Context, job_id: str, after: int, version: int) -> Look | None:
@@ -119,22 +118,22 @@ def look(context: Context, job_id: str, after: int, version: int) -> Look | None
 
 
 class EventStream(StreamingResponse):
-    """The response: gives its slot back when it ends, however that comes."""
+    """The response: gives its owner's slot back when it ends, however that comes."""
 
-    def __init__(self, context: Context, job_id: str, after: int, first: Look) -> None:
+    def __init__(self, context: Context, owner_id: str, job_id: str, after: int, first: Look) -> None:
         super().__init__(
             _tell(context, job_id, after, first),
             media_type=MEDIA_TYPE,
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
-        self._slots = context.stream_slots
+        self._slots, self._owner_id = context.stream_slots, owner_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the stream."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._slots.release()
+            self._slots.give_back(self._owner_id)
 
 
 async def _tell(context: Context, job_id: str, after: int, first: Look) -> AsyncIterator[bytes]:

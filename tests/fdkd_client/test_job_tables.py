@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fdkd_client.cli.job_tables import job_view
+from fdkd_client.cli.job_tables import job_view, jobs_table
 from fdkd_client.results import Job
 
 SPLIT = {"accuracy": 0.9, "macro_f1": 0.89, "loss": 0.3, "num_samples": 100}
@@ -64,6 +64,29 @@ def gate(passed: bool, sentence: str) -> dict[str, Any]:
         "on_fail": "warn",
         "sentence": sentence,
     }
+
+
+def test_a_job_that_waits_to_go_on_does_not_look_as_if_it_ran() -> None:
+    progress = {"phase": "student", "step": 800, "total_steps": 2000, "epoch": 3, "eta_s": 1380.0}
+    running = shown(state="running", progress=progress)
+    assert "training the student: step 800 of 2,000, epoch 3, about 23m 00s left" in running
+    waiting = shown(state="queued", attempt=1, progress=progress)
+    assert "waits to go on; it was training the student: step 800 of 2,000, epoch 3\n" in "\n".join(
+        line.rstrip() for line in waiting.splitlines()
+    )
+    assert "left" not in waiting
+    jobs = [
+        Job.model_validate(
+            {"id": "job_1", "kind": "distill", "name": "a", "state": state, "progress": progress}
+        )
+        for state in ("running", "queued")
+    ]
+    target = io.StringIO()
+    Console(file=target, width=120).print(jobs_table(jobs))
+    first, second = (line for line in target.getvalue().splitlines() if "job_1" in line)
+    assert "student 40%" in first
+    assert "waits, was at student 40%" in second
+    assert "waits" not in first
 
 
 def test_a_combination_is_named_by_its_parts() -> None:

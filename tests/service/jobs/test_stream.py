@@ -16,10 +16,12 @@ import pytest
 from job_records import add_dataset, add_job, add_job_in
 from service_fixtures import RunningService, authorization, make_key, running_service
 
-from service.context import MAX_STREAMS
+from service import stream_slots
 from service.identifiers import new_id
 from service.jobs import stream, transitions
 from service.jobs.states import JobEventType, JobState
+from service.scopes import LOCAL_OWNER
+from service.stream_slots import MAX_OWNER_STREAMS, MAX_STREAMS
 
 
 @dataclass
@@ -215,33 +217,60 @@ def test_a_stream_ends_after_its_longest_time(
         assert [message.event for message in messages(response)] == []
 
 
-def test_only_so_many_streams_at_once_and_they_give_their_places_back(
-    sqlite_server: RunningService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def has_place(server: RunningService, job_id: str) -> bool:
+    """Whether a new stream is told something, now or when those that were closed have been noticed."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        with connect(server, job_id) as response:
+            if response.status_code == 200:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def test_an_owner_has_only_so_many_streams_and_others_have_theirs(sqlite_server: RunningService) -> None:
     server = sqlite_server
-    slots = server.app.state.context.stream_slots
-    for _ in range(MAX_STREAMS - 2):
-        assert slots.acquire(blocking=False)
-    job_id = add_job(server.database, add_dataset(server.database))
+    for _ in range(MAX_OWNER_STREAMS - 2):
+        server.app.state.context.stream_slots.take(LOCAL_OWNER)
+    dataset_id, other_id = add_dataset(server.database), new_id("own")
+    job_id = add_job(server.database, dataset_id)
+    others = add_job(server.database, dataset_id, owner_id=other_id)
+    other = authorization(make_key(server.database, other_id))
     with connect(server, job_id) as first, connect(server, job_id) as second:
         assert (first.status_code, second.status_code) == (200, 200)
         with connect(server, job_id) as third:
             assert third.status_code == 429
             assert third.headers["content-type"] == "application/problem+json"
             assert int(third.headers["retry-after"]) > 0
+            problem = json.loads(third.read())
+            assert problem["code"] == "too_many_streams"
+            assert f"{MAX_OWNER_STREAMS} event streams of yours" in problem["detail"]
+        with connect(server, others, **other) as of_another:
+            assert of_another.status_code == 200
         ok = httpx2.get(f"{server.url}/v1/jobs/{job_id}", headers=server.headers)
         assert ok.status_code == 200
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with connect(server, job_id) as again:
-            if again.status_code == 200:
-                break
-        time.sleep(0.05)
-    assert again.status_code == 200
+    assert has_place(server, job_id)
 
 
-def test_waiting_streams_hold_no_connection_to_the_database(sqlite_server: RunningService) -> None:
+def test_all_owners_together_have_only_so_many_streams(sqlite_server: RunningService) -> None:
+    server = sqlite_server
+    slots = server.app.state.context.stream_slots
+    for number in range(MAX_STREAMS - 1):
+        slots.take(f"own_{number}")
+    job_id = add_job(server.database, add_dataset(server.database))
+    with connect(server, job_id) as last:
+        assert last.status_code == 200
+        with connect(server, job_id) as refused:
+            assert refused.status_code == 429
+            assert f"{MAX_STREAMS} event streams of all owners" in json.loads(refused.read())["detail"]
+    assert has_place(server, job_id)
+
+
+def test_waiting_streams_hold_no_connection_to_the_database(
+    sqlite_server: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More streams than the pool has connections, and everything else goes on."""
+    monkeypatch.setattr(stream_slots, "MAX_OWNER_STREAMS", 30)
     server = sqlite_server
     pool = server.database.engine.pool
     job_id = add_job(server.database, add_dataset(server.database))

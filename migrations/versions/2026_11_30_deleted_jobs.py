@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "deleted_jobs"
-down_revision = "gpus"
+down_revision = "turns"
 branch_labels = None
 depends_on = None
 
