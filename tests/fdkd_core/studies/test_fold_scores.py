@@ -353,10 +353,10 @@ def test_reports_warn_of_few_groups(loaded: PairedDataset) -> None:
 
 def test_what_decides_is_the_spread_over_folds() -> None:
     control = Scores("no_teacher", [0.5, 0.6, 0.7], [], "3 folds of 6 groups of training")
-    better = Scores("dist", [0.6, 0.7, 0.8], [], control.folds)
+    better = Scores("dist", [0.61, 0.7, 0.79], [], control.folds)
     found = difference(better, control)
     assert found.mean == pytest.approx(0.1)
-    assert found.standard_error == pytest.approx(0.0, abs=1e-12)
+    assert found.standard_error == pytest.approx(0.01 / 3**0.5)
     index, reason = decide([control, better], "accuracy")
     assert index == 1
     assert reason.startswith("dist is ahead of the tuned control by +10.0 points of accuracy")
