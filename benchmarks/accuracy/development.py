@@ -16,13 +16,13 @@ import csv
 import multiprocessing
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
 import torch
 from directions import DEVELOPMENT, DEVELOPMENT_MORE, Direction, dataset_file, resplit
+from row_file import append
 from trainings import CPU, train
 
 from fdkd_core.data.dataset import load_dataset
@@ -192,17 +192,7 @@ def main() -> None:
             dataset_file(task.direction, task.data_dir, task.work)
         with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
             for found in pool.imap_unordered(rows_of, tasks, chunksize=1):
-                append(found, target)
-
-
-def append(rows: Iterable[dict[str, object]], target: Path) -> None:
-    """Adds rows to the file, with a header where it is new."""
-    is_new = not target.exists()
-    with target.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
+                append(target, FIELDS, found)
 
 
 def report(rows: list[dict[str, str]]) -> str:

@@ -24,6 +24,7 @@ from statistics import mean
 import numpy as np
 import torch
 from directions import DIRECTIONS, Direction, dataset_file
+from row_file import append
 from trainings import CPU, train
 
 from fdkd_core.data.dataset import load_dataset
@@ -163,7 +164,7 @@ def main() -> None:
         file = dataset_file(found, given.data, Path(work))
         row, answers = teach(found, file)
         if (TEACHER, RATES[0], 0) not in done:
-            append(row, target)
+            append(target, FIELDS, [row])
         runs = [
             Run(found, file, method, lr, seed, answers)
             for seed in range(given.seeds)
@@ -176,17 +177,7 @@ def main() -> None:
                 if isinstance(told, str):
                     print(told, flush=True)
                 else:
-                    append(told, target)
-
-
-def append(row: dict[str, object], target: Path) -> None:
-    """Adds a row to the file, with a header where it is new."""
-    is_new = not target.exists()
-    with target.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+                    append(target, FIELDS, [told])
 
 
 def report(rows: list[dict[str, str]]) -> str:

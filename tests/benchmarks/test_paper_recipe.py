@@ -1,0 +1,56 @@
+"""What the runs of the authors' recipe are summed up to."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ACCURACY = Path(__file__).parents[2] / "benchmarks" / "accuracy"
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(ACCURACY))
+    yield importlib.import_module("paper_recipe")
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ACCURACY)):
+            del sys.modules[name]
+
+
+def rows(method: str, lr: float, figures: list[tuple[float, float]]) -> list[dict[str, str]]:
+    return [
+        {"method": method, "lr": str(lr), "seed": str(seed), "val": str(val), "test": str(test)}
+        for seed, (val, test) in enumerate(figures)
+    ]
+
+
+def test_each_method_has_the_rate_that_validation_prefers_and_is_paired_by_seed(recipe: ModuleType) -> None:
+    found = [
+        *rows("teacher", 0.01, [(0.9, 0.95)]),
+        *rows("none", 0.01, [(0.5, 0.9), (0.5, 0.9)]),  # better on test, which decides nothing
+        *rows("none", 0.1, [(0.6, 0.50), (0.6, 0.60)]),
+        *rows("pkd", 0.01, [(0.7, 0.55), (0.7, 0.65)]),
+        *rows("pkd", 0.1, [(0.9, 0.10)]),  # of the seeds that ran at both rates
+    ]
+    lines = recipe.report(found).splitlines()
+    assert lines[0] == "teacher 95.0"
+    none, pkd = (line.split(" | ") for line in lines[-2:])
+    assert none[3] == "0.1"
+    assert none[1] == "90.0 ± 0.0"
+    assert none[2].startswith("55.0 ±")
+    assert (pkd[2], pkd[3]) == ("10.0", "0.1")
+    assert pkd[4] == "-40.0 |"
+
+
+def test_the_networks_are_those_of_the_recipe(recipe: ModuleType) -> None:
+    found = recipe.direction(8, 100)
+    assert (found.student_architecture.name, found.student_architecture.stem) == ("resnet18", "large")
+    assert (found.epochs, found.teacher_epochs, found.teacher_architecture.width) == (100, 100, 8)
+    published = recipe.METHODS["fd_cmkd as published"]
+    assert (published.reduction, published.high_weight, published.log_scale) == ("mean", 1.0, 1.0)
