@@ -186,7 +186,8 @@ def report(rows: list[dict[str, str]]) -> str:
     """Test figures of each method at each rate and at the one of its own, beside the control's.
 
     The rate of its own is the one of the better mean on validation, over the seeds that ran at all rates. Differences
-    are to the control at the control's own rate, paired by seed, with half of the 95 % interval over seeds.
+    are paired by seed, with half of the 95 % interval over seeds: in brackets to the control at the same rate, in the last
+    column to the control at the control's own.
     """
     figures: dict[str, dict[float, dict[int, tuple[float, float]]]] = {}
     for row in rows:
@@ -203,11 +204,18 @@ def report(rows: list[dict[str, str]]) -> str:
     ]
     for method, by_rate in figures.items():
         cells = [_spread([test for _, test in by_rate.get(lr, {}).values()]) for lr in RATES]
-        mine = by_rate[own[method]]
-        gains = [mine[seed][1] - control[seed][1] for seed in sorted(mine.keys() & control.keys())]
-        last = "" if method == CONTROL else _spread(gains, sign="+")
+        last = ""
+        if method != CONTROL:
+            beside = [figures[CONTROL].get(lr, {}) for lr in RATES]
+            gains = [_gain(by_rate.get(lr, {}), found) for lr, found in zip(RATES, beside, strict=True)]
+            cells = [f"{cell} ({gain})" for cell, gain in zip(cells, gains, strict=True)]
+            last = _gain(by_rate[own[method]], control)
         lines.append(f"| {method} | {' | '.join(cells)} | {own[method]:g} | {last} |")
     return "\n".join(lines)
+
+
+def _gain(mine: dict[int, tuple[float, float]], control: dict[int, tuple[float, float]]) -> str:
+    return _spread([mine[seed][1] - control[seed][1] for seed in sorted(mine.keys() & control.keys())], "+")
 
 
 def _own_rate(by_rate: dict[float, dict[int, tuple[float, float]]]) -> float:

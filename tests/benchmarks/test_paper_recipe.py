@@ -44,7 +44,9 @@ def test_each_method_has_the_rate_that_validation_prefers_and_is_paired_by_seed(
     assert none[3] == "0.1"
     assert none[1] == "90.0 ± 0.0"
     assert none[2].startswith("55.0 ±")
-    assert (pkd[2], pkd[3]) == ("10.0", "0.1")
+    assert pkd[1].startswith("60.0 ±")
+    assert "(-30.0 ±" in pkd[1]  # to the control at this rate
+    assert (pkd[2], pkd[3]) == ("10.0 (-40.0)", "0.1")
     assert pkd[4] == "-40.0 |"
 
 
