@@ -155,7 +155,8 @@ def noise_words(measure: Measure, gain: float, half_width: float | None, groups:
     if half_width is None:
         return "of unknown noise, since all test rows are of one group (one seed)"
     if gain == half_width == 0:
-        return "the student is the control's: on no test row does the one do better than the other"
+        # The student may be the control's, or both may be right throughout: which, is said elsewhere.
+        return "student and control do the same on every test row"
     over = "" if groups is None else f" over its {groups} groups"
     found = "within" if abs(gain) <= half_width else "more than"
     return f"{found} the noise of this test split (±{measure.text(half_width)}{over}; one seed)"
