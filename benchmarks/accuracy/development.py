@@ -1,12 +1,13 @@
 """Variants of FD-CMKD on directions that no table reports: where its default may be chosen, test figures and all.
 
     python benchmarks/accuracy/development.py --data DIR [--variant V] [--lr 0.1] [--splits 3]
-        [--seeds 2] [--processes 2] [--out results/]
+        [--seeds 2] [--only DIRECTION] [--epochs N] [--processes 2] [--out results/]
 
 Every variant is trained on each direction, in several divisions of its subjects or videos with a teacher of their
 own, at fixed learning rates, with the same seeds. One row per training in `development.csv`, which is added to: what
 stands there is not run again. A training that diverges is said, and has no row. `--report` prints the variants beside
-the control and feature MSE, each at the rate that validation prefers where all its rates have run.
+the control and feature MSE, each at the rate that validation prefers where all its rates have run. With `--epochs`
+students train so long, in rows of their own, and such rows are reported.
 """
 
 from __future__ import annotations
@@ -170,29 +171,44 @@ def main() -> None:
     parser.add_argument("--lr", action="append", type=float, help="repeat for several; default: 0.1")
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", action="append", help="name of a direction; repeat for several")
+    parser.add_argument("--epochs", type=int, help="of the students, instead of the direction's own")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     target: Path = options.out / "development.csv"
     rows = list(csv.DictReader(target.open())) if target.exists() else []
     if options.report:
-        print(report(rows))
+        print(report(of_length(rows, options.epochs)))
         return
     done = frozenset((row["direction"], row["variant"], float(row["lr"]), int(row["seed"])) for row in rows)
     with tempfile.TemporaryDirectory() as work:
         tasks = [
             Task(
-                resplit(direction, number), options.data, Path(work), tuple(options.variant or VARIANTS),
+                lengthened(resplit(direction, number), options.epochs), options.data, Path(work), tuple(options.variant or VARIANTS),
                 tuple(options.lr or [0.1]), options.seeds, done, direction in BY_CLASS,
             )
             for number in range(FIRST_SPLIT, FIRST_SPLIT + options.splits)
             for direction in [*DEVELOPMENT_MORE, *BY_CLASS]
+            if not options.only or direction.name in options.only
         ]  # fmt: skip
         for task in tasks:
             dataset_file(task.direction, task.data_dir, task.work)
         with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
             for found in pool.imap_unordered(rows_of, tasks, chunksize=1):
                 append(target, FIELDS, found)
+
+
+def lengthened(found: Direction, epochs: int | None) -> Direction:
+    """The same with so many epochs of the student, and a name that says so."""
+    return found if epochs is None else replace(found, name=f"{found.name}, {epochs} epochs", epochs=epochs)
+
+
+def of_length(rows: list[dict[str, str]], epochs: int | None) -> list[dict[str, str]]:
+    """Those of students of so many epochs; without a number those of the directions' own."""
+    if epochs is None:
+        return [row for row in rows if not row["direction"].endswith(" epochs")]
+    return [row for row in rows if row["direction"].endswith(f", {epochs} epochs")]
 
 
 def report(rows: list[dict[str, str]]) -> str:
