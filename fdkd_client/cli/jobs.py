@@ -198,19 +198,23 @@ def remove(
     """Delete jobs that have ended and their files for good, a comparison with all its jobs.
 
     Refused while a model that it made is there (see --with-models), or something that has not ended needs it.
+    One that is refused does not keep the others; the exit status is that of the first refusal.
     """
-    from fdkd_client.errors import ConflictError
+    from fdkd_client.errors import ConflictError, NotFoundError
 
+    status = exit_codes.SUCCEEDED
     with connect() as client:
         for job in jobs:
             try:
                 client.jobs.delete(job, with_models=with_models)
-            except ConflictError as error:
+            except (ConflictError, NotFoundError) as error:
                 show_error(error)
                 if "models" in error.extensions:
                     say(f"To delete these, too: fdkd jobs rm {plain(job)} --with-models")
-                raise typer.Exit(exit_codes.of_error(error)) from None
-            say(f"Deleted {plain(job)}.")
+                status = status or exit_codes.of_error(error)
+            else:
+                say(f"Deleted {plain(job)}.")
+    raise typer.Exit(status)
 
 
 @app.command()

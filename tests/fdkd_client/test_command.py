@@ -357,11 +357,15 @@ def test_jobs_are_deleted(scripted: ScriptedServer) -> None:
 def test_jobs_that_cannot_be_deleted(scripted: ScriptedServer) -> None:
     scripted.on("DELETE", "/v1/jobs/job_1", problem(409, "in_use", models=["mdl_1"]))
     scripted.on("DELETE", "/v1/jobs/job_2", problem(409, "not_terminal", state="running"))
-    ran = fdkd("jobs", "rm", "job_1", "job_2")
-    assert ran.status == 5
+    scripted.on("DELETE", "/v1/jobs/job_3", problem(404, "job_not_found"))
+    scripted.on("DELETE", "/v1/jobs/job_4", Answer(204))
+    ran = fdkd("jobs", "rm", "job_1", "job_3", "job_4")
+    assert ran.status == 5, "that of the first refusal"
     assert "It is in_use." in ran.stderr
     assert "fdkd jobs rm job_1 --with-models" in ran.stderr
-    assert [sent.path for sent in scripted.requests] == ["/v1/jobs/job_1"], "it stops at the first"
+    assert "It is job_not_found." in ran.stderr
+    assert ran.stderr.endswith("Deleted job_4.\n"), "one that is refused does not keep the others"
+    assert fdkd("jobs", "rm", "job_3", "job_4").status == 2
     ran = fdkd("jobs", "rm", "job_2")
     assert (ran.status, "--with-models" in ran.stderr) == (5, False)
 
