@@ -231,11 +231,12 @@ def report(rows: list[dict[str, str]]) -> str:
     ]
     for variant, (rate, tests) in best.items():
         above = [difference(tests, best[other][1]) for other in ("none", "feature_mse")]
-        wins = sum(all(by[name] > 0 for _, by in above) for name in above[0][1])
+        both = above[0][1].keys() & above[1][1].keys()
+        wins = sum(all(by[name] > 0 for _, by in above) for name in both)
         cells = [f"{value:+.1f} ± {error:.1f}" for (value, error), _ in above]
         lines.append(
             f"| {variant} | {rate:g} | {mean(tests[place] for place in tests.keys() & control):.1f} | {' | '.join(cells)} | "
-            f"{wins} of {len(above[0][1])} |"
+            f"{wins} of {len(both)} |"
         )
     return "\n".join(lines)
 

@@ -50,9 +50,11 @@ def test_a_variant_has_the_rate_of_its_best_validation_and_is_compared_within_di
     ]
     # Only the other rate has run on an easy direction, which must not speak for it.
     found += rows("new", 0.2, 0.99, {"easy, split 11": 0.99, "easy, split 12": 0.99})
+    # Where feature MSE has not run, nothing can be ahead of both.
+    found += rows("none", 0.1, 0.8, {"c, split 11": 0.6}) + rows("new", 0.1, 0.8, {"c, split 11": 0.62})
     line = development.report(found).splitlines()[-1]
-    # Differences to the control are 3, 3 and 0 points, to feature MSE 1, 1 and -2; b is ahead of neither.
-    assert line == "| new | 0.1 | 62.0 | +2.0 ± 1.0 | +0.0 ± 1.0 | 1 of 2 |"
+    # Differences to the control are 3, 3, 0 and 2 points, to feature MSE 1, 1 and -2; b is ahead of neither.
+    assert line == "| new | 0.1 | 62.0 | +2.0 ± 0.7 | +0.0 ± 1.0 | 1 of 2 |"
 
 
 def test_longer_trainings_are_rows_of_their_own(development: ModuleType) -> None:
