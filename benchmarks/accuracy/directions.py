@@ -106,8 +106,8 @@ DEVELOPMENT_MORE = [
 """All directions of those data that no table reports."""
 FEW_LABELS = [_few_labels(found) for found in DIRECTIONS if found.path.startswith("phone_watch_har")]
 """Of a table of their own: most pairs have no label."""
-
-
+LONG = [replace(found, name=f"{found.name} long", epochs=3 * found.epochs) for found in DIRECTIONS]
+"""The students train on long after their control's validation figure has levelled off, as the paper's do."""
 PAPER = [
     replace(
         found, name=f"{found.name} ResNet-18", teacher_architecture=ResNet18Spec(),

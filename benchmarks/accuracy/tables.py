@@ -1,6 +1,6 @@
 """The rows of the accuracy tables, on real paired data, each method tuned with the same budget.
 
-    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|splits|auto
+    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|splits|long|auto
         [--only DIRECTION] [--arm NAME] [--trials 6] [--seeds 5] [--processes 2] [--out results/]
         [--recipe paper] [--device cuda] [--epochs N] [--folds 5] [--split K]
 
@@ -12,7 +12,8 @@ what was chosen. One teacher per direction, trained once, given to
 all. Jobs keep their folders below --work: the same command continues where it was stopped.
 
 The table `splits` divides the subjects, speakers or videos anew, so many times, each with a teacher and a tuning of
-its own.
+its own. The table `long` trains the students of `methods` for three times as many epochs; their
+teachers are trained as there.
 
 `--recipe paper` has ResNet-18 for teacher and student and 100 epochs, on the directions that it can read; it is
 meant for `--device cuda --processes 1`.
@@ -34,6 +35,7 @@ from directions import (
     DEVELOPMENT,
     DIRECTIONS,
     FEW_LABELS,
+    LONG,
     PAPER,
     Direction,
     dataset_file,
@@ -53,7 +55,7 @@ FIELDS = [
     "val_metric", "test_metric", "test_macro_f1", "seconds", "metric", "test_accuracy",
 ]  # fmt: skip
 TEACHER = "teacher"
-WITH_TEACHERS = ("methods", "few-labels", "splits")
+WITH_TEACHERS = ("methods", "few-labels", "splits", "long")
 """Tables in which the teacher has a row."""
 LR = {"low": 0.01, "high": 0.5}
 SPLITS = range(1, 6)
@@ -132,11 +134,13 @@ def main() -> None:
 
 def _directions(given: argparse.Namespace) -> list[Direction]:
     """That may be asked for: others than the table's own by name alone."""
-    found = [*DIRECTIONS, *([*DEVELOPMENT, *FEW_LABELS] if given.only else [])]
+    found = [*DIRECTIONS, *([*DEVELOPMENT, *FEW_LABELS, *LONG] if given.only else [])]
     if given.recipe == "paper":
         found = PAPER
     elif given.table == "few-labels":
         found = FEW_LABELS
+    elif given.table == "long":
+        found = LONG
     elif given.table == "splits":
         found = [resplit(each, number) for number in given.split or SPLITS for each in DIRECTIONS]
     if given.epochs is None:

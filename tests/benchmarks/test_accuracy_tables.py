@@ -79,6 +79,17 @@ def test_a_tenth_of_the_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_long_trainings(tmp_path: Path) -> None:
+    write_motion(tmp_path / "phone_watch_har" / "arrays.npz")
+    direction = "phone gyro->phone acc long"
+    rows = run_tables(tmp_path, "long", "--only", direction)
+    assert [row["method"] for row in rows] == ["teacher", "none", "none", "logit_kd", "logit_kd"]
+    text = report(tmp_path, "long")
+    assert direction in text
+    assert "| logit_kd |" in text
+
+
+@pytest.mark.long
 def test_the_papers_recipe(tmp_path: Path) -> None:
     write_digits(tmp_path / "avdigits.zip")
     rows = run_tables(tmp_path, "methods", "--recipe", "paper")
