@@ -33,6 +33,8 @@ from fdkd_core.models.base import ModelOutput
 from fdkd_core.phases import evaluate_model
 from fdkd_core.spec import (
     FD_CMKD_WITH_LOGITS,
+    CombinedPart,
+    CombineSpec,
     FDCMKDSpec,
     FeatureMSESpec,
     LogitKDSpec,
@@ -58,6 +60,10 @@ def _fd(**changes: object) -> FDCMKDSpec:
     return FDCMKDSpec().model_copy(update=changes)
 
 
+def _balanced(**changes: object) -> FDCMKDSpec:
+    return _fd(balance="gradient_norm", **changes)
+
+
 VARIANTS: dict[str, MethodSpec] = {
     "none": NoneSpec(),
     "feature_mse": FeatureMSESpec(),
@@ -75,6 +81,17 @@ VARIANTS: dict[str, MethodSpec] = {
     "balanced": _fd(balance="gradient_norm"),
     "pca, balanced": _fd(basis="pca", balance="gradient_norm"),
     "class, balanced": _fd(basis="class", balance="gradient_norm"),
+    "balanced, all 0.5": _balanced(low_weight=0.5, high_weight=0.05, align_weight=0.5, band_head_weight=0.5),
+    "balanced, all 2": _balanced(low_weight=2.0, high_weight=0.2, align_weight=2.0, band_head_weight=2.0),
+    "balanced, classifiers 0.3": _balanced(align_weight=0.3, band_head_weight=0.3),
+    "balanced, without heads": _balanced(band_heads=False),
+    "balanced, without shared": _balanced(shared_classifier=False),
+    "balanced, high 1": _balanced(high_weight=1.0),
+    "balanced, dct": _balanced(basis="dct"),
+    "balanced, decay": _balanced(weight_schedule=_DECAY),
+    "balanced, with logit KD": CombineSpec(
+        parts=(CombinedPart(method=_balanced()), CombinedPart(method=LogitKDSpec(balance="gradient_norm")))
+    ),
     "balanced, 3": _fd(balance="gradient_norm", low_weight=3.0, high_weight=0.3),
     "MSE balanced": FeatureMSESpec(balance="gradient_norm"),
     "weights 3": _fd(low_weight=3.0, high_weight=0.3),
