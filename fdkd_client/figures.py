@@ -238,6 +238,8 @@ class StudyFigures(Answer):
     lr: float
     parameters: dict[str, Any] = Field(default_factory=dict)
     """The fields of the method that were tuned."""
+    chosen: str = ""
+    """Why this trial: a sentence."""
     teacher_view: str = "paired"
     select_by: str = "accuracy"
     trials: list[TrialFigures] = Field(default_factory=list)
@@ -274,6 +276,8 @@ class ArmFigures(Answer):
     """Why there are no figures."""
     lr: float | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
+    chosen: str = ""
+    """Why they: a sentence."""
     trials: int = 0
     runs: list[FinalRunFigures] = Field(default_factory=list)
     val: EstimateFigures | None = None

@@ -13,7 +13,8 @@ all. Jobs keep their folders below --work: the same command continues where it w
 
 The table `splits` divides the subjects, speakers or videos anew, so many times, each with a teacher and a tuning of
 its own. The table `long` trains the students of `methods` for three times as many epochs; their
-teachers are trained as there.
+teachers are trained as there. There a trial is taken instead of the method as stated only if it is ahead on validation by
+more than the standard error over subjects, speakers or videos (docs/decisions/0036).
 
 `--recipe paper` has ResNet-18 for teacher and student and 100 epochs, on the directions that it can read; it is
 meant for `--device cuda --processes 1`.
@@ -60,6 +61,8 @@ WITH_TEACHERS = ("methods", "few-labels", "splits", "long")
 LR = {"low": 0.01, "high": 0.5}
 SPLITS = range(1, 6)
 WEIGHT_FACTOR = {"low": 0.1, "high": 10.0}
+_CHOOSE = {"long": "beyond_noise"}
+"""Which trial is taken, by table; the others took the best on validation, however little it was ahead."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def run_unit(unit: Unit) -> tuple[str, list[dict[str, Any]]]:
     """Runs one job; returns a row per seed, none where the method does not fit the data."""
     direction = unit.direction
     data = dataset_file(direction, unit.data_dir, unit.work)
-    if unit.folds is not None:
+    if unit.folds is not None or unit.table == "long":
         data = grouped_file(direction, data, unit.work)
     document = _job(unit)
     name = f"{direction.name}: {unit.arm}"
@@ -222,7 +225,7 @@ def _job(unit: Unit) -> dict[str, Any]:
         "kind": "study",
         "method": arm.method.model_dump(mode="json"),
         "teacher_view": arm.view,
-        "tuning": {"trials": unit.trials, **tuning},
+        "tuning": {"trials": unit.trials, "choose": _CHOOSE.get(unit.table, "best"), **tuning},
         "seeds": unit.seeds,
     }
 

@@ -65,13 +65,14 @@ def study_view(result: StudyFigures) -> Group:
     diverged = sum(trial.val is None for trial in result.trials)
     told = f", {diverged} of which diverged" if diverged else ""
     tuned = ", ".join(f"{name} {_value(value)}" for name, value in _tuned(result))
+    why = f". {printable(result.chosen)}" if result.chosen else ""
     name = printable(str(result.method.get("name", "?")))
     if result.teacher_view != "paired":
         name += f", with {printable(result.teacher_view)}"
     lines: list[RenderableType] = [
         table,
         "",
-        Text(f"{name}, tuned in {count(len(result.trials), 'trial')}{told}: {tuned}"),
+        Text(f"{name}, tuned in {count(len(result.trials), 'trial')}{told}: {tuned}{why}"),
         *(
             Text(f"{heading}: {printable(words)}")
             for heading, words in cost_lines(

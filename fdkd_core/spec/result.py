@@ -158,7 +158,9 @@ class StudyResult(StrictModel):
     lr: float
     """As tuned."""
     parameters: dict[str, float | str]
-    """The fields of the method that were tuned, as in the trial that won."""
+    """The fields of the method that were tuned, as in the trial that was chosen."""
+    chosen: str = ""
+    """Why this trial: a sentence. Empty where there was only one, and in results of earlier releases."""
     teacher_view: str
     select_by: SelectBy
     """The validation figure that decided."""
@@ -194,6 +196,8 @@ class Arm(StrictModel):
     lr: float | None
     parameters: dict[str, float | str]
     """The method's, as tuned."""
+    chosen: str = ""
+    """Why they: a sentence. Empty with one trial, and in results of earlier releases."""
     trials: int
     runs: list[FinalRun]
     val: Estimate | None

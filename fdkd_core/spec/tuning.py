@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -37,5 +37,9 @@ class TuningSpec(StrictModel):
     """By what a method's weights are multiplied."""
     method_parameters: bool = True
     """Search the method's own parameters too (temperature, cutoff, ...); see `fdkd_core.studies.spaces`."""
+    choose: Literal["beyond_noise", "best"] = "beyond_noise"
+    """Which trial is taken. `beyond_noise`: the spec as stated, unless the best one is ahead of it on
+    validation by more than the standard error of the difference (over groups where the data have them);
+    `best`: the best, however little it is ahead. Alike for every method (docs/decisions/0036)."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the search."""

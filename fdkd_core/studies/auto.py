@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
-from fdkd_core.phases import Trained, evaluate_model
+from fdkd_core.phases import Trained
 from fdkd_core.single_run import taught_rows, warn_of_gates
 from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec
 from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoReport, AutoRung
@@ -42,11 +41,12 @@ from fdkd_core.studies.trainings import (
     Lesson,
     best_run,
     load_final,
+    row_shares,
     run_final,
     run_trial,
     selection_value,
+    validation_groups,
 )
-from fdkd_core.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -243,28 +243,16 @@ def _best_model(search: Search, finalist: Finalist) -> Trained:
 
 
 def _scores(search: Search, finalist: Finalist) -> Scores:
-    select_by = search.select_by
+    select_by, job = search.select_by, search.lesson.job
     if search.folds.parts:
         of_folds = [selection_value(run.test, select_by) for run in finalist.folds]
         return Scores(finalist.found.label, of_folds, [], search.folds.words)
     shares = [
-        _row_shares(search, load_final(search.lesson, name, finalist.found.candidate, run))
+        row_shares(job, load_final(search.lesson, name, finalist.found.candidate, run), select_by)
         for name, run in zip(finalist.names, finalist.runs, strict=False)
     ]
     values = [selection_value(run.val, select_by) for run in finalist.runs]
-    data = search.lesson.job.data
-    groups = data.groups_of("val")
-    if groups is None:
-        groups = task_of(data).alike(data.labels[data.splits["val"]])
-    return Scores(finalist.found.label, values, shares, groups=groups)
-
-
-def _row_shares(search: Search, model: Trained) -> NDArray[np.float64]:
-    """What each validation row adds to the figure that decides, up to a constant."""
-    job = search.lesson.job
-    _, answers = evaluate_model(model.model, job.data, model.modality, "val", job.device)
-    labels = job.data.labels[job.data.splits["val"]]
-    return task_of(job.data).shares(search.select_by, answers, labels)
+    return Scores(finalist.found.label, values, shares, groups=validation_groups(job.data))
 
 
 def _report(

@@ -84,6 +84,7 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
         error=None if result else str(outcome),
         lr=result.lr if result else None,
         parameters=result.parameters if result else {},
+        chosen=result.chosen if result else "",
         trials=len(trials),
         runs=runs,
         val=statistics.estimate([figure(run.val, metric) for run in runs]) if runs else None,

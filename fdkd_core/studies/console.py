@@ -39,7 +39,8 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
     diverged = sum(trial.val is None for trial in result.trials)
     told = f", of which {diverged} diverged" if diverged else ""
     values = parameters_text({"lr": result.lr, **result.parameters})
-    console.print(f"tuned in {len(result.trials)} trials{told}: {escape(values)}", highlight=False)
+    why = f". {result.chosen}" if result.chosen else ""
+    console.print(f"tuned in {len(result.trials)} trials{told}: {escape(values)}{why}", highlight=False)
     expected = statistics.estimate([figure(run.test, first.name) for run in result.runs])
     console.print(f"test {first.words}: [bold]{with_interval(expected, first)}[/]", highlight=False)
     teacher = None if result.teacher is None else result.teacher.latency

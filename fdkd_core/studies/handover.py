@@ -43,6 +43,7 @@ def hand_over_study(
     job: JobRun,
     *,
     tuned: Candidate,
+    why: str,
     trials: list[Trial],
     runs: list[FinalRun],
     student: Trained,
@@ -54,6 +55,7 @@ def hand_over_study(
     Args:
         job: The study.
         tuned: The candidate of the final runs.
+        why: It was chosen: a sentence.
         trials: All of them.
         runs: The final runs.
         student: The model of the final run that is best on validation.
@@ -79,6 +81,7 @@ def hand_over_study(
         method=tuned.method.model_dump(mode="json"),
         lr=tuned.lr,
         parameters=tuned.parameters,
+        chosen=why,
         teacher_view=spec.teacher_view,
         select_by=selected_by(spec.training, spec.task),
         trials=trials,
@@ -142,11 +145,12 @@ def _chosen(method: MethodSpec, found: StudyResult, seed: int) -> str:
     """How this model came to be the one, for its card."""
     values = parameters_text({"lr": found.lr, **found.parameters})
     teacher = "without a teacher" if isinstance(method, NoneSpec) else f"with {method.name}"
+    why = f"{found.chosen} " if found.chosen else ""
     main = facts_of_figures(found.student.test).main
     expected = with_interval(statistics.estimate([figure(run.test, main.name) for run in found.runs]), main)
     return (
-        f"Trained {teacher}. The best of {len(found.trials)} trials on validation ({values}) was trained "
-        f"anew with {len(found.runs)} seeds; this is the run with seed {seed}, the best of them on "
+        f"Trained {teacher}, chosen from {len(found.trials)} trials on validation: {values}. {why}It was "
+        f"trained anew with {len(found.runs)} seeds; this is the run with seed {seed}, the best of them on "
         f"validation. Over all seeds, test {main.words} is {expected}: expect that of another training like "
         "it."
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fdkd_core.atomic_files import storage_errors, write_atomic, write_json_atomic
 from fdkd_core.workspace import Workspace
@@ -53,6 +57,28 @@ class Outcomes:
         """
         self._make()
         write_atomic(self.weights_path(phase), weights)
+
+    def write_shares(self, phase: str, shares: NDArray[np.float64]) -> None:
+        """Keeps what each validation row adds to a phase's figure. To be called before the outcome is noted.
+
+        Raises:
+            StorageError: The disk is full or failing.
+        """
+        self._make()
+        content = io.BytesIO()
+        np.save(content, shares, allow_pickle=False)
+        write_atomic(self._shares_path(phase), content.getvalue())
+
+    def read_shares(self, phase: str) -> NDArray[np.float64] | None:
+        """What `write_shares` kept; None where there is nothing, as of a training that diverged."""
+        path = self._shares_path(phase)
+        if not path.exists():
+            return None
+        found: NDArray[np.float64] = np.load(path, allow_pickle=False)
+        return found
+
+    def _shares_path(self, phase: str) -> Path:
+        return self._folder / f"{phase}.shares.npy"
 
     def drop_weights(self, phase: str) -> None:
         """Forgets the weights of a model that will not be handed over."""

@@ -95,6 +95,8 @@ def comparison_markdown(result: CompareResult) -> str:
     lines += ["| " + " | ".join(columns) + " |", "|---|---:|---|---:|---:|---:|---:|---:|---:|---|"]
     lines += ["| " + " | ".join(escape(cell) for cell in _cells(arm, measure)) + " |" for arm in result.arms]
     lines += ["", *_notes(result)]
+    chosen = [f"- {escape(arm.label)}: {escape(arm.chosen)}" for arm in result.arms if arm.chosen]
+    lines += ["", "Which trial each arm took:", "", *chosen] if chosen else []
     return "\n".join(lines) + "\n"
 
 

@@ -17,16 +17,18 @@ from fdkd_core.phases import Trained, make_model
 from fdkd_core.preparation import make_phase, teacher_training
 from fdkd_core.spec import AnyJobSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
 from fdkd_core.spec.judging import selected_by
-from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult
+from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, Trial
+from fdkd_core.studies.choice import Choice, choose
 from fdkd_core.studies.handover import hand_over_study, measure_teacher
 from fdkd_core.studies.search import Candidate, candidates
 from fdkd_core.studies.trainings import (
     Lesson,
     best_run,
-    best_trial,
     load_final,
     run_final,
     run_trial,
+    validation_groups,
+    values_of,
 )
 from fdkd_core.teacher_views import permuted, shuffled
 
@@ -65,12 +67,15 @@ def conduct(
     found = candidates(spec.training, spec.method, spec.tuning, spec.task)
     steps = student_steps(spec, job.data)
     names = trial_names(spec)
+    select_by = selected_by(spec.training, spec.task)
     trials = [
-        run_trial(lesson, name, candidate, candidate.training, steps_before + index * steps)
+        run_trial(
+            lesson, name, candidate, candidate.training, steps_before + index * steps, shares_of=select_by
+        )
         for index, (name, candidate) in enumerate(zip(names, found, strict=True))
     ]
-    select_by = selected_by(spec.training, spec.task)
-    tuned = found[best_trial(lesson, trials, names, select_by)]
+    choice = _choice(lesson, trials, names, select_by)
+    tuned = found[choice.index]
     runs = final_runs(lesson, tuned, spec.seeds, steps_before + len(trials) * steps)
     best = best_run(runs, select_by)
     student = load_final(lesson, final_names(spec.seeds)[best], tuned, runs[best])
@@ -79,11 +84,30 @@ def conduct(
     return hand_over_study(
         job,
         tuned=tuned,
+        why=choice.reason,
         trials=trials,
         runs=runs,
         student=student,
         teacher=teacher,
         measured=measured,
+    )
+
+
+def _choice(lesson: Lesson, trials: list[Trial], names: list[str], select_by: str) -> Choice:
+    """Which trial is trained anew.
+
+    Raises:
+        TrainingDivergedError: All trials diverged.
+    """
+    spec, outcomes = lesson.job.spec, lesson.outcomes
+    assert isinstance(spec, StudySpec)
+    kept = [outcomes.read_shares(name) for name in names]
+    return choose(
+        values_of(lesson, trials, names, select_by),
+        {index: shares for index, shares in enumerate(kept) if shares is not None},
+        validation_groups(lesson.job.data),
+        select_by,
+        best=spec.tuning.choose == "best",
     )
 
 

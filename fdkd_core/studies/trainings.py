@@ -10,6 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.weights import load_weights, render_weights
@@ -20,6 +24,7 @@ from fdkd_core.spec.figures import signed_figure
 from fdkd_core.spec.result import FinalRun, SplitMetrics, Trial
 from fdkd_core.studies.outcomes import Outcomes
 from fdkd_core.studies.search import Candidate
+from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
 
 
@@ -50,7 +55,13 @@ class Lesson:
 
 
 def run_trial(
-    lesson: Lesson, name: str, candidate: Candidate, training: TrainingSpec, steps_before: int
+    lesson: Lesson,
+    name: str,
+    candidate: Candidate,
+    training: TrainingSpec,
+    steps_before: int,
+    *,
+    shares_of: str | None = None,
 ) -> Trial:
     """Trains a candidate and judges it on the validation split; one that diverges has no figures.
 
@@ -60,6 +71,7 @@ def run_trial(
         candidate: What is tried.
         training: As the candidate's, but for the budget.
         steps_before: For the job's progress.
+        shares_of: A figure: what each validation row adds to it is kept with the outcome.
     """
     noted = lesson.outcomes.read(name)
     if noted is not None:
@@ -68,7 +80,10 @@ def run_trial(
     diverged = None
     try:
         trained, _ = job.run_phase(lesson.phase(name, candidate, training), steps_before)
-        val, seconds = evaluate(job, trained, "val"), trained.seconds
+        val, answers = _judged(job, trained, "val")
+        seconds = trained.seconds
+        if shares_of is not None:
+            lesson.outcomes.write_shares(name, _shares(job.data, answers, shares_of))
     except TrainingDivergedError as error:
         job.log.emit(
             "warning", message=f"{job.phase_prefix}{name} diverged at step {error.step}: {error.term}"
@@ -83,21 +98,20 @@ def run_trial(
     return trial
 
 
-def best_trial(lesson: Lesson, trials: list[Trial], names: list[str], select_by: str) -> int:
-    """Index of the trial that is best on validation; the first wins a tie.
+def values_of(lesson: Lesson, trials: list[Trial], names: list[str], select_by: str) -> list[float]:
+    """The validation figure of each trial, larger is better; -inf where training diverged.
 
     Raises:
         TrainingDivergedError: All trials diverged.
     """
     values = [selection_value(trial.val, select_by) for trial in trials]
-    best = max(range(len(values)), key=lambda index: values[index])
-    if values[best] == -math.inf:
+    if max(values) == -math.inf:
         noted = lesson.outcomes.read(names[0])
         assert noted is not None
         found: dict[str, Any] = noted["diverged"]
         where = f"each of the {len(trials)} trials diverged; in the first, "
         raise TrainingDivergedError(found["step"], found["term"], float(found["value"]), where=where)
-    return best
+    return values
 
 
 def run_final(lesson: Lesson, name: str, candidate: Candidate, seed: int, steps_before: int) -> FinalRun:
@@ -152,12 +166,36 @@ def evaluate(job: JobRun, trained: Trained, split: str) -> SplitMetrics:
     Raises:
         TrainingDivergedError: Its scores are not finite.
     """
-    try:
-        return evaluate_model(trained.model, job.data, trained.modality, split, job.device)[0]
-    except FloatingPointError:
-        raise TrainingDivergedError(0, split, math.nan) from None
+    return _judged(job, trained, split)[0]
+
+
+def row_shares(job: JobRun, trained: Trained, select_by: str) -> NDArray[np.float64]:
+    """What each validation row adds to the figure that decides, up to a constant; shape [rows].
+
+    Raises:
+        TrainingDivergedError: Its scores are not finite.
+    """
+    return _shares(job.data, _judged(job, trained, "val")[1], select_by)
+
+
+def validation_groups(data: PairedDataset) -> NDArray[np.int64] | None:
+    """Of validation rows: which succeed or fail together; None where they are independent."""
+    groups = data.groups_of("val")
+    return groups if groups is not None else task_of(data).alike(data.labels[data.splits["val"]])
 
 
 def selection_value(found: SplitMetrics | None, select_by: str) -> float:
     """The validation figure that decides, larger is better; -inf when training diverged."""
     return -math.inf if found is None else signed_figure(found, select_by)
+
+
+def _judged(job: JobRun, trained: Trained, split: str) -> tuple[SplitMetrics, NDArray[Any]]:
+    """Figures and answers."""
+    try:
+        return evaluate_model(trained.model, job.data, trained.modality, split, job.device)
+    except FloatingPointError:
+        raise TrainingDivergedError(0, split, math.nan) from None
+
+
+def _shares(data: PairedDataset, answers: NDArray[Any], select_by: str) -> NDArray[np.float64]:
+    return task_of(data).shares(select_by, answers, data.labels[data.splits["val"]])
