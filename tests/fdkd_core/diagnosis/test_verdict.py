@@ -98,6 +98,43 @@ def test_class_pairs_are_sent_to_logits() -> None:
     assert "logit_kd" in advice[0]
 
 
+def whole_by_view(**within: bool) -> list[dict[str, Any]]:
+    """Measures of the whole feature, named `VIEW_MEASURE`; inputs predict it better than features do."""
+    null = {"mean": 0.25, "low": 0.2, "high": 0.28}
+    found = [similarity("low"), similarity("high")]
+    for name in ("inputs_r2", "inputs_cka", "features_r2", "features_cka"):
+        view, measure = name.split("_")
+        value = 0.27 if view == "inputs" else 0.11
+        shown = similarity("whole", within=within.get(name, False), value=value)
+        found.append({**shown, "view": view, "measure": measure, "shuffled_within_class": null})
+    return found
+
+
+def test_more_than_the_class_is_not_said_beside_a_figure_that_denies_it() -> None:
+    findings = good_findings(similarity={"measures": whole_by_view(inputs_cka=True)})
+    reason = reason_of(findings, "similarity")
+    assert reason.speaks == "unclear"
+    assert "is open" in reason.text
+    assert "(shuffled pairs: -1.0 to 1.0 %; within a class: 20.0 to 28.0 %)" in reason.text
+    _, _, advice = judge(findings, FD_CMKD)
+    assert advice == [
+        "Compare methods that pair single samples with logits (logit_kd) or class-wise targets."
+    ]
+
+
+def test_more_than_the_class_is_said_with_the_figure_that_shows_it() -> None:
+    findings = good_findings(similarity={"measures": whole_by_view(features_r2=True, inputs_cka=True)})
+    reason = reason_of(findings, "similarity")
+    assert reason.speaks == "for"
+    assert "11.0 % of the teacher's feature can be predicted from the student's features" in reason.text
+    assert "within a class: 20.0 to 28.0 %" in reason.text
+
+
+def test_the_lead_of_the_teacher_says_what_its_noise_is() -> None:
+    text = reason_of(good_findings(), "headroom").text
+    assert "(+40.0 ± 4.0 points, two standard errors)" in text
+
+
 @pytest.mark.parametrize("method", [FD_CMKD, FD_CMKD_WITH_LOGITS])
 def test_fd_cmkd_wants_the_low_band_to_be_shared(method: Any) -> None:
     measures = [similarity("low", shared=False, within=False), similarity("high"), similarity("whole")]
