@@ -36,19 +36,13 @@ def comparison_view(result: ComparisonFigures) -> Group:
         table.add_row(*_arm_row(arm, measure), style=style)
     lines: list[RenderableType] = [table, ""]
     if result.teacher is not None:
-        test = figure_text(result.teacher.test, measure)
+        test = figure_text(result.teacher.test, measure, unit=True)
         lines.append(Text.from_markup(f"teacher  sees {plain(result.teacher.modality)}: {test}"))
     for arm in result.arms:
         if arm.error is not None:
             lines.append(Text(f"{printable(arm.label)} failed: {printable(arm.error)[:200]}", style="red"))
     lines += [Text(f"- {printable(sentence)}") for sentence in result.summary]
-    lines.append(
-        Text(
-            f"{measure.heading}, ± the half of a 95 % interval over seeds; p of the paired t-test, adjusted "
-            "for the number of methods; gap: share of the way from the control to the teacher.",
-            style="dim",
-        )
-    )
+    lines.append(Text(_legend(result, measure), style="dim"))
     return Group(*lines)
 
 
@@ -88,10 +82,10 @@ def measure_of(name: str) -> Measure:
     return MEASURES.get(name) or Measure(name, printable(name), printable(name), "number")
 
 
-def figure_text(figures: SplitFigures, measure: Measure) -> str:
+def figure_text(figures: SplitFigures, measure: Measure, *, unit: bool = False) -> str:
     """One figure of a split; nothing where it is not among them."""
     value = figures.value(measure.name)
-    return "" if value is None else measure.text(value)
+    return "" if value is None else measure.text(value, unit=unit)
 
 
 def columns_text(first: Measure, second: Measure) -> str:
@@ -108,6 +102,23 @@ def estimate_text(estimate: EstimateFigures | None, measure: Measure, *, signed:
     half = (estimate.high - estimate.low) / 2
     mean = measure.signed_text(estimate.mean) if signed else measure.text(estimate.mean)
     return mean + (f" ±{measure.text(half)}" if half > 0 else "")
+
+
+def _legend(result: ComparisonFigures, measure: Measure) -> str:
+    """What the columns are, and which arms are no methods."""
+    heading = f"{measure.heading[0].upper()}{measure.heading[1:]}"
+    fakes = sorted({arm.teacher_view for arm in result.arms if arm.teacher_view != "paired"})
+    told = (
+        f" Arms with {' or '.join(map(printable, fakes))} are controls: the same method with a teacher "
+        "changed in that way."
+        if fakes
+        else ""
+    )
+    adjusted = "of methods adjusted for their number" if fakes else "adjusted for the number of methods"
+    return (
+        f"{heading}, ± half of a 95 % interval over seeds; p of the paired t-test, {adjusted}; gap: share of "
+        f"the way from the control to the teacher.{told}"
+    )
 
 
 def _arm_row(arm: ArmFigures, measure: Measure) -> list[str]:

@@ -110,6 +110,20 @@ def test_the_table_of_a_comparison() -> None:
     assert "fdkd students download job_c" in text
 
 
+def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
+    plain = " ".join(shown(SUCCEEDED).split())
+    assert "Accuracy in %, ± half of a 95 % interval over seeds" in plain
+    assert "adjusted for the number of methods" in plain
+    assert "are controls" not in plain
+    # p of a fake teacher is not one of the methods', and not adjusted.
+    view = "shuffled_pairs"
+    fake = arm(f"fd_cmkd {view}", is_control=True, teacher_view=view, difference=estimate(0.0), p_value=0.762)
+    text = " ".join(shown({**SUCCEEDED, "result": {**RESULT, "arms": [*RESULT["arms"], fake]}}).split())
+    assert "0.762" in text
+    assert "p of the paired t-test, of methods adjusted for their number" in text
+    assert "Arms with shuffled_pairs are controls" in text
+
+
 def test_the_final_runs_of_a_study() -> None:
     study = study_result("fd_cmkd", compare_spec(), [0.9, 0.92]).model_dump(mode="json")
     text = shown({**CHILD, "state": "succeeded", "result": study})
