@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fdkd_client.cli.terminal import new_table, plain, printable
-from fdkd_client.cli.wording import count, duration
+from fdkd_client.cli.wording import duration
 from fdkd_client.figures import (
     ArmFigures,
     ComparisonFigures,
@@ -17,6 +17,7 @@ from fdkd_client.figures import (
     StudyFigures,
 )
 from fdkd_core.cost_words import cost_lines
+from fdkd_core.count_words import count
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.tasks import facts_of_figures
 
@@ -114,6 +115,8 @@ def _legend(result: ComparisonFigures, measure: Measure) -> str:
         if fakes
         else ""
     )
+    if max((len(arm.runs) for arm in result.arms), default=0) == 1:
+        return f"{heading}, of one seed; gap: share of the way from the control to the teacher.{told}"
     adjusted = "of methods adjusted for their number" if fakes else "adjusted for the number of methods"
     return (
         f"{heading}, ± half of a 95 % interval over seeds; p of the paired t-test, {adjusted}; gap: share of "

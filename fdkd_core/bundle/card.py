@@ -121,9 +121,11 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
         parts = [card.spec["teacher"], *card.spec.get("more_teachers", ())] if "teacher" in card.spec else []
         taught_by = [_taught_by(part) for part in parts]
         taught_by = taught_by or [escape(card.results[teacher].modality) for teacher in _teachers(card)]
+        view = str(card.spec.get("teacher_view", "paired")).replace("_", " ")
+        control = "" if view == "paired" else f", as a control: with {escape(view)}"
         one_or_more = "a teacher of the modality" if len(taught_by) == 1 else "teachers of the modalities"
         origin = (
-            f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}."
+            f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}{control}."
             if taught_by
             else ""
         )

@@ -124,6 +124,14 @@ def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
     assert "Arms with shuffled_pairs are controls" in text
 
 
+def test_one_seed_has_no_interval_to_explain() -> None:
+    run = study_result("fd_cmkd", compare_spec(), [0.9]).model_dump(mode="json")["runs"]
+    one = [{**found, "runs": run} for found in (arm("no_teacher"), arm("fd_cmkd"))]
+    text = " ".join(shown({**SUCCEEDED, "result": {**RESULT, "arms": one}}).split())
+    assert "Accuracy in %, of one seed; gap:" in text
+    assert "t-test" not in text
+
+
 def test_the_final_runs_of_a_study() -> None:
     study = study_result("fd_cmkd", compare_spec(), [0.9, 0.92]).model_dump(mode="json")
     text = shown({**CHILD, "state": "succeeded", "result": study})

@@ -41,6 +41,13 @@ def uplift(test: float, error: float = 0.01) -> Uplift:
     )
 
 
+def test_a_control_with_a_fake_teacher_says_so() -> None:
+    card = make_card()
+    assert "as a control" not in render(card)
+    fake = card.model_copy(update={"spec": {**card.spec, "teacher_view": "shuffled_pairs"}})
+    assert "with fd\\_cmkd, as a control: with shuffled pairs." in render(fake)
+
+
 def test_it_says_what_matters() -> None:
     text = render(make_card())
     for words in (
