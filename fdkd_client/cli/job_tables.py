@@ -34,6 +34,7 @@ from fdkd_client.figures import (
 )
 from fdkd_client.results import Artifact, Failure, Job, ProblemInfo, Progress
 from fdkd_core.cost_words import cost_lines
+from fdkd_core.count_words import count
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.tasks import facts_of_figures
@@ -104,6 +105,8 @@ def job_view(job: Job, children: Sequence[Job] = ()) -> Group:
         parts += ["", failure_view(job.error, job.id)]
     if job.result:
         parts += ["", result_view(job.result)]
+    if job.state == "cancelled" and job.started_at and not job.parent_id:
+        parts += ["", Text(f"To go on where it stopped: fdkd jobs retry {job.id}", style="dim")]
     if job.state == "succeeded":
         parts += ["", Text(_next(job, children), style="dim")]
     return Group(*parts)
@@ -221,7 +224,8 @@ def progress_text(progress: Progress) -> str:
 def steps_text(progress: Progress) -> str:
     """How much of the job is done: steps, and how long the others will take; of a comparison, jobs."""
     if progress.phase == CHILDREN:
-        return f"{progress.step or 0} of {progress.total_steps or 0} jobs have ended"
+        ended = progress.step or 0
+        return f"{ended} of {count(progress.total_steps or 0, 'job')} {'has' if ended == 1 else 'have'} ended"
     parts = []
     if progress.step is not None and progress.total_steps:
         parts.append(f"step {progress.step:,} of {progress.total_steps:,}")
@@ -249,15 +253,15 @@ def _state_line(job: Job) -> str:
     text = styled_state(job.state)
     if job.attempt > 1:
         text += f", attempt {job.attempt}"
-    if job.cancel_requested and not job.is_terminal:
-        text += ", will stop at its next step"
     if job.started_at and job.finished_at:
         text += f" [dim]after {duration((job.finished_at - job.started_at).total_seconds())}"
         text += f", {age(job.finished_at)}[/]"
     elif job.started_at and job.state == "running":
         text += f" [dim]for {duration((datetime.now(UTC) - job.started_at).total_seconds())}[/]"
     elif job.created_at:
-        text += f" [dim]created {age(job.created_at)}[/]"
+        text += f", [dim]created {age(job.created_at)}[/]"
+    if job.cancel_requested and not job.is_terminal:
+        text += ", will stop at its next step"
     return text
 
 

@@ -174,7 +174,7 @@ def test_a_parent_is_shown_with_its_children(scripted: ScriptedServer) -> None:
     ran = fdkd("jobs", "show", "job_p")
     assert ran.status == 0, ran.stderr
     assert "compares what clean teaches wave on small" in ran.stdout
-    assert "1 of 3 jobs have ended" in ran.stdout
+    assert "1 of 3 jobs has ended" in ran.stdout
     lines = [line.split() for line in ran.stdout.splitlines()]
     order = [line[0] for line in lines if line and line[0] in ("teacher", "no_teacher", "fd_cmkd")]
     assert order == ["teacher", "no_teacher", "fd_cmkd"]
@@ -206,8 +206,8 @@ def test_the_jobs_of_a_comparison_are_followed(scripted: ScriptedServer, tmp_pat
     scripted.on("GET", "/v1/jobs", Answer(200, {"data": [], "has_more": False, "next_cursor": None}))
     ran = fdkd("jobs", "run", spec, "--wait")
     assert ran.status == 0, ran.stderr
-    assert "1 of 3 jobs have ended, 1 run" in ran.stderr
-    assert "2 of 3 jobs have ended, 1 run, 1 failed" in ran.stderr
+    assert "1 of 3 jobs has ended, 1 running" in ran.stderr
+    assert "2 of 3 jobs have ended, 1 running, 1 failed" in ran.stderr
     assert "comparing what its jobs found" in ran.stderr
     assert "fd_cmkd helps" in ran.stdout
 

@@ -90,12 +90,31 @@ def test_a_job_that_waits_to_go_on_does_not_look_as_if_it_ran() -> None:
     assert "waits" not in first
 
 
+def test_since_when_it_waits_is_set_apart_from_its_state() -> None:
+    assert "state  queued, created " in shown(state="queued", created_at="2026-01-01T00:00:00Z")
+
+
+def test_how_long_it_ran_is_not_how_long_it_will_stop() -> None:
+    text = shown(state="running", cancel_requested=True, attempt=1, started_at="2026-01-01T00:00:00Z")
+    line = next(line for line in text.splitlines() if line.startswith("state"))
+    assert line.startswith("state  running for ")
+    assert line.rstrip().endswith(", will stop at its next step")
+
+
+def test_a_cancelled_job_says_how_to_go_on() -> None:
+    times = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:01:00Z"}
+    assert "To go on where it stopped: fdkd jobs retry job_1" in shown(state="cancelled", **times)
+    # The service repeats a comparison as a whole; what never began has nothing to go on with.
+    assert "retry" not in shown(state="cancelled", parent_id="job_p", **times)
+    assert "retry" not in shown(state="cancelled")
+
+
 def test_a_comparison_among_others_counts_its_jobs() -> None:
     progress = {"phase": "children", "step": 2, "total_steps": 6}
     fields = {"id": "job_1", "kind": "compare", "name": "a", "state": "running", "progress": progress}
     target = io.StringIO()
     Console(file=target, width=120).print(jobs_table([Job.model_validate(fields)]))
-    assert "2 of 6 jobs" in target.getvalue()
+    assert " 2 of 6 jobs " in target.getvalue()
 
 
 def test_a_combination_is_named_by_its_parts() -> None:
