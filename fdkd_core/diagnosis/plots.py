@@ -79,7 +79,7 @@ def _draw_similarity(figure: Any, findings: Findings) -> None:
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         shown = [m for m in found.measures if m.measure == measure]
         for place, similarity in enumerate(shown):
-            _draw_value(axes, place, similarity)
+            draw_value(axes, place, similarity)
         axes.set_title(title, loc="left")
         axes.axvline(0.0, color="black", linewidth=0.6)
         axes.grid(axis="x", linewidth=0.3)
@@ -104,7 +104,8 @@ def _draw_similarity(figure: Any, findings: Findings) -> None:
     )
 
 
-def _draw_value(axes: Any, place: int, found: Similarity) -> None:
+def draw_value(axes: Any, place: int, found: Similarity) -> None:
+    """One measure of one band beside its nulls."""
     _draw_spread(axes, place, found.shuffled, _SHUFFLED, 9.0)
     if found.shuffled_within_class is not None:
         _draw_spread(axes, place, found.shuffled_within_class, _WITHIN, 4.0)
@@ -115,7 +116,11 @@ def _draw_value(axes: Any, place: int, found: Similarity) -> None:
         markerfacecolor=_VALUE if found.is_above_shuffled else "white",
     )  # fmt: skip
     axes.annotate(
-        f"{found.value:.2g}", (found.value, place), xytext=(6, 4), textcoords="offset points", fontsize=8
+        f"{round(found.value, 3) + 0.0:.3f}",
+        (found.value, place),
+        xytext=(6, 4),
+        textcoords="offset points",
+        fontsize=8,
     )
 
 
