@@ -45,7 +45,7 @@ def render_plots(findings: Findings, kind: str) -> dict[str, bytes]:
         kind: `png` or `svg`.
     """
     drawings: dict[str, tuple[float, Callable[[Any, Findings], None]]] = {
-        "similarity": (3.6, _draw_similarity),
+        "similarity": (3.6, draw_similarity),
         "alignment": (2.8, _draw_alignment),
         "headroom": (2.6, _draw_headroom),
         "speed": (2.4, _draw_speed),
@@ -72,7 +72,8 @@ def _render(draw: Callable[[Any, Findings], None], findings: Findings, kind: str
     return buffer.getvalue()
 
 
-def _draw_similarity(figure: Any, findings: Findings) -> None:
+def draw_similarity(figure: Any, findings: Findings) -> None:
+    """Every band from every view beside its nulls: R² on the left, CKA on the right."""
     found = findings.similarity
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"r2": "R² on held-out rows (ridge)", "cka": "linear CKA"}
@@ -81,6 +82,8 @@ def _draw_similarity(figure: Any, findings: Findings) -> None:
         for place, similarity in enumerate(shown):
             draw_value(axes, place, similarity)
         axes.set_title(title, loc="left")
+        if not all(m.is_above_shuffled for m in shown):
+            axes.set_xlabel("hollow: not above shuffled pairs", fontsize=8)
         axes.axvline(0.0, color="black", linewidth=0.6)
         axes.grid(axis="x", linewidth=0.3)
         axes.locator_params(axis="x", nbins=5)

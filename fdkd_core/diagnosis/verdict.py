@@ -13,7 +13,14 @@ from typing import Literal
 from fdkd_core.diagnosis.alignment import MIN_NEIGHBOURS
 from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.diagnosis.wording import amount, difference, gain, level
-from fdkd_core.spec.findings import AlignmentFindings, Findings, Part, Reason, Similarity, Spread
+from fdkd_core.spec.findings import (
+    AlignmentFindings,
+    Findings,
+    Part,
+    Reason,
+    Similarity,
+    Spread,
+)
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.methods import MethodSpec, fd_cmkd_of, uses_features
 
@@ -192,11 +199,16 @@ def _headroom(findings: Findings, method: MethodSpec) -> _Said:
     )
     least = MIN_GAP * (abs(found.student) if measure.form == "number" else 1.0)
     if found.gap <= 0.0:
+        knows = "less than" if found.gap < -noise else "no more than"
         text = (
-            f"The teacher is not ahead: {levels}. A teacher that knows less than its student has little to "
-            "add but noise."
+            f"The teacher is not ahead: {levels}. A teacher that knows {knows} its student has little to add "
+            "but noise."
         )
         step = "Turn the direction round, or use a stronger teacher."
+        behind = _untrained_lead(findings)
+        if behind:
+            text += behind
+            step = "Train the teacher for longer, or take another network for it, before anything else."
         yield Reason(rule="headroom", speaks="against", text=text), step
     elif found.gap < least or found.gap <= noise:
         text = f"The teacher is not clearly ahead: {levels}."
@@ -204,6 +216,25 @@ def _headroom(findings: Findings, method: MethodSpec) -> _Said:
         yield Reason(rule="headroom", speaks="unclear", text=text), step
     else:
         yield Reason(rule="headroom", speaks="for", text=f"The teacher is ahead: {levels}."), ""
+
+
+def _untrained_lead(findings: Findings) -> str:
+    """That a probe of the teacher's modality is clearly ahead of the network that was trained here; or ""."""
+    found, network = findings.headroom, findings.networks[0]
+    measure = MEASURES[found.metric]
+    reached = {p.view: p.figures[found.metric] for p in found.probes if p.part == "teacher"}
+    reached.pop("network", None)
+    if network.how != "trained" or not reached:
+        return ""
+    view = max(reached, key=lambda name: measure.signed(reached[name]))
+    ahead = measure.signed(reached[view]) - measure.signed(found.teacher)
+    least = MIN_GAP * (abs(found.teacher) if measure.form == "number" else 1.0)
+    if ahead <= max(least, CLEAR_ERRORS * (found.teacher_error or 0.0)):
+        return ""
+    return (
+        f" But a linear probe on its {view} reaches {measure.text(reached[view], unit=True)}: its network, "
+        f"trained here for {network.steps} steps, falls short of its modality."
+    )
 
 
 def _similarity(findings: Findings, method: MethodSpec) -> _Said:

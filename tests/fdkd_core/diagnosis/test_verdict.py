@@ -59,6 +59,40 @@ def test_a_teacher_must_be_ahead(gap: float, error: float, speaks: str) -> None:
     assert reason_of(good_findings(headroom=headroom), "headroom").speaks == speaks
 
 
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [(-0.03, "knows no more than its student"), (-0.05, "knows less than its student")],
+)
+def test_a_teacher_knows_less_only_beyond_noise(gap: float, words: str) -> None:
+    text = reason_of(good_findings(headroom={"gap": gap, "standard_error": 0.02}), "headroom").text
+    assert words in text
+    assert "linear probe" not in text
+
+
+def test_a_network_that_is_behind_its_own_modality_is_not_a_modality_that_knows_less() -> None:
+    probes = [
+        {
+            "part": "teacher",
+            "view": view,
+            "accuracy": value,
+            "macro_f1": value,
+            "figures": {"accuracy": value},
+        }
+        for view, value in (("network", 0.56), ("features", 0.91), ("inputs", 0.94))
+    ]
+    headroom = {"gap": -0.03, "teacher": 0.56, "student": 0.59, "probes": probes}
+    findings = good_findings(headroom=headroom)
+    reason = reason_of(findings, "headroom")
+    assert reason.speaks == "against"
+    assert "But a linear probe on its inputs reaches 94.0 %: its network, trained here for 300" in reason.text
+    assert judge(findings, FD_CMKD)[2][0].startswith("Train the teacher for longer")
+    # A given teacher is what it is.
+    given = findings.networks[0].model_copy(update={"how": "given"})
+    findings = findings.model_copy(update={"networks": [given, findings.networks[1]]})
+    assert "linear probe" not in reason_of(findings, "headroom").text
+    assert judge(findings, FD_CMKD)[2][0].startswith("Turn the direction round")
+
+
 def test_a_teacher_at_chance_knows_nothing() -> None:
     assert reason_of(good_findings(headroom={"teacher": 0.11}), "teacher").speaks == "against"
 
