@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from fdkd_client.cli.terminal import new_table, plain, printable
@@ -17,7 +18,7 @@ from fdkd_client.figures import (
     StudyFigures,
 )
 from fdkd_core.cost_words import cost_lines
-from fdkd_core.count_words import count
+from fdkd_core.count_words import begin, count
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.tasks import facts_of_figures
 
@@ -42,7 +43,7 @@ def comparison_view(result: ComparisonFigures) -> Group:
     for arm in result.arms:
         if arm.error is not None:
             lines.append(Text(f"{printable(arm.label)} failed: {printable(arm.error)[:200]}", style="red"))
-    lines += [Text(f"- {printable(sentence)}") for sentence in result.summary]
+    lines.append(_bullets(result.summary))
     lines.append(Text(_legend(result, measure), style="dim"))
     return Group(*lines)
 
@@ -93,7 +94,7 @@ def columns_text(first: Measure, second: Measure) -> str:
     """What the columns of a table are of."""
     words = f"{first.words} and {second.words}"
     unit = " in %" if first.form == second.form == "share" else ""
-    return f"{words[0].upper()}{words[1:]}{unit}."
+    return f"{begin(words)}{unit}."
 
 
 def estimate_text(estimate: EstimateFigures | None, measure: Measure, *, signed: bool = False) -> str:
@@ -105,9 +106,19 @@ def estimate_text(estimate: EstimateFigures | None, measure: Measure, *, signed:
     return mean + (f" ±{measure.text(half)}" if half > 0 else "")
 
 
+def _bullets(sentences: list[str]) -> Table:
+    """Nothing of them stands under their marks, however narrow the terminal is."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=1)
+    table.add_column(overflow="fold")
+    for sentence in sentences:
+        table.add_row("-", Text(printable(sentence)))
+    return table
+
+
 def _legend(result: ComparisonFigures, measure: Measure) -> str:
     """What the columns are, and which arms are no methods."""
-    heading = f"{measure.heading[0].upper()}{measure.heading[1:]}"
+    heading = begin(measure.heading)
     fakes = sorted({arm.teacher_view for arm in result.arms if arm.teacher_view != "paired"})
     told = (
         f" Arms with {' or '.join(map(printable, fakes))} are controls: the same method with a teacher "

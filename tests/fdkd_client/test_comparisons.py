@@ -124,6 +124,25 @@ def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
     assert "Arms with shuffled_pairs are controls" in text
 
 
+def test_a_narrow_terminal_keeps_sentences_beside_their_marks() -> None:
+    sentence = (
+        "fd_cmkd helps: +2.1 points (95 % interval 1.6 to 2.6) on the test split over the tuned control."
+    )
+    target = io.StringIO()
+    figures = ComparisonFigures.model_validate({**RESULT, "summary": [sentence]})
+    Console(file=target, width=80).print(comparison_view(figures))
+    lines = target.getvalue().splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("- fd_cmkd helps"))
+    assert lines[place + 1].startswith("  ")
+    assert lines[place + 1].strip()
+
+
+@pytest.mark.parametrize(("metric", "words"), [("mean_iou", "mIoU in %"), ("macro_f1", "Macro-F1 in %")])
+def test_names_of_figures_are_spelt_as_ever(metric: str, words: str) -> None:
+    text = shown({**SUCCEEDED, "result": {**RESULT, "metric": metric}})
+    assert f"{words}, ± half of" in text
+
+
 def test_one_seed_has_no_interval_to_explain() -> None:
     run = study_result("fd_cmkd", compare_spec(), [0.9]).model_dump(mode="json")["runs"]
     one = [{**found, "runs": run} for found in (arm("no_teacher"), arm("fd_cmkd"))]
