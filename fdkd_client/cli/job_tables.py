@@ -35,6 +35,7 @@ from fdkd_client.figures import (
 from fdkd_client.results import Artifact, Failure, Job, ProblemInfo, Progress
 from fdkd_core.cost_words import cost_lines
 from fdkd_core.count_words import count
+from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.tasks import facts_of_figures
@@ -138,7 +139,7 @@ def run_view(result: RunFigures) -> Group:
                 *_row(role, model, first, second), style="bold green" if role == "student" else None
             )
     found: list[tuple[str, Text]] = []
-    if result.uplift is not None:
+    if result.uplift is not None and not _is_control(result):
         found.append(("uplift", Text.from_markup(uplift_text(result.uplift, first))))
     for rows in result.taught:
         if not goes_without_saying(rows):
@@ -164,6 +165,11 @@ def headed(found: Iterable[tuple[str, Text]]) -> Table:
     for heading, words in found:
         table.add_row(heading, words)
     return table
+
+
+def _is_control(result: RunFigures) -> bool:
+    """Whether a search handed over the control itself, which is no better than itself."""
+    return result.auto is not None and result.auto.get("winner_label") == NO_TEACHER
 
 
 def _why_chosen(auto: dict[str, Any]) -> str:
@@ -290,6 +296,8 @@ def _result_in_short(result: Figures) -> str:
     if isinstance(result, RunFigures):
         main = facts_of_figures(result.student.test).main
         test = f"test {figure_text(result.student.test, main)}"
+        if _is_control(result):
+            return f"{test} (the control)"
         return f"{test} ({main.signed_text(result.uplift.main.test)})" if result.uplift else test
     if isinstance(result, StudyFigures):
         main = facts_of_figures(result.student.test).main

@@ -205,7 +205,9 @@ def test_nothing_stands_under_the_headings_of_a_narrow_result() -> None:
 
 def test_the_control_that_was_chosen_is_named() -> None:
     auto = {"winner_label": "no_teacher", "reason": "No method is ahead of the tuned control."}
-    text = shown(state="succeeded", result={**RESULT, "auto": auto})
+    result = {**RESULT, "auto": auto, "uplift": {"test_accuracy": 0.0, "standard_error": 0.0}}
+    text = shown(state="succeeded", result=result)
+    assert "uplift" not in text
     assert "chosen  no_teacher: No method is ahead of the tuned control." in text
 
 
