@@ -93,7 +93,7 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
     is_clear = noise is not None and value - noise > gate.min_uplift
     passed = is_clear if gate.significant else value >= gate.min_uplift
     shown = MEASURES["accuracy"] if is_relative else measure  # in percent
-    margin = shown.signed_text(gate.min_uplift)
+    margin = shown.signed_text(gate.min_uplift) + " %" if is_relative else shown.gain(gate.min_uplift)
     wanted = f"more than {margin} beyond that noise" if gate.significant else f"at least {margin}"
     outcome = "passed" if passed else "not passed"
     told = f"of the student minus its control's is {shown.gain(value)}"

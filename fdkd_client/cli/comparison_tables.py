@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from fdkd_client.cli.terminal import new_table, plain, printable
-from fdkd_client.cli.wording import count, duration
+from fdkd_client.cli.wording import duration
 from fdkd_client.figures import (
     ArmFigures,
     ComparisonFigures,
@@ -17,6 +18,7 @@ from fdkd_client.figures import (
     StudyFigures,
 )
 from fdkd_core.cost_words import cost_lines
+from fdkd_core.count_words import begin, count
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.tasks import facts_of_figures
 
@@ -36,19 +38,13 @@ def comparison_view(result: ComparisonFigures) -> Group:
         table.add_row(*_arm_row(arm, measure), style=style)
     lines: list[RenderableType] = [table, ""]
     if result.teacher is not None:
-        test = figure_text(result.teacher.test, measure)
+        test = figure_text(result.teacher.test, measure, unit=True)
         lines.append(Text.from_markup(f"teacher  sees {plain(result.teacher.modality)}: {test}"))
     for arm in result.arms:
         if arm.error is not None:
             lines.append(Text(f"{printable(arm.label)} failed: {printable(arm.error)[:200]}", style="red"))
-    lines += [Text(f"- {printable(sentence)}") for sentence in result.summary]
-    lines.append(
-        Text(
-            f"{measure.heading}, ± the half of a 95 % interval over seeds; p of the paired t-test, adjusted "
-            "for the number of methods; gap: share of the way from the control to the teacher.",
-            style="dim",
-        )
-    )
+    lines.append(_bullets(result.summary))
+    lines.append(Text(_legend(result, measure), style="dim"))
     return Group(*lines)
 
 
@@ -89,17 +85,17 @@ def measure_of(name: str) -> Measure:
     return MEASURES.get(name) or Measure(name, printable(name), printable(name), "number")
 
 
-def figure_text(figures: SplitFigures, measure: Measure) -> str:
+def figure_text(figures: SplitFigures, measure: Measure, *, unit: bool = False) -> str:
     """One figure of a split; nothing where it is not among them."""
     value = figures.value(measure.name)
-    return "" if value is None else measure.text(value)
+    return "" if value is None else measure.text(value, unit=unit)
 
 
 def columns_text(first: Measure, second: Measure) -> str:
     """What the columns of a table are of."""
     words = f"{first.words} and {second.words}"
     unit = " in %" if first.form == second.form == "share" else ""
-    return f"{words[0].upper()}{words[1:]}{unit}."
+    return f"{begin(words)}{unit}."
 
 
 def estimate_text(estimate: EstimateFigures | None, measure: Measure, *, signed: bool = False) -> str:
@@ -109,6 +105,35 @@ def estimate_text(estimate: EstimateFigures | None, measure: Measure, *, signed:
     half = (estimate.high - estimate.low) / 2
     mean = measure.signed_text(estimate.mean) if signed else measure.text(estimate.mean)
     return mean + (f" ±{measure.text(half)}" if half > 0 else "")
+
+
+def _bullets(sentences: list[str]) -> Table:
+    """Nothing of them stands under their marks, however narrow the terminal is."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=1)
+    table.add_column(overflow="fold")
+    for sentence in sentences:
+        table.add_row("-", Text(printable(sentence)))
+    return table
+
+
+def _legend(result: ComparisonFigures, measure: Measure) -> str:
+    """What the columns are, and which arms are no methods."""
+    heading = begin(measure.heading)
+    fakes = sorted({arm.teacher_view for arm in result.arms if arm.teacher_view != "paired"})
+    told = (
+        f" Arms with {' or '.join(map(printable, fakes))} are controls: the same method with a teacher "
+        "changed in that way."
+        if fakes
+        else ""
+    )
+    if max((len(arm.runs) for arm in result.arms), default=0) == 1:
+        return f"{heading}, of one seed; gap: share of the way from the control to the teacher.{told}"
+    adjusted = "of methods adjusted for their number" if fakes else "adjusted for the number of methods"
+    return (
+        f"{heading}, ± half of a 95 % interval over seeds; p of the paired t-test, {adjusted}; gap: share of "
+        f"the way from the control to the teacher.{told}"
+    )
 
 
 def _arm_row(arm: ArmFigures, measure: Measure) -> list[str]:

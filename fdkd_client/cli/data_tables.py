@@ -11,8 +11,9 @@ from rich.text import Text
 
 from fdkd_client.cli.job_tables import failure_view
 from fdkd_client.cli.terminal import new_table, plain
-from fdkd_client.cli.wording import age, count, percent, size, styled_state
+from fdkd_client.cli.wording import age, percent, size, styled_state
 from fdkd_client.results import Catalog, Dataset, Model, Usage
+from fdkd_core.count_words import count
 
 _MAX_TARGETS = 20
 """Of those that are shown: vectors to be found have hundreds."""
@@ -40,7 +41,7 @@ def dataset_view(dataset: Dataset) -> Group:
     """Everything about one dataset: what is in it, or what is wrong with it."""
     facts = _facts()
     facts.add_row("dataset", f"[bold]{plain(dataset.name)}[/]  {dataset.id}")
-    facts.add_row("state", f"{styled_state(dataset.state)} [dim]created {age(dataset.created_at)}[/]")
+    facts.add_row("state", f"{styled_state(dataset.state)}, [dim]created {age(dataset.created_at)}[/]")
     facts.add_row("file", f"{plain(dataset.format or '?')}, {size(dataset.size_bytes)}")
     if dataset.sha256:
         facts.add_row("sha256", dataset.sha256)
@@ -87,7 +88,7 @@ def model_view(model: Model) -> Group:
     """Everything about one model."""
     facts = _facts()
     facts.add_row("model", f"[bold]{plain(model.name)}[/]  {model.id}")
-    facts.add_row("state", f"{styled_state(model.state)} [dim]created {age(model.created_at)}[/]")
+    facts.add_row("state", f"{styled_state(model.state)}, [dim]created {age(model.created_at)}[/]")
     facts.add_row("is", f"{_origin(model)}{plain(f' of {model.job_id}' if model.job_id else '')}")
     facts.add_row("file", f"{plain(model.format or '?')}, {size(model.size_bytes)}")
     if model.sha256:

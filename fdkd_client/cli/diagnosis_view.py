@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fdkd_client.cli.terminal import new_table, plain
 from fdkd_client.cli.wording import duration, size
+from fdkd_core.count_words import begin
 from fdkd_core.spec.measures import MEASURES, Measure
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def diagnosis_view(result: dict[str, Any]) -> Group:
     parts = [title, "", _reasons(result), "", *_similarity(findings), *_lines(findings)]
     steps = [step for step in result.get("advice", []) if isinstance(step, str)]
     if steps:
-        parts += ["", Text("next", style="bold"), _steps(steps)]
+        parts += ["", Text("Next", style="bold"), _steps(steps)]
     return Group(*parts)
 
 
@@ -59,7 +60,7 @@ def _similarity(findings: dict[str, Any]) -> Iterator[Any]:
     # What rows have in common that the second null leaves together; null where they have nothing.
     stratum = section.get("stratum", "class")
     nulls = ("shuffled",) if stratum is None else ("shuffled", f"within {plain(stratum)}")
-    yield "[bold]of the teacher's feature, predicted from the student's side (R², %)[/]"
+    yield "[bold]Of the teacher's feature, predicted from the student's side (R², %)[/]"
     table = new_table("band", "student's", "as paired", *nulls, right=("as paired", *nulls))
     for found in measures:
         value = f"{100 * found['value']:.1f}"
@@ -89,13 +90,13 @@ def _lines(findings: dict[str, Any]) -> Iterator[str]:
             measure.text(headroom[part], unit=True) for part in ("teacher", "student", "chance")
         )
         yield (
-            f"{plain(measure.words)} on validation: teacher {teacher}, student's modality {student}, "
+            f"{begin(plain(measure.words))} on validation: teacher {teacher}, student's modality {student}, "
             f"chance {chance}"
         )
     if speed:
         speeds = ", ".join(f"{plain(step['phase'])} {step['steps_per_s']:.3g}" for step in speed["steps"])
         memory = f"{size(speed['peak_bytes'])} of {plain(speed['memory'])} memory"
-        yield f"steps/s: {speeds}; the whole job about {duration(speed['total_s'])}, {memory}"
+        yield f"Steps/s: {speeds}; the whole job about {duration(speed['total_s'])}, {memory}"
 
 
 def _steps(steps: list[str]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.pretty import Pretty
@@ -19,6 +20,7 @@ from fdkd_client.cli.comparison_tables import (
     study_view,
 )
 from fdkd_client.cli.diagnosis_view import diagnosis_view
+from fdkd_client.cli.job_words import what
 from fdkd_client.cli.terminal import new_table, plain, printable
 from fdkd_client.cli.wording import CHILDREN, age, duration, phase_words, size, styled_state
 from fdkd_client.figures import (
@@ -30,8 +32,10 @@ from fdkd_client.figures import (
     StudyFigures,
     UpliftFigures,
 )
-from fdkd_client.results import Artifact, Failure, Job, Progress
+from fdkd_client.results import Artifact, Failure, Job, ProblemInfo, Progress
 from fdkd_core.cost_words import cost_lines
+from fdkd_core.count_words import count
+from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.tasks import facts_of_figures
@@ -83,7 +87,7 @@ def job_view(job: Job, children: Sequence[Job] = ()) -> Group:
     facts.add_row("state", _state_line(job))
     if job.progress and not job.is_terminal:
         facts.add_row("progress", _whereabouts(job, job.progress))
-    facts.add_row("does", _what(job))
+    facts.add_row("does", what(job))
     if job.retry_of:
         facts.add_row("retry of", plain(job.retry_of))
     if job.parent_id:
@@ -102,6 +106,8 @@ def job_view(job: Job, children: Sequence[Job] = ()) -> Group:
         parts += ["", failure_view(job.error, job.id)]
     if job.result:
         parts += ["", result_view(job.result)]
+    if job.state == "cancelled" and job.started_at and not job.parent_id:
+        parts += ["", Text(f"To go on where it stopped: fdkd jobs retry {job.id}", style="dim")]
     if job.state == "succeeded":
         parts += ["", Text(_next(job, children), style="dim")]
     return Group(*parts)
@@ -132,23 +138,44 @@ def run_view(result: RunFigures) -> Group:
             table.add_row(
                 *_row(role, model, first, second), style="bold green" if role == "student" else None
             )
-    lines: list[RenderableType] = [table, ""]
-    if result.uplift is not None:
-        lines.append(Text.from_markup(uplift_text(result.uplift, first)))
+    found: list[tuple[str, Text]] = []
+    if result.uplift is not None and not _is_control(result):
+        found.append(("uplift", Text.from_markup(uplift_text(result.uplift, first))))
     for rows in result.taught:
         if not goes_without_saying(rows):
-            lines.append(Text(f"rows    {printable(pairing_sentence(rows))}"))
+            found.append(("rows", Text(printable(pairing_sentence(rows)))))
     if result.auto is not None:
-        chosen = printable(f"{result.auto.get('winner_label', '?')}: {result.auto.get('reason', '')}")
-        lines.append(Text(f"chosen  {chosen}"))
+        found.append(("chosen", Text(printable(_why_chosen(result.auto)))))
     teacher = None if result.teacher is None else result.teacher.latency
     for heading, words in cost_lines(result.student.latency, teacher, result.export):
-        lines.append(Text(f"{heading:<7} {printable(words)}"))
+        found.append((heading, Text(printable(words))))
     for gate in result.gates:
-        lines.append(Text(f"gate    {printable(gate.sentence)}", style="green" if gate.passed else "yellow"))
+        style = "green" if gate.passed else "yellow"
+        found.append(("gate", Text(printable(gate.sentence), style=style)))
     control = " The control is the same student without a teacher." if result.control else ""
-    lines.append(Text(f"{columns_text(first, second)}{control}", style="dim"))
-    return Group(*lines)
+    last = Text(f"{columns_text(first, second)}{control}", style="dim")
+    return Group(table, "", headed(found), last)
+
+
+def headed(found: Iterable[tuple[str, Text]]) -> Table:
+    """Sentences behind a word each, under which nothing of them stands however narrow the terminal is."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(min_width=7, no_wrap=True)
+    table.add_column(overflow="fold")
+    for heading, words in found:
+        table.add_row(heading, words)
+    return table
+
+
+def _is_control(result: RunFigures) -> bool:
+    """Whether a search handed over the control itself, which is no better than itself."""
+    return result.auto is not None and result.auto.get("winner_label") == NO_TEACHER
+
+
+def _why_chosen(auto: dict[str, Any]) -> str:
+    """Who is handed over and why; the reason mostly begins with the name."""
+    label, reason = str(auto.get("winner_label", "?")), str(auto.get("reason", ""))
+    return reason if reason.startswith(f"{label} ") else f"{label}: {reason}"
 
 
 def uplift_text(uplift: UpliftFigures, main: Measure) -> str:
@@ -161,9 +188,9 @@ def uplift_text(uplift: UpliftFigures, main: Measure) -> str:
     joint = "of" if main.form == "share" else "in"
     turned = "" if main.larger_is_better else ", turned so that more is better"
     return (
-        f"uplift  [bold {style}]{main.gain(found.test)}[/] {joint} {main.words} over the control"
-        f"{turned}{gap};\n"
-        f"        {noise_words(main, found.test, half, found.groups)}"
+        f"[bold {style}]{main.gain(found.test)}[/] {joint} {main.words} over the control"
+        f"{turned}{gap}; "
+        f"{noise_words(main, found.test, half, found.groups)}"
     )
 
 
@@ -173,17 +200,25 @@ def failure_view(error: Failure, job_id: str | None = None) -> Table:
     table.add_column(style="bold red", no_wrap=True)
     table.add_column(overflow="fold")
     phase = f", while {phase_words(error.phase)}" if error.phase else ""
-    table.add_row("error", f"{plain(error.message)} [dim]{plain(f'[{error.code}]')}{phase}[/]")
-    for problem in error.problems:
-        where = f"row {problem.row}: " if problem.row is not None else ""
-        where += f"{problem.pointer}: " if problem.pointer else ""
-        table.add_row("", f"- {plain(where + problem.detail)}")
+    problems = [_located(problem) for problem in error.problems]
+    # A single one is the message itself, but for its place.
+    is_told = len(problems) == 1 and problems[0].endswith(error.message)
+    message = problems.pop() if is_told else error.message
+    table.add_row("error", f"{plain(message)} [dim]{plain(f'[{error.code}]')}{phase}[/]")
+    for problem in problems:
+        table.add_row("", f"- {plain(problem)}")
     if job_id:
         if error.code in _HINTS:
             table.add_row("hint", _HINTS[error.code].format(id=job_id))
         if error.retryable:
             table.add_row("retry", f"It may go better another time: fdkd jobs retry {job_id}")
     return table
+
+
+def _located(problem: ProblemInfo) -> str:
+    where = f"row {problem.row}: " if problem.row is not None else ""
+    where += f"{problem.pointer}: " if problem.pointer else ""
+    return where + problem.detail
 
 
 def progress_text(progress: Progress) -> str:
@@ -195,7 +230,8 @@ def progress_text(progress: Progress) -> str:
 def steps_text(progress: Progress) -> str:
     """How much of the job is done: steps, and how long the others will take; of a comparison, jobs."""
     if progress.phase == CHILDREN:
-        return f"{progress.step or 0} of {progress.total_steps or 0} jobs have ended"
+        ended = progress.step or 0
+        return f"{ended} of {count(progress.total_steps or 0, 'job')} {'has' if ended == 1 else 'have'} ended"
     parts = []
     if progress.step is not None and progress.total_steps:
         parts.append(f"step {progress.step:,} of {progress.total_steps:,}")
@@ -223,53 +259,16 @@ def _state_line(job: Job) -> str:
     text = styled_state(job.state)
     if job.attempt > 1:
         text += f", attempt {job.attempt}"
-    if job.cancel_requested and not job.is_terminal:
-        text += ", will stop at its next step"
     if job.started_at and job.finished_at:
         text += f" [dim]after {duration((job.finished_at - job.started_at).total_seconds())}"
         text += f", {age(job.finished_at)}[/]"
     elif job.started_at and job.state == "running":
         text += f" [dim]for {duration((datetime.now(UTC) - job.started_at).total_seconds())}[/]"
     elif job.created_at:
-        text += f" [dim]created {age(job.created_at)}[/]"
+        text += f", [dim]created {age(job.created_at)}[/]"
+    if job.cancel_requested and not job.is_terminal:
+        text += ", will stop at its next step"
     return text
-
-
-def _what(job: Job) -> str:
-    spec = job.spec
-    student = _part(spec.get("student"))
-    data = plain(spec.get("dataset", job.dataset_id or "?"))
-    if job.kind == "train":
-        return f"trains {student} on {data}"
-    if job.kind == "diagnose":
-        return f"looks whether {_part(spec.get('teacher'))} could teach {student} on {data}"
-    if job.kind == "compare":
-        return f"compares what {_part(spec.get('teacher'))} teaches {student} on {data}, by several methods"
-    others = spec.get("more_teachers")
-    teachers = [spec.get("teacher"), *(others if isinstance(others, list) else ())]
-    verb = "teaches" if len(teachers) == 1 else "teach"
-    names = " and ".join(map(_part, teachers))
-    return f"{names} {verb} {student} on {data}, by {_method(spec.get('method'))}"
-
-
-def _method(method: object) -> str:
-    """The name of a method; of a combination those of its parts."""
-    if not isinstance(method, dict) or "name" not in method:
-        return "fd_cmkd"
-    parts = method.get("parts")
-    if not isinstance(parts, list):
-        return plain(method["name"])
-    return " + ".join(_method(part.get("method")) for part in parts if isinstance(part, dict))
-
-
-def _part(part: object) -> str:
-    if not isinstance(part, dict):
-        return "?"
-    architecture = part.get("architecture")
-    network = (
-        f" ({architecture['name']})" if isinstance(architecture, dict) and "name" in architecture else ""
-    )
-    return plain(f"{part.get('modality', '?')}{network}")
 
 
 def _made(job: Job) -> list[str]:
@@ -284,6 +283,8 @@ def _short(job: Job) -> str:
     if job.result:
         return _result_in_short(job.result)
     if job.progress and not job.is_terminal:
+        if job.progress.phase == CHILDREN:
+            return f"{job.progress.step or 0} of {job.progress.total_steps or 0} jobs"
         share = ""
         if job.progress.step is not None and job.progress.total_steps:
             share = f" {100 * job.progress.step // job.progress.total_steps}%"
@@ -295,6 +296,8 @@ def _result_in_short(result: Figures) -> str:
     if isinstance(result, RunFigures):
         main = facts_of_figures(result.student.test).main
         test = f"test {figure_text(result.student.test, main)}"
+        if _is_control(result):
+            return f"{test} (the control)"
         return f"{test} ({main.signed_text(result.uplift.main.test)})" if result.uplift else test
     if isinstance(result, StudyFigures):
         main = facts_of_figures(result.student.test).main
@@ -313,7 +316,7 @@ def _result_in_short(result: Figures) -> str:
 def _next(job: Job, children: Sequence[Job]) -> str:
     """What one may want to do with a job that has succeeded."""
     if job.kind == "diagnose":
-        return f"Next: fdkd jobs artifacts {job.id}"
+        return f"Report with its plots: fdkd jobs artifacts {job.id} -o report"
     if job.kind != "compare":
         return f"Next: fdkd students download {job.id} -o student"
     best = job.result.best if isinstance(job.result, ComparisonFigures) else None

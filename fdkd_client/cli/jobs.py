@@ -258,7 +258,8 @@ def _parse(path: Path) -> AnyJobSpec:
     try:
         return parse_spec(content)
     except SpecError as error:
-        show_problems(f"{path} is not a valid spec:", error.problems)
+        name = "What came on stdin" if str(path) == "-" else str(path)
+        show_problems(f"{name} is not a valid spec:", error.problems)
         raise typer.Exit(exit_codes.REJECTED) from None
 
 

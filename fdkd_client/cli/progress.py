@@ -67,7 +67,8 @@ class JobProgress(_Display):
         if self.is_live:
             self._move(job)
         elif phase and time.monotonic() - self._last_line >= self._line_every_s and job.progress:
-            say(f"{plain(phase)}: {steps_text(job.progress)}")
+            of_what = "" if phase == CHILDREN else f"{plain(phase)}: "  # that it is about jobs is in the text
+            say(f"{of_what}{steps_text(job.progress)}")
             self._last_line = time.monotonic()
             self._line_every_s = min(self._line_every_s * _SLOWER_EACH_LINE, _LONGEST_SILENCE_S)
 
@@ -98,7 +99,7 @@ class JobProgress(_Display):
         epoch = f"epoch {progress.epoch}  " if progress.epoch else ""
         self.progress.update(
             self._task,
-            description=plain(progress.phase),
+            description="jobs" if progress.phase == CHILDREN else plain(progress.phase),
             completed=progress.step,
             total=progress.total_steps,
             figures=f"{progress.step:,}/{progress.total_steps:,}  {epoch}{left}",
@@ -108,7 +109,7 @@ class JobProgress(_Display):
 def _by_state(job: Job) -> str:
     """What else there is to say of a comparison's jobs."""
     assert job.children is not None
-    told = [(job.children.running, "run"), (job.children.failed, "failed")]
+    told = [(job.children.running, "running"), (job.children.failed, "failed")]
     return "".join(f", {number} {what}" for number, what in told if number)
 
 

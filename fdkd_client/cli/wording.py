@@ -76,8 +76,3 @@ def age(moment: datetime | None) -> str:
 def percent(share: float) -> str:
     """Such as 93.4."""
     return f"{100 * share:.1f}"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Such as `1 row`, `900 rows`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

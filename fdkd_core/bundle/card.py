@@ -11,16 +11,16 @@ from pydantic import Field
 
 from fdkd_core.bundle.card_costs import costs_section
 from fdkd_core.bundle.card_plot import draw
+from fdkd_core.bundle.card_uplift import uplift_section
 from fdkd_core.bundle.config import PLOT, BundleConfig, OnnxRecord
 from fdkd_core.bundle.one_line import on_one_line
 from fdkd_core.bundle.task_words import TASK_WORDS, TaskWords
 from fdkd_core.spec.export_result import ExportReport
 from fdkd_core.spec.figures import figure
-from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import GateResult, ModelResult, TaughtRows
 from fdkd_core.spec.strict import StrictModel
 from fdkd_core.spec.tasks import facts_of_figures
-from fdkd_core.spec.uplift import AnyUplift, half_width_of
+from fdkd_core.spec.uplift import AnyUplift
 
 _LAST_ROLES = ("student", "control")
 """Shown after the teachers, of which there may be several."""
@@ -77,7 +77,12 @@ def render_card(
     sections = [
         _title(card, role, config, kind, classes),
         _scores(card),
-        _uplift_words(card),
+        uplift_section(
+            card.uplift,
+            [escape(gate.sentence) for gate in card.gates],
+            is_distilled=card.spec.get("kind") == "distill",
+            is_control=_method(card) == "none",
+        ),
         costs_section([(escape(name), result) for name, result in _in_order(card)], export),
         f"## How it was chosen\n\n{escape_all(card.chosen)}" if card.chosen and role == "student" else "",
         _loading(folder, config, kind, onnx, has_int8=export is not None and export.kept is not None),
@@ -121,9 +126,11 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
         parts = [card.spec["teacher"], *card.spec.get("more_teachers", ())] if "teacher" in card.spec else []
         taught_by = [_taught_by(part) for part in parts]
         taught_by = taught_by or [escape(card.results[teacher].modality) for teacher in _teachers(card)]
+        view = str(card.spec.get("teacher_view", "paired")).replace("_", " ")
+        control = "" if view == "paired" else f", as a control: with {escape(view)}"
         one_or_more = "a teacher of the modality" if len(taught_by) == 1 else "teachers of the modalities"
         origin = (
-            f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}."
+            f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}{control}."
             if taught_by
             else ""
         )
@@ -188,56 +195,6 @@ def _in_order(card: ModelCard) -> list[tuple[str, ModelResult]]:
 
 def _teachers(card: ModelCard) -> list[str]:
     return sorted(role for role in card.results if role not in _LAST_ROLES)
-
-
-def _uplift_words(card: ModelCard) -> str:
-    uplift = card.uplift
-    if uplift is None:
-        return (
-            "## Did the teacher help?\n\nNot known: no control was trained."
-            if card.spec.get("kind") == "distill"
-            else ""
-        )
-    if _method(card) == "none":
-        return (
-            "## Did the teacher help?\n\nNo: nothing that it could teach was found to be worth more than "
-            "noise, so this is the control itself, the student trained without a teacher."
-        )
-    gain, *others = uplift.gains
-    measure = MEASURES[gain.metric]
-    points = " points" if measure.form == "share" else ""
-    noise, over = half_width_of(gain), "" if gain.groups is None else f" (over its {gain.groups} groups)"
-    verdict = (
-        "exactly as good as"
-        if gain.test == 0
-        else f"{measure.text(abs(gain.test))}{points} {'better' if gain.test > 0 else 'worse'} than"
-    )
-    beside = [f"{MEASURES[o.metric].words} {MEASURES[o.metric].signed_text(o.test)}" for o in others]
-    if gain.val is not None:
-        beside.append(f"validation {measure.words} {measure.signed_text(gain.val)}{points}")
-    turned = "" if all(MEASURES[o.metric].larger_is_better for o in uplift.gains) else "; more is better"
-    text = (
-        f"## Did the teacher help?\n\n**On the test split the student is {verdict} the same student trained "
-        f"without a teacher** ({measure.words}; {', '.join(beside)}{turned}). This is one seed: "
-    )
-    if noise is None:
-        text += "another would move both models. All test rows are of one group; nothing tells of another."
-    elif noise > 0:
-        text += (
-            f"differences under {measure.text(noise)}{points} may be noise of this test split alone{over}, "
-            "and another seed would move both models further."
-        )
-    else:
-        text += "another would move both models."
-    if noise is not None and abs(gain.test) < noise:
-        text += " This difference is within that noise."
-    if uplift.teacher_gap_closed is not None and gain.test > 0:
-        share = f"{100 * uplift.teacher_gap_closed:.0f} %"
-        text += f" The student closed {share} of the control's gap to the teacher."
-    if card.gates:
-        text += "\n\nWhat its job asked of it:\n"
-        text += "".join(f"\n- {escape(gate.sentence)}" for gate in card.gates)
-    return text
 
 
 def _loading(folder: str, config: BundleConfig, kind: str, onnx: OnnxRecord | None, *, has_int8: bool) -> str:

@@ -132,15 +132,20 @@ def _refusal(fp32: OnnxFile, int8: OnnxFile, max_accuracy_loss: float) -> str:
 
 
 def _facts(fp32: OnnxFile, int8: OnnxFile) -> str:
-    parts = [f"{100 * (int8.size_bytes / fp32.size_bytes - 1):+.0f} % bytes"]
+    parts = [f"{_change(int8.size_bytes / fp32.size_bytes)} bytes"]
     for batch, ratio in _time_ratios(fp32, int8).items():
-        parts.append(f"{100 * (ratio - 1):+.0f} % time for {'a sample' if batch == 1 else batch}")
+        parts.append(f"{_change(ratio)} time for {'a sample' if batch == 1 else batch}")
     measure = MEASURES[fp32.metric]
     if measure.form == "number":
         parts.append(f"{100 * (int8.val / (fp32.val or 1.0) - 1):+.1f} % validation {measure.words}")
     else:
         parts.append(f"{measure.gain(int8.val - fp32.val)} of validation {measure.words}")
     return ", ".join(parts)
+
+
+def _change(ratio: float) -> str:
+    """The sign of what is shown: nothing is +0 %, never -0 %."""
+    return f"{round(100 * (ratio - 1)) + 0:+d} %"
 
 
 def _cost(fp32: OnnxFile, int8: OnnxFile) -> float:

@@ -36,7 +36,7 @@ def show_diagnosis(console: Console, result: DiagnosisResult, out_dir: Path) -> 
     steps = Table.grid(padding=(0, 1, 0, 0))
     for number, step in enumerate(result.advice, start=1):
         steps.add_row(Text(f"{number}.", style="bold"), Text(step))
-    console.print(Text("next", style="bold"))
+    console.print(Text("Next", style="bold"))
     console.print(steps)
     report = out_dir / "report" / "diagnosis.md"
     console.print(Text.assemble("report: ", (str(report), "bold")), soft_wrap=True)
@@ -47,7 +47,7 @@ def _similarity_table(findings: Findings) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 2, 0, 0),
         pad_edge=False,
-        title="of the teacher's feature, predicted from the student's side (R², %)",
+        title="Of the teacher's feature, predicted from the student's side (R², %)",
         title_justify="left",
         title_style="bold",
     )
@@ -73,6 +73,6 @@ def _cost_line(findings: Findings) -> str:
     found = findings.speed
     speeds = ", ".join(f"{step.phase} {step.steps_per_s:.3g}" for step in found.steps)
     return (
-        f"steps/s: {speeds}; the whole job about {found.total_s:.0f} s, "
+        f"Steps/s: {speeds}; the whole job about {found.total_s:.0f} s, "
         f"{found.peak_bytes / 2**20:,.0f} MiB of {found.memory} memory"
     )

@@ -45,7 +45,7 @@ def render_plots(findings: Findings, kind: str) -> dict[str, bytes]:
         kind: `png` or `svg`.
     """
     drawings: dict[str, tuple[float, Callable[[Any, Findings], None]]] = {
-        "similarity": (3.6, _draw_similarity),
+        "similarity": (3.6, draw_similarity),
         "alignment": (2.8, _draw_alignment),
         "headroom": (2.6, _draw_headroom),
         "speed": (2.4, _draw_speed),
@@ -72,15 +72,18 @@ def _render(draw: Callable[[Any, Findings], None], findings: Findings, kind: str
     return buffer.getvalue()
 
 
-def _draw_similarity(figure: Any, findings: Findings) -> None:
+def draw_similarity(figure: Any, findings: Findings) -> None:
+    """Every band from every view beside its nulls: R² on the left, CKA on the right."""
     found = findings.similarity
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"r2": "R² on held-out rows (ridge)", "cka": "linear CKA"}
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         shown = [m for m in found.measures if m.measure == measure]
         for place, similarity in enumerate(shown):
-            _draw_value(axes, place, similarity)
+            draw_value(axes, place, similarity)
         axes.set_title(title, loc="left")
+        if not all(m.is_above_shuffled for m in shown):
+            axes.set_xlabel("hollow: not above shuffled pairs", fontsize=8)
         axes.axvline(0.0, color="black", linewidth=0.6)
         axes.grid(axis="x", linewidth=0.3)
         axes.locator_params(axis="x", nbins=5)
@@ -104,7 +107,8 @@ def _draw_similarity(figure: Any, findings: Findings) -> None:
     )
 
 
-def _draw_value(axes: Any, place: int, found: Similarity) -> None:
+def draw_value(axes: Any, place: int, found: Similarity) -> None:
+    """One measure of one band beside its nulls."""
     _draw_spread(axes, place, found.shuffled, _SHUFFLED, 9.0)
     if found.shuffled_within_class is not None:
         _draw_spread(axes, place, found.shuffled_within_class, _WITHIN, 4.0)
@@ -115,7 +119,11 @@ def _draw_value(axes: Any, place: int, found: Similarity) -> None:
         markerfacecolor=_VALUE if found.is_above_shuffled else "white",
     )  # fmt: skip
     axes.annotate(
-        f"{found.value:.2g}", (found.value, place), xytext=(6, 4), textcoords="offset points", fontsize=8
+        f"{round(found.value, 3) + 0.0:.3f}",
+        (found.value, place),
+        xytext=(6, 4),
+        textcoords="offset points",
+        fontsize=8,
     )
 
 

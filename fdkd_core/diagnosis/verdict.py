@@ -13,7 +13,14 @@ from typing import Literal
 from fdkd_core.diagnosis.alignment import MIN_NEIGHBOURS
 from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.diagnosis.wording import amount, difference, gain, level
-from fdkd_core.spec.findings import AlignmentFindings, Findings, Part, Reason
+from fdkd_core.spec.findings import (
+    AlignmentFindings,
+    Findings,
+    Part,
+    Reason,
+    Similarity,
+    Spread,
+)
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.methods import MethodSpec, fd_cmkd_of, uses_features
 
@@ -188,15 +195,20 @@ def _headroom(findings: Findings, method: MethodSpec) -> _Said:
     levels = (
         f"it has {level(measure, found.teacher)}, and the student's modality reaches "
         f"{measure.text(found.student, unit=True)} by itself with {sample.fit_rows:,} of "
-        f"{sample.train_rows:,} training rows ({difference(measure, found.gap, noise)})"
+        f"{sample.train_rows:,} training rows ({difference(measure, found.gap, noise)}, two standard errors)"
     )
     least = MIN_GAP * (abs(found.student) if measure.form == "number" else 1.0)
     if found.gap <= 0.0:
+        knows = "less than" if found.gap < -noise else "no more than"
         text = (
-            f"The teacher is not ahead: {levels}. A teacher that knows less than its student has little to "
-            "add but noise."
+            f"The teacher is not ahead: {levels}. A teacher that knows {knows} its student has little to add "
+            "but noise."
         )
         step = "Turn the direction round, or use a stronger teacher."
+        behind = _untrained_lead(findings)
+        if behind:
+            text += behind
+            step = "Train the teacher for longer, or take another network for it, before anything else."
         yield Reason(rule="headroom", speaks="against", text=text), step
     elif found.gap < least or found.gap <= noise:
         text = f"The teacher is not clearly ahead: {levels}."
@@ -206,15 +218,32 @@ def _headroom(findings: Findings, method: MethodSpec) -> _Said:
         yield Reason(rule="headroom", speaks="for", text=f"The teacher is ahead: {levels}."), ""
 
 
+def _untrained_lead(findings: Findings) -> str:
+    """That a probe of the teacher's modality is clearly ahead of the network that was trained here; or ""."""
+    found, network = findings.headroom, findings.networks[0]
+    measure = MEASURES[found.metric]
+    reached = {p.view: p.figures[found.metric] for p in found.probes if p.part == "teacher"}
+    reached.pop("network", None)
+    if network.how != "trained" or not reached:
+        return ""
+    view = max(reached, key=lambda name: measure.signed(reached[name]))
+    ahead = measure.signed(reached[view]) - measure.signed(found.teacher)
+    least = MIN_GAP * (abs(found.teacher) if measure.form == "number" else 1.0)
+    if ahead <= max(least, CLEAR_ERRORS * (found.teacher_error or 0.0)):
+        return ""
+    return (
+        f" But a linear probe on its {view} reaches {measure.text(reached[view], unit=True)}: its network, "
+        f"trained here for {network.steps} steps, falls short of its modality."
+    )
+
+
 def _similarity(findings: Findings, method: MethodSpec) -> _Said:
     whole = [m for m in findings.similarity.measures if m.band == "whole"]
     best = max((m for m in whole if m.measure == "r2"), key=lambda m: m.value)
-    null, shared = best.shuffled, words_of(findings.task).shared
+    beyond = [m for m in whole if m.is_above_within_class]
+    shared, stratum = words_of(findings.task).shared, findings.similarity.stratum
     has_classes = findings.task == "classification"
-    seen = (
-        f"{_percent(max(best.value, 0.0))} of the teacher's feature can be predicted from the student's "
-        f"{best.view} (shuffled pairs: {100 * null.low:.1f} to {100 * null.high:.1f} %)"
-    )
+    seen = _predicted(best)
     speaks: _Speaks = "unclear"
     if not any(m.is_above_shuffled for m in whole):
         text = (
@@ -224,20 +253,43 @@ def _similarity(findings: Findings, method: MethodSpec) -> _Said:
         others = "a class-wise method, or logits (logit_kd)" if has_classes else "answers (logit_kd)"
         step = f"Check that the pairs belong together; else try {others}."
         speaks = "against" if uses_features(method) else "unclear"
-    elif findings.similarity.stratum is not None and not any(m.is_above_within_class for m in whole):
+    elif stratum is not None and not beyond:
         text = (
-            f"Pairs share their {shared} and no more: {seen}, and pairs shuffled within a "
-            f"{findings.similarity.stratum} do as well. What is special about a pair cannot be transferred."
+            f"Pairs share their {shared} and no more: {seen}, and pairs shuffled within a {stratum} do as "
+            "well. What is special about a pair cannot be transferred."
         )
-        others = "logits (logit_kd) or class-wise targets" if has_classes else "answers (logit_kd)"
-        step = f"Prefer {others} to methods that pair single samples."
+        step = f"Prefer {_without_pairs(has_classes)} to methods that pair single samples."
     elif best.value < MIN_R2:
         text = f"Teacher and student share little: at best {seen}."
         step = "Expect small gains from methods on features; compare them with logit_kd."
+    elif stratum is None:
+        text, step, speaks = f"Pairs share something: {seen}.", "", "for"
+    elif predicted := [m for m in beyond if m.measure == "r2"]:
+        # What is quoted is what says so: another view may be predicted better, by the class alone.
+        best = max(predicted, key=lambda m: m.value)
+        text, step, speaks = f"Pairs share more than their {shared}: {_predicted(best, stratum)}.", "", "for"
     else:
-        what = "something" if findings.similarity.stratum is None else f"more than their {shared}"
-        text, step, speaks = f"Pairs share {what}: {seen}.", "", "for"
+        # CKA alone: one of several chances to be above by luck, and the measure that rows tell less about.
+        text = (
+            f"Whether pairs share more than their {shared} is open: {_predicted(best, stratum)}. By R² pairs "
+            f"shuffled within a {stratum} do as well; only CKA is higher for the pairs as given."
+        )
+        step = f"Compare methods that pair single samples with {_without_pairs(has_classes)}."
     yield Reason(rule="similarity", speaks=speaks, text=text), step
+
+
+def _predicted(found: Similarity, stratum: str | None = None) -> str:
+    """How much of the feature the student's side predicts, beside its nulls."""
+    within = found.shuffled_within_class
+    beside = "" if stratum is None or within is None else f"; within a {stratum}: {_range(within)}"
+    return (
+        f"{_percent(max(found.value, 0.0))} of the teacher's feature can be predicted from the student's "
+        f"{found.view} (shuffled pairs: {_range(found.shuffled)}{beside})"
+    )
+
+
+def _without_pairs(has_classes: bool) -> str:
+    return "logits (logit_kd) or class-wise targets" if has_classes else "answers (logit_kd)"
 
 
 def _bands(findings: Findings, method: MethodSpec) -> _Said:
@@ -284,6 +336,10 @@ def _power(findings: Findings, method: MethodSpec) -> _Said:
         yield Reason(rule="power", speaks="unclear", text=text), step
     else:
         yield Reason(rule="power", speaks="for", text=f"The test split can show the gain: {text}."), ""
+
+
+def _range(null: Spread) -> str:
+    return f"{100 * null.low:.1f} to {100 * null.high:.1f} %"
 
 
 def _percent(share: float) -> str:

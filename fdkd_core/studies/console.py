@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdkd_core.cost_words import cost_lines
+from fdkd_core.count_words import count
 from fdkd_core.spec.auto_result import AutoFinalist, AutoReport
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import figure
@@ -40,7 +41,8 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
     told = f", of which {diverged} diverged" if diverged else ""
     values = parameters_text({"lr": result.lr, **result.parameters})
     why = f". {result.chosen}" if result.chosen else ""
-    console.print(f"tuned in {len(result.trials)} trials{told}: {escape(values)}{why}", highlight=False)
+    tuned = f"tuned in {count(len(result.trials), 'trial')}{told}"
+    console.print(f"{tuned}: {escape(values)}{why}", highlight=False)
     expected = statistics.estimate([figure(run.test, first.name) for run in result.runs])
     console.print(f"test {first.words}: [bold]{with_interval(expected, first)}[/]", highlight=False)
     teacher = None if result.teacher is None else result.teacher.latency
@@ -52,7 +54,8 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
 def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> None:
     """The table of arms, and what it means."""
     measure = MEASURES[result.metric]
-    table = _table(f"{result.name}: {measure.heading}, 95 % intervals over seeds")
+    intervals = ", 95 % intervals over seeds" if any(len(a.runs) > 1 for a in result.arms) else ", one seed"
+    table = _table(f"{result.name}: {measure.heading}{intervals}")
     table.add_column("", overflow="fold")
     for heading in ("lr", "val", "test", "to control"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -49,12 +49,7 @@ def render_forest_plot(result: CompareResult, kind: str) -> bytes:
         axes.set_yticks(range(len(shown)), [arm.label for arm in shown])
         axes.set_ylim(max(1, len(shown)) - 0.5, -0.5)
         axes.set_title(_title(result.name), loc="left", fontsize=10)
-        measure = MEASURES[result.metric]
-        unit = ", points" if measure.form == "share" else ""
-        better = "" if measure.larger_is_better else ", turned so that more is better"
-        axes.set_xlabel(
-            f"test {measure.words} over the tuned control without a teacher{unit}{better} (95 % interval)"
-        )
+        axes.set_xlabel(axis_label(result))
         axes.grid(axis="x", linewidth=0.3)
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
@@ -65,6 +60,15 @@ def render_forest_plot(result: CompareResult, kind: str) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind])
     return buffer.getvalue()
+
+
+def axis_label(result: CompareResult) -> str:
+    """What the differences are of, and what the lines beside them are."""
+    measure = MEASURES[result.metric]
+    unit = ", points" if measure.form == "share" else ""
+    better = "" if measure.larger_is_better else ", turned so that more is better"
+    how = "one seed" if max((len(arm.runs) for arm in result.arms), default=0) == 1 else "95 % interval"
+    return f"test {measure.words} over the tuned control without a teacher{unit}{better} ({how})"
 
 
 def _draw(axes: Any, place: int, arm: Arm, scale: float) -> None:

@@ -145,12 +145,20 @@ def _chosen(method: MethodSpec, found: StudyResult, seed: int) -> str:
     """How this model came to be the one, for its card."""
     values = parameters_text({"lr": found.lr, **found.parameters})
     teacher = "without a teacher" if isinstance(method, NoneSpec) else f"with {method.name}"
-    why = f"{found.chosen} " if found.chosen else ""
+    if found.teacher_view != "paired":
+        teacher += f" and {found.teacher_view.replace('_', ' ')} instead of the real teacher, as a control"
     main = facts_of_figures(found.student.test).main
     expected = with_interval(statistics.estimate([figure(run.test, main.name) for run in found.runs]), main)
-    return (
-        f"Trained {teacher}, chosen from {len(found.trials)} trials on validation: {values}. {why}It was "
-        f"trained anew with {len(found.runs)} seeds; this is the run with seed {seed}, the best of them on "
-        f"validation. Over all seeds, test {main.words} is {expected}: expect that of another training like "
-        "it."
+    runs = (
+        f"one seed, {seed}. Its test {main.words} is {expected}; one run does not tell how far another would "
+        "be from it."
+        if len(found.runs) == 1
+        else f"{len(found.runs)} seeds; this is the run with seed {seed}, the best of them on validation. "
+        f"Over all seeds, test {main.words} is {expected}: expect that of another training like it."
     )
+    tuned = (
+        f"Its only trial has {values}."
+        if len(found.trials) == 1
+        else f"Of {len(found.trials)} trials one was taken: {values}. {found.chosen}".rstrip()
+    )
+    return f"Trained {teacher}. {tuned} It was trained anew with {runs}"

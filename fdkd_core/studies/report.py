@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.bundle.card import escape
+from fdkd_core.count_words import count
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.result import Arm, CompareResult, Estimate, StudyResult, Trial
@@ -150,13 +151,27 @@ def _notes(result: CompareResult) -> Iterable[str]:
     if not finished:
         return
     turned = "" if measure.larger_is_better else " and turned so that more is better"
-    yield (
-        f"Figures are {measure.heading}, means over {len(finished[0].runs)} seeds with 95 % intervals of "
-        f"Student's t. Every arm was tuned with {finished[0].trials} trials on validation, and trained anew "
-        f"with the same fresh seeds; differences are paired by seed{turned}. p is of the paired t-test, "
-        "two-sided; Holm's correction is for the number of methods. The verdict goes by the interval, which "
-        "does not cover the choice of the test rows."
-    )
+    trials = count(finished[0].trials, "trial")
+    if len(finished[0].runs) == 1:
+        yield (
+            f"Figures are {measure.heading}, of one seed, so that there are no intervals and no tests. Every "
+            f"arm was tuned with {trials} on validation, and trained anew with the same fresh seed, by "
+            f"which differences are paired{turned}."
+        )
+    else:
+        yield (
+            f"Figures are {measure.heading}, means over {len(finished[0].runs)} seeds with 95 % intervals of "
+            f"Student's t. Every arm was tuned with {trials} on validation, and trained anew with the same "
+            f"fresh seeds; differences are paired by seed{turned}. p is of the paired t-test, two-sided; "
+            "Holm's correction is for the number of methods. The verdict goes by the interval, which does "
+            "not cover the choice of the test rows."
+        )
+    fakes = sorted({arm.teacher_view for arm in finished if arm.teacher_view != "paired"})
+    if fakes:
+        yield (
+            f"Arms with {escape(' or '.join(fakes))} are controls, hollow in the plot: the same method with "
+            "a teacher changed in that way."
+        )
 
 
 def _mean(found: Estimate | None, measure: Measure) -> str:

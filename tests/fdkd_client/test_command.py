@@ -143,6 +143,7 @@ def test_a_wrong_spec_is_told_before_anything_is_sent(scripted: ScriptedServer) 
     assert "/training/epochs" in ran.stderr
     assert "'seven'" in ran.stderr
     assert "/not" in ran.stderr
+    assert "What came on stdin is not a valid spec:" in ran.stderr
     assert ran.stdout == ""
     assert scripted.requests == []
 

@@ -110,6 +110,47 @@ def test_the_table_of_a_comparison() -> None:
     assert "fdkd students download job_c" in text
 
 
+def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
+    plain = " ".join(shown(SUCCEEDED).split())
+    assert "Accuracy in %, ± half of a 95 % interval over seeds" in plain
+    assert "adjusted for the number of methods" in plain
+    assert "are controls" not in plain
+    # p of a fake teacher is not one of the methods', and not adjusted.
+    view = "shuffled_pairs"
+    fake = arm(f"fd_cmkd {view}", is_control=True, teacher_view=view, difference=estimate(0.0), p_value=0.762)
+    text = " ".join(shown({**SUCCEEDED, "result": {**RESULT, "arms": [*RESULT["arms"], fake]}}).split())
+    assert "0.762" in text
+    assert "p of the paired t-test, of methods adjusted for their number" in text
+    assert "Arms with shuffled_pairs are controls" in text
+
+
+def test_a_narrow_terminal_keeps_sentences_beside_their_marks() -> None:
+    sentence = (
+        "fd_cmkd helps: +2.1 points (95 % interval 1.6 to 2.6) on the test split over the tuned control."
+    )
+    target = io.StringIO()
+    figures = ComparisonFigures.model_validate({**RESULT, "summary": [sentence]})
+    Console(file=target, width=80).print(comparison_view(figures))
+    lines = target.getvalue().splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("- fd_cmkd helps"))
+    assert lines[place + 1].startswith("  ")
+    assert lines[place + 1].strip()
+
+
+@pytest.mark.parametrize(("metric", "words"), [("mean_iou", "mIoU in %"), ("macro_f1", "Macro-F1 in %")])
+def test_names_of_figures_are_spelt_as_ever(metric: str, words: str) -> None:
+    text = shown({**SUCCEEDED, "result": {**RESULT, "metric": metric}})
+    assert f"{words}, ± half of" in text
+
+
+def test_one_seed_has_no_interval_to_explain() -> None:
+    run = study_result("fd_cmkd", compare_spec(), [0.9]).model_dump(mode="json")["runs"]
+    one = [{**found, "runs": run} for found in (arm("no_teacher"), arm("fd_cmkd"))]
+    text = " ".join(shown({**SUCCEEDED, "result": {**RESULT, "arms": one}}).split())
+    assert "Accuracy in %, of one seed; gap:" in text
+    assert "t-test" not in text
+
+
 def test_the_final_runs_of_a_study() -> None:
     study = study_result("fd_cmkd", compare_spec(), [0.9, 0.92]).model_dump(mode="json")
     text = shown({**CHILD, "state": "succeeded", "result": study})
@@ -152,7 +193,7 @@ def test_a_parent_is_shown_with_its_children(scripted: ScriptedServer) -> None:
     ran = fdkd("jobs", "show", "job_p")
     assert ran.status == 0, ran.stderr
     assert "compares what clean teaches wave on small" in ran.stdout
-    assert "1 of 3 jobs have ended" in ran.stdout
+    assert "1 of 3 jobs has ended" in ran.stdout
     lines = [line.split() for line in ran.stdout.splitlines()]
     order = [line[0] for line in lines if line and line[0] in ("teacher", "no_teacher", "fd_cmkd")]
     assert order == ["teacher", "no_teacher", "fd_cmkd"]
@@ -184,8 +225,8 @@ def test_the_jobs_of_a_comparison_are_followed(scripted: ScriptedServer, tmp_pat
     scripted.on("GET", "/v1/jobs", Answer(200, {"data": [], "has_more": False, "next_cursor": None}))
     ran = fdkd("jobs", "run", spec, "--wait")
     assert ran.status == 0, ran.stderr
-    assert "1 of 3 jobs have ended, 1 run" in ran.stderr
-    assert "2 of 3 jobs have ended, 1 run, 1 failed" in ran.stderr
+    assert "1 of 3 jobs has ended, 1 running" in ran.stderr
+    assert "2 of 3 jobs have ended, 1 running, 1 failed" in ran.stderr
     assert "comparing what its jobs found" in ran.stderr
     assert "fd_cmkd helps" in ran.stdout
 

@@ -43,7 +43,7 @@ def test_shows_verdict_reasons_figures_and_steps_in_80_columns(document: dict[st
         assert step in flat
     low = next(m for m in document["findings"]["similarity"]["measures"] if m["measure"] == "r2")
     assert f"low inputs {100 * low['value']:.1f} {100 * low['shuffled']['low']:.1f} to" in flat
-    assert "steps/s: teacher" in flat
+    assert "Steps/s: teacher" in flat
 
 
 def test_what_others_wrote_is_no_markup(document: dict[str, Any]) -> None:

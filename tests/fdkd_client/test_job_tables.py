@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from fdkd_client.cli.job_tables import job_view, jobs_table
@@ -47,10 +48,10 @@ SPEC: dict[str, Any] = {
 }
 
 
-def shown(**fields: Any) -> str:
+def shown(width: int = 120, **fields: Any) -> str:
     job = Job.model_validate({"id": "job_1", "kind": "distill", "name": "a", **{"spec": SPEC, **fields}})
     target = io.StringIO()
-    Console(file=target, width=120).print(job_view(job))
+    Console(file=target, width=width).print(job_view(job))
     return target.getvalue()
 
 
@@ -89,8 +90,54 @@ def test_a_job_that_waits_to_go_on_does_not_look_as_if_it_ran() -> None:
     assert "waits" not in first
 
 
+def test_since_when_it_waits_is_set_apart_from_its_state() -> None:
+    assert "state  queued, created " in shown(state="queued", created_at="2026-01-01T00:00:00Z")
+
+
+def test_how_long_it_ran_is_not_how_long_it_will_stop() -> None:
+    text = shown(state="running", cancel_requested=True, attempt=1, started_at="2026-01-01T00:00:00Z")
+    line = next(line for line in text.splitlines() if line.startswith("state"))
+    assert line.startswith("state  running for ")
+    assert line.rstrip().endswith(", will stop at its next step")
+
+
+def test_a_cancelled_job_says_how_to_go_on() -> None:
+    times = {"started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:01:00Z"}
+    assert "To go on where it stopped: fdkd jobs retry job_1" in shown(state="cancelled", **times)
+    # The service repeats a comparison as a whole; what never began has nothing to go on with.
+    assert "retry" not in shown(state="cancelled", parent_id="job_p", **times)
+    assert "retry" not in shown(state="cancelled")
+
+
+def test_a_comparison_among_others_counts_its_jobs() -> None:
+    progress = {"phase": "children", "step": 2, "total_steps": 6}
+    fields = {"id": "job_1", "kind": "compare", "name": "a", "state": "running", "progress": progress}
+    target = io.StringIO()
+    Console(file=target, width=120).print(jobs_table([Job.model_validate(fields)]))
+    assert " 2 of 6 jobs " in target.getvalue()
+
+
 def test_a_combination_is_named_by_its_parts() -> None:
     assert "image teaches audio on digits, by fd_cmkd + logit_kd" in shown(state="queued")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "words"),
+    [
+        ("distill", {"method": {"name": "auto"}}, "by the method that a search finds (auto)"),
+        ("study", {"method": {"name": "none"}}, "trains audio on digits, without a teacher"),
+        (
+            "study", {"method": {"name": "dkd"}, "teacher_view": "shuffled_pairs"},
+            "image teaches audio on digits, by dkd, with shuffled pairs (a control)",
+        ),
+        ("study", {"method": {"name": "dkd"}, "teacher_view": "paired"}, "on digits, by dkd\n"),
+        ("compare", {"methods": [{"name": "dkd"}, SPEC["method"]]}, "on digits, by dkd, fd_cmkd + logit_kd"),
+        ("diagnose", {}, "asks whether image could teach audio on digits"),
+    ],
+)  # fmt: skip
+def test_what_a_job_does(kind: str, fields: dict[str, Any], words: str) -> None:
+    text = shown(kind=kind, state="queued", spec={**SPEC, **fields})
+    assert words in "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
 def test_several_teachers_are_all_named() -> None:
@@ -138,6 +185,32 @@ def test_what_the_student_costs_beside_the_teacher() -> None:
     assert "int8" not in plain
 
 
+def test_nothing_stands_under_the_headings_of_a_narrow_result() -> None:
+    student = {**MODEL, "latency": latency(0.125, 2.0)}
+    reason = "dist is ahead of the tuned control by +21.7 points of validation accuracy over 2 fresh seeds."
+    uplift = {"test_accuracy": 0.2, "standard_error": 0.02, "teacher_gap_closed": 0.5}
+    result = {
+        **RESULT, "student": student, "control": MODEL, "uplift": uplift,
+        "auto": {"winner_label": "dist", "reason": reason},
+        "gates": [gate(True, "Test accuracy of the student minus its control's is enough, by far: passed.")],
+    }  # fmt: skip
+    lines = shown(width=60, state="succeeded", result=result).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("uplift "))
+    last = next(number for number, line in enumerate(lines) if line.startswith("Accuracy and"))
+    headings = [line[:8].strip() for line in lines[first:last]]
+    assert [heading for heading in headings if heading] == ["uplift", "chosen", "speed", "gate"]
+    assert len(headings) > 4
+    assert "dist: dist" not in " ".join(lines)
+
+
+def test_the_control_that_was_chosen_is_named() -> None:
+    auto = {"winner_label": "no_teacher", "reason": "No method is ahead of the tuned control."}
+    result = {**RESULT, "auto": auto, "uplift": {"test_accuracy": 0.0, "standard_error": 0.0}}
+    text = shown(state="succeeded", result=result)
+    assert "uplift" not in text
+    assert "chosen  no_teacher: No method is ahead of the tuned control." in text
+
+
 def test_models_that_were_given_are_named() -> None:
     text = shown(state="queued", given_models={"start": "mdl_a", "teacher2": "mdl_[b]"})
     assert "mdl_a (start)" in text
@@ -164,7 +237,8 @@ def test_a_failed_gate_says_what_to_do() -> None:
         "problems": [problem],
     }
     text = shown(state="failed", error=error)
-    assert "/gates/0: Test accuracy is -3.0 points" in text
+    assert "/gates/0: Test accuracy is -3.0 points [gate_failed]" in text
+    assert text.count("Test accuracy is") == 1
     assert "on_fail: warn" in text
     assert "fdkd jobs retry" not in text
 

@@ -73,6 +73,7 @@ def test_a_gate_is_passed_by_its_margin(gate: dict[str, Any], found: Uplift, pas
     )
     assert outcome.sentence.endswith(": passed." if passed else "not passed.")
     assert f"{100 * outcome.value:+.1f} points" in outcome.sentence
+    assert f"{100 * spec.min_uplift:+.1f} points" in outcome.sentence.partition("asks for")[2]
 
 
 def test_only_a_gate_that_must_be_passed_fails_a_job() -> None:

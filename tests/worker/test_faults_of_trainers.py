@@ -226,7 +226,7 @@ def test_a_student_that_fails_its_gate_fails_its_job(rig: Rig, small_data: Path)
         "finalise",
         False,
     )
-    assert "the job asks for at least +90.0: not passed" in job.error["message"]
+    assert "the job asks for at least +90.0 points: not passed" in job.error["message"]
     assert [problem["pointer"] for problem in job.error["problems"]] == ["/spec/gates/0"]
     assert rig.artifacts(job_id) == {}
     assert (job.attempt, job.losses, job.result) == (1, 0, None)

@@ -9,7 +9,7 @@ from fdkd_core.bundle.card import ModelCard, escape, render_card
 from fdkd_core.bundle.config import BundleConfig, OnnxRecord
 from fdkd_core.spec import FD_CMKD_WITH_LOGITS
 from fdkd_core.spec.export_result import BatchLatency, ExportReport, Int8File, Latency, OnnxFile
-from fdkd_core.spec.result import Uplift
+from fdkd_core.spec.result import GateResult, Uplift
 
 CONFIG = BundleConfig(
     architecture=SPECS["audio"], input_shape=(1, 40, 48), input_dtype="float32", num_classes=3
@@ -39,6 +39,26 @@ def uplift(test: float, error: float = 0.01) -> Uplift:
         teacher_gap_closed=None,
         standard_error=error,
     )
+
+
+def test_a_control_with_a_fake_teacher_says_so() -> None:
+    card = make_card()
+    assert "as a control" not in render(card)
+    fake = card.model_copy(update={"spec": {**card.spec, "teacher_view": "shuffled_pairs"}})
+    assert "with fd\\_cmkd, as a control: with shuffled pairs." in render(fake)
+
+
+def test_the_control_itself_says_what_gates_it_did_not_pass() -> None:
+    sentence = "Test accuracy is +0.0 points; the job asks for at least +2.0 points: not passed."
+    gate = GateResult(
+        metric="accuracy", passed=False, value=0.0, standard_error=0.0, threshold=0.02, significant=False,
+        on_fail="warn", sentence=sentence,
+    )  # fmt: skip
+    card = make_card()
+    spec = {**card.spec, "method": {"name": "none"}}
+    text = render(card.model_copy(update={"spec": spec, "uplift": uplift(0.0, 0.0), "gates": [gate]}))
+    assert "this is the control itself" in text
+    assert f"- {escape(sentence)}" in text
 
 
 def test_it_says_what_matters() -> None:

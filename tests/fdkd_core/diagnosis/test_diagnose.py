@@ -232,7 +232,7 @@ def test_the_console_shows_verdict_and_figures_in_80_columns(finished: Any) -> N
     text = " ".join(" ".join(lines).split())
     for reason in result.reasons:
         assert reason.text in text
-    assert "steps/s" in text
+    assert "Steps/s" in text
     assert "out/report/diagnosis.md" in text
 
 

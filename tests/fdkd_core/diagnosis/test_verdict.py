@@ -59,6 +59,40 @@ def test_a_teacher_must_be_ahead(gap: float, error: float, speaks: str) -> None:
     assert reason_of(good_findings(headroom=headroom), "headroom").speaks == speaks
 
 
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [(-0.03, "knows no more than its student"), (-0.05, "knows less than its student")],
+)
+def test_a_teacher_knows_less_only_beyond_noise(gap: float, words: str) -> None:
+    text = reason_of(good_findings(headroom={"gap": gap, "standard_error": 0.02}), "headroom").text
+    assert words in text
+    assert "linear probe" not in text
+
+
+def test_a_network_that_is_behind_its_own_modality_is_not_a_modality_that_knows_less() -> None:
+    probes = [
+        {
+            "part": "teacher",
+            "view": view,
+            "accuracy": value,
+            "macro_f1": value,
+            "figures": {"accuracy": value},
+        }
+        for view, value in (("network", 0.56), ("features", 0.91), ("inputs", 0.94))
+    ]
+    headroom = {"gap": -0.03, "teacher": 0.56, "student": 0.59, "probes": probes}
+    findings = good_findings(headroom=headroom)
+    reason = reason_of(findings, "headroom")
+    assert reason.speaks == "against"
+    assert "But a linear probe on its inputs reaches 94.0 %: its network, trained here for 300" in reason.text
+    assert judge(findings, FD_CMKD)[2][0].startswith("Train the teacher for longer")
+    # A given teacher is what it is.
+    given = findings.networks[0].model_copy(update={"how": "given"})
+    findings = findings.model_copy(update={"networks": [given, findings.networks[1]]})
+    assert "linear probe" not in reason_of(findings, "headroom").text
+    assert judge(findings, FD_CMKD)[2][0].startswith("Turn the direction round")
+
+
 def test_a_teacher_at_chance_knows_nothing() -> None:
     assert reason_of(good_findings(headroom={"teacher": 0.11}), "teacher").speaks == "against"
 
@@ -96,6 +130,43 @@ def test_class_pairs_are_sent_to_logits() -> None:
     measures = [similarity(band, within=False) for band in ("low", "high", "whole")]
     _, _, advice = judge(good_findings(similarity={"measures": measures}), FD_CMKD)
     assert "logit_kd" in advice[0]
+
+
+def whole_by_view(**within: bool) -> list[dict[str, Any]]:
+    """Measures of the whole feature, named `VIEW_MEASURE`; inputs predict it better than features do."""
+    null = {"mean": 0.25, "low": 0.2, "high": 0.28}
+    found = [similarity("low"), similarity("high")]
+    for name in ("inputs_r2", "inputs_cka", "features_r2", "features_cka"):
+        view, measure = name.split("_")
+        value = 0.27 if view == "inputs" else 0.11
+        shown = similarity("whole", within=within.get(name, False), value=value)
+        found.append({**shown, "view": view, "measure": measure, "shuffled_within_class": null})
+    return found
+
+
+def test_more_than_the_class_is_not_said_beside_a_figure_that_denies_it() -> None:
+    findings = good_findings(similarity={"measures": whole_by_view(inputs_cka=True)})
+    reason = reason_of(findings, "similarity")
+    assert reason.speaks == "unclear"
+    assert "is open" in reason.text
+    assert "(shuffled pairs: -1.0 to 1.0 %; within a class: 20.0 to 28.0 %)" in reason.text
+    _, _, advice = judge(findings, FD_CMKD)
+    assert advice == [
+        "Compare methods that pair single samples with logits (logit_kd) or class-wise targets."
+    ]
+
+
+def test_more_than_the_class_is_said_with_the_figure_that_shows_it() -> None:
+    findings = good_findings(similarity={"measures": whole_by_view(features_r2=True, inputs_cka=True)})
+    reason = reason_of(findings, "similarity")
+    assert reason.speaks == "for"
+    assert "11.0 % of the teacher's feature can be predicted from the student's features" in reason.text
+    assert "within a class: 20.0 to 28.0 %" in reason.text
+
+
+def test_the_lead_of_the_teacher_says_what_its_noise_is() -> None:
+    text = reason_of(good_findings(), "headroom").text
+    assert "(+40.0 ± 4.0 points, two standard errors)" in text
 
 
 @pytest.mark.parametrize("method", [FD_CMKD, FD_CMKD_WITH_LOGITS])

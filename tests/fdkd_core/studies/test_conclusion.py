@@ -46,6 +46,16 @@ def arm(result: CompareResult, label: str) -> Arm:
     return next(arm for arm in result.arms if arm.label == label)
 
 
+def test_one_seed_has_no_intervals_that_the_report_could_speak_of() -> None:
+    report = comparison_markdown(concluded([0.84], [0.75], [0.8], [0.8], seeds=1))
+    assert "of one seed, so that there are no intervals and no tests" in report
+    assert "tuned with 1 trial on validation" in report
+    assert "Student's t" not in report
+    several = comparison_markdown(concluded())
+    assert "means over 3 seeds with 95 % intervals" in several
+    assert "Arms with shuffled\\_pairs are controls, hollow in the plot" in several
+
+
 def test_an_arm_is_compared_with_the_control_seed_by_seed() -> None:
     result = concluded(logit=BETTER)
     found = arm(result, "logit_kd")

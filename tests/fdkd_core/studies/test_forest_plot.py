@@ -9,7 +9,7 @@ from study_samples import compare_spec, model_result, study_result
 
 from fdkd_core.spec.result import CompareResult
 from fdkd_core.studies.conclusion import conclude
-from fdkd_core.studies.forest_plot import render_forest_plot
+from fdkd_core.studies.forest_plot import axis_label, render_forest_plot
 
 STARTS = {"png": b"\x89PNG", "svg": b"<?xml"}
 
@@ -39,6 +39,13 @@ def test_equal_results_give_equal_files(kind: str) -> None:
 @pytest.mark.parametrize("name", ["$\\frac{1}{0}$ <b>&", "测试 🙂", "x" * 128, "^_{}"])
 def test_any_name_can_be_drawn(name: str) -> None:
     assert render_forest_plot(result(name), "svg").startswith(STARTS["svg"])
+
+
+def test_no_interval_is_announced_where_there_is_none() -> None:
+    assert axis_label(result()).endswith("without a teacher, points (95 % interval)")
+    one = result()
+    arms = [arm.model_copy(update={"runs": arm.runs[:1]}) for arm in one.arms]
+    assert axis_label(one.model_copy(update={"arms": arms})).endswith(", points (one seed)")
 
 
 def test_nothing_to_show_is_drawn_too() -> None:

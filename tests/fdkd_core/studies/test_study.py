@@ -89,7 +89,7 @@ def test_the_output_folder_holds_what_it_should(finished: Finished) -> None:
     assert [float(row["lr"]) for row in rows] == [trial.lr for trial in result.trials]
     card = (out / "student" / "README.md").read_text()
     assert "## How it was chosen" in card
-    assert "chosen from 3 trials on validation" in card
+    assert "Of 3 trials one was taken" in card
 
 
 def test_the_bundle_predicts_what_the_result_claims(finished: Finished, data: Path) -> None:
