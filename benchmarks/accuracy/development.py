@@ -1,13 +1,14 @@
 """Variants of FD-CMKD on directions that no table reports: where its default may be chosen, test figures and all.
 
     python benchmarks/accuracy/development.py --data DIR [--variant V] [--lr 0.1] [--splits 3]
-        [--seeds 2] [--only DIRECTION] [--epochs N] [--processes 2] [--out results/]
+        [--seeds 2] [--only DIRECTION] [--epochs N] [--few-labels] [--processes 2] [--out results/]
 
 Every variant is trained on each direction, in several divisions of its subjects or videos with a teacher of their
 own, at fixed learning rates, with the same seeds. One row per training in `development.csv`, which is added to: what
 stands there is not run again. A training that diverges is said, and has no row. `--report` prints the variants beside
 the control and feature MSE, each at the rate that validation prefers where all its rates have run. With `--epochs`
-students train so long, in rows of their own, and such rows are reported.
+students train so long, with `--few-labels` a tenth of the training rows have a label, in rows of their own, and such
+rows are reported.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from directions import DEVELOPMENT, DEVELOPMENT_MORE, Direction, dataset_file, resplit
+from directions import DEVELOPMENT, DEVELOPMENT_MORE, Direction, dataset_file, few_labels, resplit
 from row_file import append
 from trainings import CPU, train
 
@@ -190,24 +191,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", action="append", help="name of a direction; repeat for several")
     parser.add_argument("--epochs", type=int, help="of the students, instead of the direction's own")
+    parser.add_argument("--few-labels", action="store_true", help="of phones and watches alone")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     target: Path = options.out / "development.csv"
     rows = list(csv.DictReader(target.open())) if target.exists() else []
     if options.report:
-        print(report(of_length(rows, options.epochs)))
+        print(report(of_setting(rows, options.epochs, few_labels=options.few_labels)))
         return
     done = frozenset((row["direction"], row["variant"], float(row["lr"]), int(row["seed"])) for row in rows)
     with tempfile.TemporaryDirectory() as work:
         tasks = [
             Task(
-                lengthened(resplit(direction, number), options.epochs), options.data, Path(work), tuple(options.variant or VARIANTS),
+                lengthened(resplit(made, number), options.epochs), options.data, Path(work), tuple(options.variant or VARIANTS),
                 tuple(options.lr or [0.1]), options.seeds, done, direction in BY_CLASS,
             )
             for number in range(FIRST_SPLIT, FIRST_SPLIT + options.splits)
             for direction in [*DEVELOPMENT_MORE, *BY_CLASS]
             if not options.only or direction.name in options.only
+            for made in ([few_labels(direction)] if options.few_labels else [direction])
         ]  # fmt: skip
         for task in tasks:
             dataset_file(task.direction, task.data_dir, task.work)
@@ -221,11 +224,14 @@ def lengthened(found: Direction, epochs: int | None) -> Direction:
     return found if epochs is None else replace(found, name=f"{found.name}, {epochs} epochs", epochs=epochs)
 
 
-def of_length(rows: list[dict[str, str]], epochs: int | None) -> list[dict[str, str]]:
-    """Those of students of so many epochs; without a number those of the directions' own."""
-    if epochs is None:
-        return [row for row in rows if not row["direction"].endswith(" epochs")]
-    return [row for row in rows if row["direction"].endswith(f", {epochs} epochs")]
+def of_setting(rows: list[dict[str, str]], epochs: int | None, *, few_labels: bool) -> list[dict[str, str]]:
+    """Those of students of so many epochs, or of the directions' own; with few labels, or all."""
+    ending = "" if epochs is None else f", {epochs} epochs"
+    return [
+        row for row in rows
+        if row["direction"].endswith(ending or tuple("0123456789"))
+        and ("10% labels" in row["direction"]) == few_labels
+    ]  # fmt: skip
 
 
 def report(rows: list[dict[str, str]]) -> str:

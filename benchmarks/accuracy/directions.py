@@ -61,7 +61,7 @@ def _motion(name: str, teacher: str, student: str) -> Direction:
     )  # fmt: skip
 
 
-def _few_labels(found: Direction) -> Direction:
+def few_labels(found: Direction) -> Direction:
     """With a tenth of the labels. The teacher's epochs have a tenth of the rows, and there are more of them."""
     return replace(
         found, name=f"{found.name} 10% labels", label_frac=0.1, teacher_epochs=5 * found.teacher_epochs
@@ -104,7 +104,7 @@ DEVELOPMENT_MORE = [
     _features("mosi video->audio", "video", "audio"),
 ]
 """All directions of those data that no table reports."""
-FEW_LABELS = [_few_labels(found) for found in DIRECTIONS if found.path.startswith("phone_watch_har")]
+FEW_LABELS = [few_labels(found) for found in DIRECTIONS if found.path.startswith("phone_watch_har")]
 """Of a table of their own: most pairs have no label."""
 LONG = [replace(found, name=f"{found.name} long", epochs=3 * found.epochs) for found in DIRECTIONS]
 """The students train on long after their control's validation figure has levelled off, as the paper's do."""

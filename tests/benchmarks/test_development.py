@@ -57,14 +57,16 @@ def test_a_variant_has_the_rate_of_its_best_validation_and_is_compared_within_di
     assert line == "| new | 0.1 | 62.0 | +2.0 ± 0.7 | +0.0 ± 1.0 | 1 of 2 |"
 
 
-def test_longer_trainings_are_rows_of_their_own(development: ModuleType) -> None:
+def test_longer_trainings_and_few_labels_are_rows_of_their_own(development: ModuleType) -> None:
     found = development.lengthened(development.resplit(development.DEVELOPMENT[0], 11), 60)
     usual = development.lengthened(development.resplit(development.DEVELOPMENT[0], 11), None)
     assert (found.epochs, usual.epochs) == (60, 20)
-    kept = rows("none", 0.1, 0.8, {usual.name: 0.5})
-    longer = rows("none", 0.1, 0.8, {found.name: 0.6})
-    assert development.of_length([*kept, *longer], None) == kept
-    assert development.of_length([*kept, *longer], 60) == longer
+    few = development.resplit(development.few_labels(development.DEVELOPMENT[0]), 11)
+    parts = [rows("none", 0.1, 0.8, {each.name: 0.5}) for each in (usual, found, few)]
+    together = [row for part in parts for row in part]
+    assert development.of_setting(together, None, few_labels=False) == parts[0]
+    assert development.of_setting(together, 60, few_labels=False) == parts[1]
+    assert development.of_setting(together, None, few_labels=True) == parts[2]
 
 
 def test_paired_by_class_every_row_is_taught_by_one_of_its_class(development: ModuleType) -> None:
