@@ -90,6 +90,9 @@ VARIANTS: dict[str, MethodSpec] = {
     "balanced, high 1": _balanced(high_weight=1.0),
     "balanced, dct": _balanced(basis="dct"),
     "balanced, decay": _balanced(weight_schedule=_DECAY),
+    "balanced beside logit KD": CombineSpec(
+        parts=(CombinedPart(method=_balanced()), CombinedPart(method=LogitKDSpec()))
+    ),
     "balanced, with logit KD": CombineSpec(
         parts=(CombinedPart(method=_balanced()), CombinedPart(method=LogitKDSpec(balance="gradient_norm")))
     ),
