@@ -58,11 +58,11 @@ _DISTANCES = {"shared_classifier": False, "band_heads": False}
 
 
 def _fd(**changes: object) -> FDCMKDSpec:
-    return FDCMKDSpec().model_copy(update=changes)
+    return FDCMKDSpec(balance="none").model_copy(update=changes)
 
 
 def _balanced(**changes: object) -> FDCMKDSpec:
-    return _fd(balance="gradient_norm", **changes)
+    return _fd(**changes).model_copy(update={"balance": "gradient_norm"})
 
 
 VARIANTS: dict[str, MethodSpec] = {
@@ -70,7 +70,7 @@ VARIANTS: dict[str, MethodSpec] = {
     "feature_mse": FeatureMSESpec(),
     "pkd": PKDSpec(),
     "logit_kd": LogitKDSpec(),
-    "default": _fd(),
+    "not balanced": _fd(),
     "with logit KD": FD_CMKD_WITH_LOGITS,
     "decay": _fd(weight_schedule=_DECAY),
     "late": _fd(weight_schedule=_LATE),
@@ -79,7 +79,7 @@ VARIANTS: dict[str, MethodSpec] = {
     "pca": _fd(basis="pca"),
     "class": _fd(basis="class"),
     "pca, cutoff 0.1": _fd(basis="pca", cutoff=0.1),
-    "balanced": _fd(balance="gradient_norm"),
+    "balanced": _balanced(),
     "pca, balanced": _fd(basis="pca", balance="gradient_norm"),
     "class, balanced": _fd(basis="class", balance="gradient_norm"),
     "balanced, all 0.5": _balanced(low_weight=0.5, high_weight=0.05, align_weight=0.5, band_head_weight=0.5),

@@ -71,7 +71,7 @@ def test_terms_are_those_of_the_parts() -> None:
 
 
 def test_each_part_has_parameters_of_its_own() -> None:
-    method = build(combined(FDCMKDSpec(), FeatureMSESpec(), FeatureMSESpec()), 6, 9)
+    method = build(combined(FDCMKDSpec(balance="none"), FeatureMSESpec(), FeatureMSESpec()), 6, 9)
     projectors = [part.projector.weight for part in method.parts]
     assert len({id(weight) for weight in projectors}) == 3
     assert not torch.equal(projectors[1], projectors[2])
@@ -241,3 +241,12 @@ def test_what_is_balanced_twice_is_refused() -> None:
     balanced = [{"method": {"name": "fd_cmkd", "balance": "gradient_norm"}}, FINE[1]]
     assert refused(parts=balanced, balance="gradient_norm") == [("conflicting_fields", "/method")]
     load_spec({**DOCUMENT, "method": {"name": "combine", "parts": balanced}})
+
+
+def test_the_whole_is_balanced_in_place_of_a_part_that_is_by_default(planted: Planted) -> None:
+    by_default = combined(FDCMKDSpec(), LogitKDSpec(), balance="gradient_norm")
+    stated = combined(FDCMKDSpec(balance="none"), LogitKDSpec(), balance="gradient_norm")
+    found, expected = (trainee_of(planted, spec, augment="none") for spec in (by_default, stated))
+    told = [train_step(each, each.batches.batch(0), lr=0.1, step=0) for each in (found, expected)]
+    assert told[0].weighted == told[1].weighted
+    assert "logit_kd.logit" in found.method.balance.names
