@@ -75,5 +75,6 @@ def unique_names(names: Iterable[str]) -> list[str]:
 FD_CMKD_WITH_LOGITS = CombineSpec(
     parts=(CombinedPart(method=FDCMKDSpec(balance="none")), CombinedPart(method=LogitKDSpec()))
 )
-"""FD-CMKD on the features beside logit distillation: class scores tell which classes are alike, and no distance
-of features does. Weights are as stated: balanced, FD-CMKD does worse in this company (docs/decisions/0037)."""
+"""FD-CMKD on the features beside logit distillation: class scores tell which classes are alike, and no
+distance of features does. Weights are as stated: balanced, FD-CMKD does worse in this company
+(docs/decisions/0037)."""
