@@ -8,7 +8,7 @@ own, at fixed learning rates, with the same seeds. One row per training in `deve
 stands there is not run again. A training that diverges is said, and has no row. `--report` prints the variants beside
 the control and feature MSE, each at the rate that validation prefers where all its rates have run. With `--epochs`
 students train so long, with `--few-labels` a tenth of the training rows have a label, in rows of their own, and such
-rows are reported.
+rows are reported; with `--lr` at those rates alone.
 """
 
 from __future__ import annotations
@@ -201,6 +201,8 @@ def main() -> None:
     target: Path = options.out / "development.csv"
     rows = list(csv.DictReader(target.open())) if target.exists() else []
     if options.report:
+        rates = options.lr or {float(row["lr"]) for row in rows}
+        rows = [row for row in rows if float(row["lr"]) in rates]
         print(report(of_setting(rows, options.epochs, few_labels=options.few_labels)))
         return
     done = frozenset((row["direction"], row["variant"], float(row["lr"]), int(row["seed"])) for row in rows)
