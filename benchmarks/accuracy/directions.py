@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -159,7 +160,8 @@ def grouped_file(direction: Direction, path: Path, work: Path) -> Path:
     target = work / f"{direction.slug}-grouped{path.suffix}"
     if target.exists():
         return target
-    draft = target.with_suffix(f".draft{path.suffix}")
+    # Of this process alone: jobs of one direction begin at once.
+    draft = target.with_suffix(f".{os.getpid()}{path.suffix}")
     if path.suffix == ".npz":
         with np.load(path) as found:
             arrays = dict(found)
