@@ -22,7 +22,7 @@ class CombinedPart(StrictModel):
     weight: Weight = 1.0
     """Factor of all terms of the method, beside its own weights: 1 leaves those as they are."""
     method: Annotated[LeafMethodSpec, Field(discriminator="name")]
-    """With its own weight schedule and balance."""
+    """With its own weight schedule and balance; in company `auto` is `none` (docs/decisions/0037)."""
 
 
 class CombineSpec(DistillingSpec):
@@ -73,8 +73,7 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 
 FD_CMKD_WITH_LOGITS = CombineSpec(
-    parts=(CombinedPart(method=FDCMKDSpec(balance="none")), CombinedPart(method=LogitKDSpec()))
+    parts=(CombinedPart(method=FDCMKDSpec()), CombinedPart(method=LogitKDSpec()))
 )
 """FD-CMKD on the features beside logit distillation: class scores tell which classes are alike, and no
-distance of features does. Weights are as stated: balanced, FD-CMKD does worse in this company
-(docs/decisions/0037)."""
+distance of features does."""
