@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from fdkd_client.errors import UnexpectedAnswerError
-from fdkd_client.figures import Answer
+from fdkd_client.model_figures import Answer
 from fdkd_client.transport import Params, Transport
 
 Item = TypeVar("Item", bound=Answer)

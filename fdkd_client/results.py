@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
-from fdkd_client.figures import Answer, Figures
+from fdkd_client.figures import Figures
+from fdkd_client.model_figures import Answer
 
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 

@@ -14,9 +14,9 @@ from fdkd_client.figures import (
     ArmFigures,
     ComparisonFigures,
     EstimateFigures,
-    SplitFigures,
     StudyFigures,
 )
+from fdkd_client.model_figures import SplitFigures
 from fdkd_core.cost_words import cost_lines
 from fdkd_core.count_words import begin, count
 from fdkd_core.spec.measures import MEASURES, Measure

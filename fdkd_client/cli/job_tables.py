@@ -27,11 +27,11 @@ from fdkd_client.figures import (
     ComparisonFigures,
     DiagnosisFigures,
     Figures,
-    ModelFigures,
     RunFigures,
     StudyFigures,
     UpliftFigures,
 )
+from fdkd_client.model_figures import ModelFigures
 from fdkd_client.results import Artifact, Failure, Job, ProblemInfo, Progress
 from fdkd_core.cost_words import cost_lines
 from fdkd_core.count_words import count

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fdkd_client.errors import FDKDClientError
-    from fdkd_client.figures import Answer
+    from fdkd_client.model_figures import Answer
 
 _UNTRUNCATED = 400
 """Columns of a table that no terminal shows: a script that reads it wants whole ids."""
