@@ -98,6 +98,7 @@ VARIANTS: dict[str, MethodSpec] = {
     ),
     "balanced, 3": _fd(balance="gradient_norm", low_weight=3.0, high_weight=0.3),
     "MSE balanced": FeatureMSESpec(balance="gradient_norm"),
+    "calm": _fd(high_weight=0.3, align_weight=0.4, band_head_weight=0.5),
     "weights 3": _fd(low_weight=3.0, high_weight=0.3),
     "projector": _fd(projector="linear"),
     "distances": _fd(**_DISTANCES),
