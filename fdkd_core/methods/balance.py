@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -19,21 +20,33 @@ class GradientBalance(nn.Module):
     The feature is what all terms share (the classifier reads it too), so its gradient tells how hard each
     term pulls at the network, at the cost of one backward pass through the classifier per term.
 
+    Terms follow the task down and never up again: the least mean norm of the task's gradient so far is what
+    they are measured by. Following it up as well, one step that is too large makes the teacher pull harder,
+    which makes the next one larger, until nothing is finite (docs/decisions/0037).
+
     References:
         Chen et al., "GradNorm", ICML 2018, equalise norms at the last shared layer by learning the weights.
-        Here the factor is the ratio of the norms itself: nothing is learnt, and no rate has to be chosen.
+        Here the factor is the ratio of the norms itself: nothing is learnt, no rate has to be chosen, and the
+        task's norm is bounded by what it has been.
 
     Args:
         names: Of the distillation terms that are balanced; of a combination these may be some of all.
     """
 
     norms: Tensor
+    """Running means of the task's norm and of the terms', before they are divided by `filled`."""
+    filled: Tensor
+    """1 less what is left in them of the zeros that they began with."""
+    least: Tensor
+    """Of the task's running mean so far."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.names = names
-        # A buffer, so that a resumed run goes on with the same factors.
+        # Buffers, so that a resumed run goes on with the same factors.
         self.register_buffer("norms", torch.zeros(1 + len(names)))
+        self.register_buffer("filled", torch.zeros(()))
+        self.register_buffer("least", torch.full((), math.inf))
 
     def factors(
         self,
@@ -51,15 +64,17 @@ class GradientBalance(nn.Module):
             over_ranks: From norms over the features of this process to those over all of the batch.
 
         Returns:
-            norm of the task's gradient / norm of the term's gradient; 1 for a term without one.
+            Least norm of the task's gradient so far / norm of the term's gradient; 1 for a term without one.
         """
         measured = [task, *(terms[name] for name in self.names)]
         found = over_ranks(torch.stack([_norm(term, features) for term in measured]))
         self.norms.mul_(MOMENTUM).add_((1 - MOMENTUM) * found)
-        # The bias of the zeros they began with is the same for all, and cancels in the ratio.
-        task_norm, *norms = self.norms.tolist()
+        self.filled.mul_(MOMENTUM).add_(1 - MOMENTUM)
+        means = self.norms / self.filled
+        self.least.clamp_(max=means[0])
+        least, _, *norms = torch.cat([self.least[None], means]).tolist()
         return {
-            name: min(task_norm / norm, MAX_FACTOR) if norm > 0 else 1.0
+            name: min(least / norm, MAX_FACTOR) if norm > 0 else 1.0
             for name, norm in zip(self.names, norms, strict=True)
         }
 

@@ -29,15 +29,25 @@ def test_the_factor_is_the_ratio_of_the_norms() -> None:
     assert balance.factors(task, means, features) == pytest.approx({"far": 2.0, "near": 4.0, "none": 1.0})
 
 
-def test_norms_are_averaged_over_steps() -> None:
+def factors(task_norms: list[float]) -> list[float]:
+    """Of a term whose gradient has norm 1, step by step."""
     features = torch.ones(1, 1, requires_grad=True)
     balance = GradientBalance(["term"])
-    factors = [
-        balance.factors(features.sum() * task, {"term": features.sum()}, features)["term"]
-        for task in (1.0, 3.0)
+    return [
+        balance.factors(features.sum() * norm, {"term": features.sum()}, features)["term"]
+        for norm in task_norms
     ]
-    # 0.9 of what was, 0.1 of what is: (0.09 * 1 + 0.1 * 3) / (0.09 + 0.1).
-    assert factors == pytest.approx([1.0, 0.39 / 0.19])
+
+
+def test_norms_are_averaged_over_steps() -> None:
+    # 0.9 of what was, 0.1 of what is, of the weight that there is: (0.09 * 3 + 0.1 * 1) / (0.09 + 0.1).
+    assert factors([3.0, 1.0]) == pytest.approx([3.0, 0.37 / 0.19])
+
+
+def test_terms_follow_the_task_down_and_not_up() -> None:
+    found = factors([2.0, *[1.0] * 60, *[1000.0] * 60])
+    assert found[60] == pytest.approx(1.0, abs=0.01)
+    assert found[61:] == [found[60]] * 60
 
 
 @pytest.mark.parametrize(
