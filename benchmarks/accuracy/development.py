@@ -79,7 +79,7 @@ VARIANTS: dict[str, MethodSpec] = {
     "pca": _fd(basis="pca"),
     "class": _fd(basis="class"),
     "pca, cutoff 0.1": _fd(basis="pca", cutoff=0.1),
-    "balanced": _balanced(),
+    "balanced": _balanced(),  # rows of "balanced, unbounded", and of variants of it, are from before decision 37's bound
     "pca, balanced": _fd(basis="pca", balance="gradient_norm"),
     "class, balanced": _fd(basis="class", balance="gradient_norm"),
     "balanced, all 0.5": _balanced(low_weight=0.5, high_weight=0.05, align_weight=0.5, band_head_weight=0.5),
