@@ -58,7 +58,7 @@ _DISTANCES = {"shared_classifier": False, "band_heads": False}
 
 
 def _fd(**changes: object) -> FDCMKDSpec:
-    return FDCMKDSpec(balance="none").model_copy(update=changes)
+    return FDCMKDSpec().model_copy(update=changes)
 
 
 def _balanced(**changes: object) -> FDCMKDSpec:
@@ -70,7 +70,7 @@ VARIANTS: dict[str, MethodSpec] = {
     "feature_mse": FeatureMSESpec(),
     "pkd": PKDSpec(),
     "logit_kd": LogitKDSpec(),
-    "not balanced": _fd(),
+    "default": _fd(),
     "with logit KD": FD_CMKD_WITH_LOGITS,
     "decay": _fd(weight_schedule=_DECAY),
     "late": _fd(weight_schedule=_LATE),

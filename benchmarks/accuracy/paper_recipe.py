@@ -58,12 +58,12 @@ METHODS: dict[str, MethodSpec] = {
     "feature_mse": FeatureMSESpec(),
     "pkd": PKDSpec(),
     "fd_cmkd": FDCMKDSpec(),
-    "fd_cmkd not balanced": FDCMKDSpec(balance="none"),
-    "fd_cmkd as published": FDCMKDSpec(high_weight=1.0, log_scale=1.0, reduction="mean", balance="none"),
+    "fd_cmkd balanced": FDCMKDSpec(balance="gradient_norm"),
+    "fd_cmkd as published": FDCMKDSpec(high_weight=1.0, log_scale=1.0, reduction="mean"),
     "fd_cmkd + logit_kd": FD_CMKD_WITH_LOGITS,
 }
-"""`not balanced`: weights as stated, not ratios of gradient norms. `as published`: equal weights, s(x) unscaled,
-distances averaged over the channels."""
+"""`balanced`: weights as ratios of gradient norms. `as published`: equal weights, s(x) unscaled, distances
+averaged over the channels."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from splits_report import splits_parts
 from fdkd_core.versions import library_versions
 
 CONTROL, TEACHER = "none", "teacher"
-OURS = ("fd_cmkd", "fd_cmkd not balanced")
-"""FD-CMKD; in tables from before docs/decisions/0037 what was the default then."""
+OURS = ("fd_cmkd", "fd_cmkd balanced")
+"""FD-CMKD; Table 6 has it balanced (docs/decisions/0037)."""
 FEATURE_METHODS = ("feature_mse", "pkd", "rkd", "crd", *OURS)
 TITLES = {
     "methods": "Table 1: every method, tuned with the same budget",

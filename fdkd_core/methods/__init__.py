@@ -90,6 +90,6 @@ def build_method(spec: MethodSpec, context: MethodContext) -> Method:
         method = PerPixel(method)
     if isinstance(spec, DistillingSpec):
         method.weight_schedule = spec.weight_schedule
-        if spec.is_balanced:
+        if spec.balance == "gradient_norm":
             method.balance = GradientBalance(list(method.weights))
     return method

@@ -33,7 +33,7 @@ class Combine(Method):
         super().__init__()
         self.names = spec.part_names
         self.factors = [part.weight for part in spec.parts]
-        methods = [build(as_part(part.method), context) for part in spec.parts]
+        methods = [build(part.method, context) for part in spec.parts]
         self.parts = nn.ModuleList(methods)
         self.needs_teacher_inputs = any(method.needs_teacher_inputs for method in methods)
         self.weights = gathered(self.names, self.factors, [method.weights for method in methods])
@@ -57,11 +57,6 @@ class Combine(Method):
         whole = weight_factor(self.weight_schedule, progress)
         weights = gathered(self.names, self.factors, [method.weights_at(progress) for method in self.methods])
         return {name: whole * weight for name, weight in weights.items()}
-
-
-def as_part(method: LeafMethodSpec) -> LeafMethodSpec:
-    """A method as it is in company: balanced only where that is said."""
-    return method if method.balance != "auto" else method.model_copy(update={"balance": "none"})
 
 
 def prefixed(name: str, term: str) -> str:

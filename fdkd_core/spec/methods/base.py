@@ -35,18 +35,10 @@ class DistillingSpec(StrictModel):
     """Whether features are compared channel by channel: false where only relations among samples are."""
     weight_schedule: WeightScheduleSpec = WeightScheduleSpec()
     """Constant weights by default, as every method is published."""
-    balance: Literal["auto", "none", "gradient_norm"] = "auto"
+    balance: Literal["none", "gradient_norm"] = "none"
     """`gradient_norm`: each weight becomes a ratio, of the norm of the term's gradient at the student's
     feature to that of the task loss, averaged over the last steps (after GradNorm, Chen et al. 2018, without
-    its learnt rates). Then one weight means the same for every teacher, and as the task is learnt the teacher
-    lets go. `none`: weights are as stated. `auto`: `gradient_norm` for fd_cmkd alone with one of its
-    classifiers, which otherwise outweigh the task (docs/decisions/0037); `none` for all others, as they are
-    published, and for parts of a combination."""
-
-    @property
-    def is_balanced(self) -> bool:
-        """Whether weights are ratios of gradient norms, `auto` resolved."""
-        return self.balance == "gradient_norm"
+    its learnt rates). Then one weight means the same for every teacher. Off: weights are as stated."""
 
     @property
     def needs_teacher_inputs(self) -> bool:

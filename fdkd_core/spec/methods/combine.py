@@ -22,7 +22,7 @@ class CombinedPart(StrictModel):
     weight: Weight = 1.0
     """Factor of all terms of the method, beside its own weights: 1 leaves those as they are."""
     method: Annotated[LeafMethodSpec, Field(discriminator="name")]
-    """With its own weight schedule and balance; in company `auto` is `none` (docs/decisions/0037)."""
+    """With its own weight schedule and balance."""
 
 
 class CombineSpec(DistillingSpec):
@@ -38,7 +38,7 @@ class CombineSpec(DistillingSpec):
 
     @model_validator(mode="after")
     def _is_balanced_once(self) -> Self:
-        if self.is_balanced and any(part.method.balance == "gradient_norm" for part in self.parts):
+        if self.balance != "none" and any(part.method.balance != "none" for part in self.parts):
             raise PydanticCustomError(
                 "conflicting_fields",
                 "has `balance` set for the combination and for a part of it; set the one or the other",
@@ -75,5 +75,5 @@ def unique_names(names: Iterable[str]) -> list[str]:
 FD_CMKD_WITH_LOGITS = CombineSpec(
     parts=(CombinedPart(method=FDCMKDSpec()), CombinedPart(method=LogitKDSpec()))
 )
-"""FD-CMKD on the features beside logit distillation: class scores tell which classes are alike, and no
-distance of features does."""
+"""FD-CMKD on the features beside logit distillation, both at their own defaults: class scores tell which
+classes are alike, and no distance of features does."""

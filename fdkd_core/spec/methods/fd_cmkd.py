@@ -27,9 +27,9 @@ class FDCMKDSpec(DistillingSpec):
     """Scale consistency: divide each band by its own L2 norm, per sample. On, as the paper; weights
     then mean the same for every teacher."""
     low_weight: Weight = 1.0
-    """Factor of the low-band distance (of the only distance when `split` is off). Balanced (see `balance`, on
-    by default) 1 pulls as hard as the labels do. Not balanced, 1 to 10 were the same within noise on
-    validation, 30 no better (docs/decisions/0008): tune it together with the learning rate."""
+    """Factor of the low-band distance (of the only distance when `split` is off). 1 to 10 were the same
+    within noise on validation, 30 no better (docs/decisions/0008): tune it together with the learning
+    rate."""
     high_weight: Weight = 0.1
     """Factor of the high-band distance. A tenth of the low one: where the high band is private by
     construction, equal weights lose what the split gains. On real data 0, 0.1 and 1 were the same
@@ -47,21 +47,15 @@ class FDCMKDSpec(DistillingSpec):
     """L_align: one classifier per band, shared by teacher and student. On, as the paper; off was the
     same here. A segmentation has none, as in the paper, whatever is said here."""
     align_weight: Weight = 1.0
-    """Factor of L_align; 1 in the paper, where weights are not balanced."""
+    """Factor of L_align; 1 in the paper."""
     band_heads: bool = True
     """Two student-only classifiers on the bands. On, as the authors' script; off was the same within
     noise here. A segmentation has none, as with `shared_classifier`."""
     band_head_weight: Weight = 1.0
-    """Factor of the band heads' loss; 1 in the authors' script, where weights are not balanced."""
+    """Factor of the band heads' loss; 1 in the authors' script."""
     projector: Projector = "auto"
     """`auto`: a Linear on the student side only where widths differ, the least that is needed, and for `pca`
     and `class`, whose directions are the teacher's own; `linear`: always. Not exported."""
-
-    @property
-    def is_balanced(self) -> bool:
-        """Under `auto` where there are classifiers. Distances alone do better with weights as stated."""
-        has_classifiers = self.shared_classifier or self.band_heads
-        return self.balance == "gradient_norm" or (self.balance == "auto" and has_classifiers)
 
 
 _PLAIN = FDCMKDSpec(
@@ -73,7 +67,6 @@ _PLAIN = FDCMKDSpec(
     log_scale=1.0,
     shared_classifier=False,
     band_heads=False,
-    balance="none",
 )
 
 PAPER_ABLATION: dict[str, FDCMKDSpec] = {

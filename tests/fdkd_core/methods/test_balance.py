@@ -1,4 +1,4 @@
-"""Weights as ratios of gradient norms: the ratio, and which methods have it without being asked."""
+"""Weights as ratios of gradient norms, by hand."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ import pytest
 import torch
 
 from fdkd_core.methods.balance import GradientBalance
-from fdkd_core.spec import (
-    FD_CMKD_WITH_LOGITS,
-    PAPER_ABLATION,
-    FDCMKDSpec,
-    FeatureMSESpec,
-    LogitKDSpec,
-    MethodSpec,
-    PKDSpec,
-)
 
 
 def test_the_factor_is_the_ratio_of_the_norms() -> None:
@@ -48,22 +39,3 @@ def test_terms_follow_the_task_down_and_not_up() -> None:
     found = factors([2.0, *[1.0] * 60, *[1000.0] * 60])
     assert found[60] == pytest.approx(1.0, abs=0.01)
     assert found[61:] == [found[60]] * 60
-
-
-@pytest.mark.parametrize(
-    ("method", "is_balanced"),
-    [
-        (FDCMKDSpec(), True),
-        (FDCMKDSpec(band_heads=False), True),
-        (FDCMKDSpec(shared_classifier=False, band_heads=False), False),
-        (FDCMKDSpec(shared_classifier=False, band_heads=False, balance="gradient_norm"), True),
-        (FDCMKDSpec(balance="none"), False),
-        (LogitKDSpec(), False),
-        (FeatureMSESpec(), False),
-        (PKDSpec(balance="gradient_norm"), True),
-        (FD_CMKD_WITH_LOGITS, False),
-        *((method, False) for method in PAPER_ABLATION.values()),
-    ],
-)
-def test_what_is_balanced_without_being_asked(method: MethodSpec, is_balanced: bool) -> None:
-    assert method.is_balanced is is_balanced

@@ -138,7 +138,7 @@ def trained(planted: Planted, method: MethodSpec, **training: Any) -> dict[str, 
 
 
 def test_a_part_of_weight_zero_changes_no_bit(planted: Planted) -> None:
-    alone = trained(planted, FDCMKDSpec(balance="none"))
+    alone = trained(planted, FDCMKDSpec())
     beside = trained(planted, combined(FDCMKDSpec(), (0.0, LogitKDSpec())))
     assert all(torch.equal(alone[name], beside[name]) for name in alone)
     both = trained(planted, FD_CMKD_WITH_LOGITS)
@@ -241,19 +241,3 @@ def test_what_is_balanced_twice_is_refused() -> None:
     balanced = [{"method": {"name": "fd_cmkd", "balance": "gradient_norm"}}, FINE[1]]
     assert refused(parts=balanced, balance="gradient_norm") == [("conflicting_fields", "/method")]
     load_spec({**DOCUMENT, "method": {"name": "combine", "parts": balanced}})
-
-
-def test_a_part_is_not_balanced_by_default(planted: Planted) -> None:
-    assert trainee_of(planted, FD_CMKD_WITH_LOGITS).method.balance is None
-    stated = combined(FDCMKDSpec(balance="gradient_norm"), LogitKDSpec())
-    balance = trainee_of(planted, stated).method.balance
-    assert balance.names == ["fd_cmkd.low", "fd_cmkd.high", "fd_cmkd.align", "fd_cmkd.heads"]
-
-
-def test_the_whole_is_balanced_in_place_of_a_part_that_is_by_default(planted: Planted) -> None:
-    by_default = combined(FDCMKDSpec(), LogitKDSpec(), balance="gradient_norm")
-    stated = combined(FDCMKDSpec(balance="none"), LogitKDSpec(), balance="gradient_norm")
-    found, expected = (trainee_of(planted, spec, augment="none") for spec in (by_default, stated))
-    told = [train_step(each, each.batches.batch(0), lr=0.1, step=0) for each in (found, expected)]
-    assert told[0].weighted == told[1].weighted
-    assert "logit_kd.logit" in found.method.balance.names

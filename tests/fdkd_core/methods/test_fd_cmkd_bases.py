@@ -145,7 +145,7 @@ def test_a_basis_of_fewer_than_two_rows_is_refused(basis: str, count: int) -> No
 
 def test_a_basis_is_no_part_of_a_checkpoint() -> None:
     names = {name.split(".")[0] for name in build("pca").state_dict()}
-    assert names == {"projector", "shared", "heads", "balance"}
+    assert names == {"projector", "shared", "heads"}
 
 
 def test_the_same_seed_gives_the_same_rotation() -> None:

@@ -155,10 +155,6 @@ def test_cirkd_compares_all_places_of_the_batch() -> None:
         torch.testing.assert_close(term, torch.zeros(BATCH), atol=1e-5, rtol=0)
 
 
-def test_without_classifiers_nothing_is_balanced_by_default() -> None:
-    assert build(FDCMKDSpec()).balance is None
-
-
 def test_a_balance_and_a_schedule_are_of_the_whole() -> None:
     spec = FDCMKDSpec(balance="gradient_norm", weight_schedule={"decay": "linear"})
     method = build(spec)

@@ -68,9 +68,7 @@ def silent(**hooks: Any) -> Hooks:
 
 def test_every_term_is_told_raw_and_weighted(planted: Planted) -> None:
     told: list[StepMetrics] = []
-    method = FDCMKDSpec(
-        low_weight=2.0, high_weight=0.5, align_weight=0.25, band_head_weight=3.0, balance="none"
-    )
+    method = FDCMKDSpec(low_weight=2.0, high_weight=0.5, align_weight=0.25, band_head_weight=3.0)
     fit(trainee_of(planted, method), LoopState(), silent(on_metrics=told.append))
     assert [metrics.step for metrics in told] == list(range(1, 9))
     assert [metrics.epoch for metrics in told] == [1] * 4 + [2] * 4
