@@ -8,7 +8,7 @@ own, at fixed learning rates, with the same seeds. One row per training in `deve
 stands there is not run again. A training that diverges is said, and has no row. `--report` prints the variants beside
 the control and feature MSE, each at the rate that validation prefers where all its rates have run. With `--epochs`
 students train so long, with `--few-labels` a tenth of the training rows have a label, in rows of their own, and such
-rows are reported; with `--lr` at those rates alone.
+rows are reported; with `--lr` at those rates alone. `--moves` prints what tuning the rate gives (docs/decisions/0036).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import csv
 import multiprocessing
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -49,6 +50,7 @@ from fdkd_core.spec.methods.base import WeightScheduleSpec
 from fdkd_core.training.evaluation import predict_rows
 
 FIELDS = ("direction", "variant", "lr", "seed", "val", "test")
+MARGINS = (0.0, 0.5, 1.0, 2.0, 3.0)
 FIRST_SPLIT = 11
 """Divisions of numbers that the table `splits` does not have."""
 BY_CLASS = [replace(found, name=f"{found.name} by class") for found in DEVELOPMENT[:3]]
@@ -198,6 +200,9 @@ def main() -> None:
     parser.add_argument("--few-labels", action="store_true", help="of phones and watches alone")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument(
+        "--moves", action="store_true", help="report what leaving rate 0.1 for the best gives"
+    )
     options = parser.parse_args()
     target: Path = options.out / "development.csv"
     rows = list(csv.DictReader(target.open())) if target.exists() else []
@@ -205,6 +210,9 @@ def main() -> None:
         rates = options.lr or {float(row["lr"]) for row in rows}
         rows = [row for row in rows if float(row["lr"]) in rates]
         print(report(of_setting(rows, options.epochs, few_labels=options.few_labels)))
+        return
+    if options.moves:
+        print(moves(rows, 0.1, MARGINS))
         return
     done = frozenset((row["direction"], row["variant"], float(row["lr"]), int(row["seed"])) for row in rows)
     with tempfile.TemporaryDirectory() as work:
@@ -216,6 +224,7 @@ def main() -> None:
             for number in range(FIRST_SPLIT, FIRST_SPLIT + options.splits)
             for direction in [*DEVELOPMENT_MORE, *BY_CLASS]
             if not options.only or direction.name in options.only
+            if not options.few_labels or direction.path.startswith("phone_watch_har")
             for made in ([few_labels(direction)] if options.few_labels else [direction])
         ]  # fmt: skip
         for task in tasks:
@@ -232,12 +241,40 @@ def lengthened(found: Direction, epochs: int | None) -> Direction:
 
 def of_setting(rows: list[dict[str, str]], epochs: int | None, *, few_labels: bool) -> list[dict[str, str]]:
     """Those of students of so many epochs, or of the directions' own; with few labels, or all."""
-    ending = "" if epochs is None else f", {epochs} epochs"
-    return [
-        row for row in rows
-        if row["direction"].endswith(ending or tuple("0123456789"))
-        and ("10% labels" in row["direction"]) == few_labels
-    ]  # fmt: skip
+
+    def is_wanted(name: str) -> bool:
+        has_length = not name.endswith(" epochs") if epochs is None else name.endswith(f", {epochs} epochs")
+        return has_length and ("10% labels" in name) == few_labels
+
+    return [row for row in rows if is_wanted(row["direction"])]
+
+
+def moves(rows: list[dict[str, str]], stated: float, margins: Sequence[float]) -> str:
+    """What it gives to leave a stated rate for the best on validation, if that is ahead by more than a margin.
+
+    Over trainings of one variant, direction and seed of which three rates and more have run, the stated among them.
+
+    Args:
+        rows: Of `development.csv`.
+        stated: The rate that is kept otherwise.
+        margins: In points on validation.
+    """
+    figures: dict[tuple[str, str, str], dict[float, tuple[float, float]]] = defaultdict(dict)
+    for row in rows:
+        by_rate = figures[row["variant"], row["direction"], row["seed"]]
+        by_rate[float(row["lr"])] = 100 * float(row["val"]), 100 * float(row["test"])
+    choices = [found for found in figures.values() if len(found) > 2 and stated in found]
+    lines = ["| ahead on validation by more than | moved | test, to the stated rate |", "|---:|---:|---:|"]
+    for margin in margins:
+        gains, moved = [], 0
+        for found in choices:
+            best = max(found, key=lambda lr: found[lr][0])
+            leaves = best != stated and found[best][0] - found[stated][0] > margin
+            moved += leaves
+            gains.append(found[best][1] - found[stated][1] if leaves else 0.0)
+        error = stdev(gains) / len(gains) ** 0.5
+        lines.append(f"| {margin:g} | {moved} of {len(gains)} | {mean(gains):+.2f} ± {error:.2f} |")
+    return "\n".join(lines)
 
 
 def report(rows: list[dict[str, str]]) -> str:

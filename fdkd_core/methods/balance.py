@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class GradientBalance(nn.Module):
         self.register_buffer("norms", torch.zeros(1 + len(names)))
         self.register_buffer("filled", torch.zeros(()))
         self.register_buffer("least", torch.full((), math.inf))
+        self.register_load_state_dict_pre_hook(_fill_in)  # type: ignore[no-untyped-call]
 
     def factors(
         self,
@@ -77,6 +79,13 @@ class GradientBalance(nn.Module):
             name: min(least / norm, MAX_FACTOR) if norm > 0 else 1.0
             for name, norm in zip(self.names, norms, strict=True)
         }
+
+
+def _fill_in(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """What a checkpoint from before there was a bound lacks: its norms stand undivided, as they did."""
+    if f"{prefix}norms" in state:
+        state.setdefault(f"{prefix}filled", torch.ones(()))
+        state.setdefault(f"{prefix}least", torch.full((), math.inf))
 
 
 def _norm(term: Tensor, features: Tensor) -> Tensor:

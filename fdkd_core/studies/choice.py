@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdkd_core.row_noise import row_noise
-from fdkd_core.spec.measures import MEASURES
+from fdkd_core.studies.decision import Difference, in_words
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,12 @@ def choose(
         return Choice(leader, "The best on validation; as stated, training diverged.")
     if leader == 0:
         return Choice(0, "As stated, which is the best on validation.")
-    ahead = values[leader] - values[0]
     error = row_noise(shares[leader] - shares[0], groups).standard_error
-    measure = MEASURES[select_by]
-    amount = f"{measure.gain(ahead)} in validation {measure.words}"
-    amount += f" (standard error {measure.scale * error:.2g})"
+    ahead = Difference(values[leader] - values[0], error)
+    amount = in_words(ahead, select_by)
     if best:
         return Choice(leader, f"The best on validation, ahead of the spec as stated by {amount}.")
-    if ahead > error > 0.0:
+    if ahead.is_beyond_noise:
         return Choice(
             leader, f"The best on validation, ahead of the spec as stated by more than noise: {amount}."
         )

@@ -102,10 +102,15 @@ def decide(scores: Sequence[Scores], select_by: str) -> tuple[int, str]:
 
 
 def _told(found: Difference, select_by: str, control: Scores) -> str:
+    over = control.folds or f"{len(control.values)} fresh seeds"
+    return f"{in_words(found, select_by, on_validation=bool(control.shares))} over {over}"
+
+
+def in_words(found: Difference, select_by: str, *, on_validation: bool = True) -> str:
+    """A difference with its figure and error: `+2.0 points of validation accuracy (standard error 0.7)`."""
     measure = MEASURES[select_by]
     turned = "" if measure.larger_is_better else ", turned so that more is better"
     joint = "of" if measure.form == "share" else "in"
-    over = control.folds or f"{len(control.values)} fresh seeds"
-    where = "validation " if control.shares else ""
+    where = "validation " if on_validation else ""
     amount = f"{measure.gain(found.mean)} {joint} {where}{measure.words}{turned}"
-    return f"{amount} (standard error {measure.scale * found.standard_error:.2g}) over {over}"
+    return f"{amount} (standard error {measure.scale * found.standard_error:.2g})"

@@ -85,3 +85,19 @@ def test_every_direction_is_one_that_no_table_reports(development: ModuleType) -
     reported = {(found.teacher, found.student) for found in DIRECTIONS}
     assert not reported & {(found.teacher, found.student) for found in DEVELOPMENT_MORE}
     assert len({found.name for found in [*DEVELOPMENT_MORE, *development.BY_CLASS]}) == 15
+
+
+def test_what_leaving_the_stated_rate_gives(development: ModuleType) -> None:
+    found = [
+        *rows("a", 0.1, 0.80, {"x, split 11": 0.60, "y, split 11": 0.70}),
+        *rows("a", 0.2, 0.81, {"x, split 11": 0.50, "y, split 11": 0.72}),
+        *rows("a", 0.05, 0.70, {"x, split 11": 0.90, "y, split 11": 0.90}),
+        # Two rates tell nothing.
+        *rows("b", 0.1, 0.80, {"x, split 11": 0.10}),
+        *rows("b", 0.2, 0.90, {"x, split 11": 0.90}),
+    ]
+    # The rate 0.2 is ahead by a point on validation, and on test behind by 10 and ahead by 2.
+    assert development.moves(found, 0.1, (0.0, 2.0)).splitlines()[2:] == [
+        "| 0 | 2 of 2 | -4.00 ± 6.00 |",
+        "| 2 | 0 of 2 | +0.00 ± 0.00 |",
+    ]

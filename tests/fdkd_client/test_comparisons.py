@@ -158,6 +158,8 @@ def test_the_final_runs_of_a_study() -> None:
     assert "90.0" in text
     assert "92.0" in text
     assert "tuned in 1 trial: lr 0.1" in text
+    text = shown({**CHILD, "state": "succeeded", "result": {**study, "chosen": "As stated: so it is."}})
+    assert "As stated: so it is." in " ".join(text.split())
 
 
 def test_a_diagnosis_is_shown_with_its_reasons() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from fdkd_core.methods.balance import GradientBalance
 
@@ -39,3 +40,12 @@ def test_terms_follow_the_task_down_and_not_up() -> None:
     found = factors([2.0, *[1.0] * 60, *[1000.0] * 60])
     assert found[60] == pytest.approx(1.0, abs=0.01)
     assert found[61:] == [found[60]] * 60
+
+
+def test_a_checkpoint_from_before_the_bound_goes_on() -> None:
+    features = torch.ones(1, 1, requires_grad=True)
+    balance = GradientBalance(["term"])
+    whole = nn.Sequential(balance)
+    whole.load_state_dict({"0.norms": torch.tensor([6.0, 2.0])})
+    found = balance.factors(features.sum() * 6.0, {"term": features.sum() * 2.0}, features)
+    assert found == pytest.approx({"term": 3.0})

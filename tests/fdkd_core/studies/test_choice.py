@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from small_job import small_study, write_small_data
 
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec.result import StudyResult
 from fdkd_core.studies.choice import choose
+from fdkd_core.studies.console import show_study
 
 OPTIONS = RunOptions(device="cpu", threads=1)
 ROWS = 100
@@ -31,14 +34,14 @@ def test_the_error_is_that_of_the_difference_row_by_row() -> None:
     found = choose([0.6, 0.64], {0: right((0, 60)), 1: right((0, 64))}, None, "accuracy", best=False)
     assert found.index == 1
     assert found.reason == (
-        "The best on validation, ahead of the spec as stated by more than noise: +4.0 points in validation "
+        "The best on validation, ahead of the spec as stated by more than noise: +4.0 points of validation "
         "accuracy (standard error 2)."
     )
     # The same 4 rows as 24 more and 20 less: the error is sqrt((.44 - .04^2) / 100) = .066.
     found = choose([0.6, 0.64], {0: right((0, 60)), 1: right((20, 84))}, None, "accuracy", best=False)
     assert found.index == 0
     assert found.reason == (
-        "As stated: the best on validation is ahead of it by no more than noise, +4.0 points in validation "
+        "As stated: the best on validation is ahead of it by no more than noise, +4.0 points of validation "
         "accuracy (standard error 6.6)."
     )
     found = choose([0.6, 0.64], {0: right((0, 60)), 1: right((20, 84))}, None, "accuracy", best=True)
@@ -75,7 +78,7 @@ def test_errors_are_told_in_the_figures_own_units() -> None:
     shares = {0: np.zeros(ROWS), 1: np.linspace(-0.02, 0.06, ROWS)}
     found = choose([-1.0, -0.98], shares, None, "rmse", best=False)
     assert found.index == 1
-    assert "+0.02 in validation" in found.reason
+    assert "+0.02 in validation RMSE, turned so that more is better (standard error" in found.reason
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,6 @@ def test_a_study_keeps_a_rate_that_does(data: Path, tmp_path: Path) -> None:
     kept = study(data, tmp_path / "kept", 0.1, "beyond_noise")
     assert kept.lr == 0.1
     assert kept.chosen.startswith("As stated")
+    shown = io.StringIO()
+    show_study(Console(file=shown, width=200), kept, tmp_path)
+    assert f"tuned in 3 trials: lr=0.1. {kept.chosen}" in shown.getvalue()

@@ -257,3 +257,18 @@ def test_the_page_shows_every_arm_and_every_sentence() -> None:
         assert found.label.replace("_", "\\_") in page
     assert "+4.3 (+2.9 to +5.8)" in page
     assert "failed\\: diverged" in page
+
+
+def test_why_a_trial_was_taken_reaches_the_arm_and_the_page() -> None:
+    spec = compare_spec()
+    study = study_result("logit_kd", spec, SAME).model_copy(update={"chosen": "As stated: so it is."})
+    others = {
+        label: study_result(label, spec, SAME)
+        for label in ("no_teacher", "fd_cmkd", "fd_cmkd shuffled_pairs")
+    }
+    result = conclude(spec, {**others, "logit_kd": study}, None, identity=IDENTITY, seconds=1.0)
+    assert arm(result, "logit_kd").chosen == "As stated: so it is."
+    page = comparison_markdown(result)
+    assert "Which trial each arm took:\n\n- logit\\_kd: As stated\\: so it is." in page
+    assert "- fd\\_cmkd" not in page
+    assert "Which trial" not in comparison_markdown(concluded())
