@@ -113,3 +113,19 @@ def test_a_study_keeps_a_rate_that_does(data: Path, tmp_path: Path) -> None:
     shown = io.StringIO()
     show_study(Console(file=shown, width=200), kept, tmp_path)
     assert f"tuned in 3 trials: lr=0.1. {kept.chosen}" in shown.getvalue()
+
+
+def test_noise_is_that_of_groups_unless_the_best_is_asked_for(data: Path, tmp_path: Path) -> None:
+    """A trial that wins some classes and loses others, of data whose groups are the classes."""
+    with np.load(data) as found:
+        arrays = dict(found)
+    groups = np.array(
+        [f"{split}-{label}" for split, label in zip(arrays["split"], arrays["label"], strict=True)]
+    )
+    np.savez(tmp_path / "grouped.npz", **arrays, group=groups)
+    of_rows = study(data, tmp_path / "rows", 0.05, "beyond_noise")
+    of_groups = study(tmp_path / "grouped.npz", tmp_path / "groups", 0.05, "beyond_noise")
+    best = study(tmp_path / "grouped.npz", tmp_path / "best", 0.05, "best")
+    assert of_rows.lr == best.lr > 0.05
+    assert of_groups.lr == 0.05
+    assert "by no more than noise" in of_groups.chosen
