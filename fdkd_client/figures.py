@@ -29,6 +29,22 @@ class GainFigures(Answer):
     """The control's own figure on the test split."""
 
 
+class ChanceFigures(Answer):
+    """Whether student and control answer the test split better than who looks at no sample."""
+
+    metric: str
+    value: float
+    """Of who looks at no sample."""
+    student: float
+    """By how much the student is better."""
+    student_noise: float | None = None
+    """Half of the 95 % interval of that; null where all test rows are of one group."""
+    control: float
+    control_noise: float | None = None
+    warning: str = ""
+    """For people, where the student is not better beyond noise."""
+
+
 class UpliftFigures(Answer):
     """Student minus control: what the teacher's knowledge added."""
 
@@ -46,6 +62,8 @@ class UpliftFigures(Answer):
     groups: int | None = None
     gains: list[GainFigures] = Field(default_factory=list)
     """Of all figures of another task, the main one first."""
+    chance: ChanceFigures | None = None
+    """Null in old results."""
 
     @property
     def main(self) -> GainFigures:

@@ -151,6 +151,8 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
             f"{noise_words(first, gain.test, half_width_of(gain), gain.groups)}",
             highlight=False,
         )
+    if result.uplift is not None and result.uplift.chance is not None and result.uplift.chance.warning:
+        console.print(f"warning: {result.uplift.chance.warning}", style="yellow", highlight=False)
     teacher = None if result.teacher is None else result.teacher.latency
     for heading, words in cost_lines(result.student.latency, teacher, result.export):
         console.print(f"{heading}: {words}", highlight=False)

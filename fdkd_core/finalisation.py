@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MIN_CALIBRATION_ROWS, MAX_CALIBRATION_ROWS = 16, 128
 """Training rows by which static int8 finds its ranges."""
+MAX_CHANCE_ROWS = 2000
+"""Training rows whose labels say what somebody who looks at no sample would answer."""
 CALIBRATION_OPERATIONS = 20_000_000_000
 """Multiply-adds that this may take: a few seconds. Not a time, so that equal students give equal files."""
 
@@ -84,6 +86,8 @@ class Finalisation:
                 answers["student"],
                 answers["control"],
                 self.data.groups_of("test"),
+                learned=self._some_labels(),
+                select_by=self.spec.training.select_by,
             )
             gates = pass_gates(self.spec.gates, uplift)
         for role, latency in self.latencies(trained).items():
@@ -138,6 +142,13 @@ class Finalisation:
             raise failure
         self.workspace.finish(result)
         return result
+
+    def _some_labels(self) -> NDArray[Any]:
+        """Of training rows from everywhere: how often each is, not every mask of a large dataset."""
+        rows = self.data.splits["train"]
+        count = min(len(rows), MAX_CHANCE_ROWS)
+        found: NDArray[Any] = self.data.labels[rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]]
+        return found
 
     def model_result(self, trained: Trained, *, val: SplitMetrics, test: SplitMetrics) -> ModelResult:
         """What the result says of a model."""

@@ -38,6 +38,8 @@ def run_single(job: JobRun) -> RunResult:
     final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
     result = final.finish(trained, taught, threads=job.threads, started=job.started, processes=job.processes)
     warn_of_gates(job, result)
+    if result.uplift is not None and result.uplift.chance is not None and result.uplift.chance.warning:
+        job.log.emit("warning", message=result.uplift.chance.warning)
     warn_of_answers(job, result)
     return result
 

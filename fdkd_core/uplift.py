@@ -12,10 +12,19 @@ from fdkd_core.errors import GateFailedError, Problem
 from fdkd_core.row_noise import row_noise
 from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.gates import GateSpec
-from fdkd_core.spec.measures import MEASURES
+from fdkd_core.spec.measures import MEASURES, MetricName, SelectBy
 from fdkd_core.spec.result import GateResult, ModelResult
-from fdkd_core.spec.uplift import AnyUplift, FigureGain, half_width_of, smallest_gap, uplift_of
+from fdkd_core.spec.uplift import (
+    AnyUplift,
+    ChanceLevel,
+    FigureGain,
+    chance_warning,
+    half_width_of,
+    smallest_gap,
+    uplift_of,
+)
 from fdkd_core.tasks.base import Task
+from fdkd_core.tasks.blind import Blind
 
 
 def measure_uplift(
@@ -25,6 +34,9 @@ def measure_uplift(
     student_NC: NDArray[Any],
     control_NC: NDArray[Any],
     groups_N: NDArray[np.int64] | None = None,
+    *,
+    learned: NDArray[Any],
+    select_by: SelectBy | None = None,
 ) -> AnyUplift:
     """Compares student and control on the same test samples.
 
@@ -36,6 +48,8 @@ def measure_uplift(
         control_NC: Answers of the control.
         groups_N: Group of each row of the test split; None where the data name none, so that the task says
             which rows succeed or fail together.
+        learned: Labels of the training split, or of some of its rows: what chance knows.
+        select_by: What picks the weights; by that figure the models are held against chance.
     """
     if groups_N is None:
         groups_N = task.alike(labels)
@@ -62,7 +76,44 @@ def measure_uplift(
             )
         )
     is_ahead = teacher is not None and gap >= smallest_gap(main, figure(control.test, main.name))
-    return uplift_of(gains, gains[0].test / gap if is_ahead else None)
+    metric = next((name for name in task.facts.metrics if name == select_by), task.facts.metrics[0])
+    models = {"student": (student, student_NC), "control": (control, control_NC)}
+    chance = _chance_level(task, metric, task.chance(metric, learned, labels), labels, models, groups_N)
+    return uplift_of(gains, gains[0].test / gap if is_ahead else None, chance)
+
+
+def _chance_level(
+    task: Task,
+    metric: MetricName,
+    blind: Blind,
+    labels: NDArray[Any],
+    models: Mapping[str, tuple[ModelResult, NDArray[Any]]],
+    groups_N: NDArray[np.int64] | None,
+) -> ChanceLevel:
+    """How student and control stand to who looks at no sample."""
+    measure = MEASURES[metric]
+    leads, noises = {}, {}
+    for role, (model, answers_NC) in models.items():
+        leads[role] = signed_figure(model.test, metric) - measure.signed(blind.value)
+        noises[role] = row_noise(task.shares(metric, answers_NC, labels) - blind.shares, groups_N).half_width
+    no_better = {
+        role: figure(model.test, metric)
+        for role, (model, _) in models.items()
+        if leads[role] <= (noises[role] or 0.0)
+    }
+    warning = ""
+    if "student" in no_better:
+        control = no_better.get("control")
+        warning = chance_warning(measure, task.facts.chance, blind.value, no_better["student"], control)
+    return ChanceLevel(
+        metric=metric,
+        value=blind.value,
+        student=leads["student"],
+        student_noise=noises["student"],
+        control=leads["control"],
+        control_noise=noises["control"],
+        warning=warning,
+    )
 
 
 def pass_gates(gates: Sequence[GateSpec], uplift: AnyUplift) -> list[GateResult]:

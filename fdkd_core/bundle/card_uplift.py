@@ -29,6 +29,8 @@ def uplift_section(
         if is_control
         else _difference(uplift)
     )
+    if uplift.chance is not None and uplift.chance.warning:
+        text += f"\n\n**{uplift.chance.warning}**"
     if gates:
         text += "\n\nWhat its job asked of it:\n" + "".join(f"\n- {gate}" for gate in gates)
     return f"{_HEADING}{text}"

@@ -265,14 +265,14 @@ def _similarity(findings: Findings) -> Iterable[str]:
 
 def _headroom(findings: Findings) -> Iterable[str]:
     found, words = findings.headroom, words_of(findings.task)
-    measure = MEASURES[found.metric]
+    measure, chance = MEASURES[found.metric], TASK_FACTS[findings.task].chance
     yield "## Headroom"
     yield ""
     yield (
         f"Teacher {measure.text(found.teacher, unit=True)}, best from the student's modality "
         f"{measure.text(found.student, unit=True)}, chance {measure.text(found.chance, unit=True)} "
         f"({measure.words}); the gap is {difference(measure, found.gap, found.standard_error)} (one standard "
-        f"error, over validation rows). Chance is {words.chance}; probes are {words.probe}."
+        f"error, over validation rows). Chance is {chance}; probes are {words.probe}."
     )
     yield ""
     yield "![headroom](headroom.png)"

@@ -152,6 +152,8 @@ class TaskFacts(NamedTuple):
     """What it measures beside its loss, in the order in which it is shown. The first is what most people ask
     for: it picks the weights and is what a gate compares, unless the spec names another; and what int8 may
     lose some of."""
+    chance: str
+    """Who looks at no sample, and is what a model has to beat: `always saying the most frequent class`."""
     also_reads: tuple[LabelForm, ...] = ()
     """Other forms of labels that it can be learnt from."""
     no_int8: str | None = None
@@ -177,18 +179,28 @@ class TaskFacts(NamedTuple):
 
 
 TASK_FACTS: dict[TaskKind, TaskFacts] = {
-    "classification": TaskFacts("class", ("accuracy", "macro_f1")),
-    "multilabel": TaskFacts("classes", ("mean_ap", "macro_f1", "micro_f1", "exact_match")),
-    "regression": TaskFacts("numbers", ("r2", "mae", "rmse")),
+    "classification": TaskFacts(
+        "class",
+        ("accuracy", "macro_f1"),
+        "always saying the most frequent class, or drawing one as often as it occurs",
+    ),
+    "multilabel": TaskFacts(
+        "classes",
+        ("mean_ap", "macro_f1", "micro_f1", "exact_match"),
+        "always saying how frequent each class is, or all classes, or the most frequent set",
+    ),
+    "regression": TaskFacts("numbers", ("r2", "mae", "rmse"), "always saying the mean or the median"),
     "retrieval": TaskFacts(
         "identity",
         ("recall_at_1", "recall_at_5", "recall_at_10", "mean_reciprocal_rank"),
+        "answering in random order",
         ("class",),
         no_recorded="recorded embeddings are better learnt as labels, with `relevant: pair`",
     ),
     "segmentation": TaskFacts(
         "mask",
         ("mean_iou", "mean_pixel_accuracy", "pixel_accuracy"),
+        "always saying the class with most pixels",
     ),
 }
 

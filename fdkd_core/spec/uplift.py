@@ -35,6 +35,24 @@ class FigureGain(StrictModel):
     """The control's own figure on the test split; of classification it stands beside."""
 
 
+class ChanceLevel(StrictModel):
+    """Whether student and control answer the test split better than who looks at no sample."""
+
+    metric: MetricName
+    """What picks the weights in the job, or the task's main figure where that is the loss."""
+    value: float
+    """Of who looks at no sample, on the test split."""
+    student: float
+    """By how much the student is better; negative where it is worse."""
+    student_noise: float | None
+    """Half of the 95 % interval of that, as in `FigureGain`."""
+    control: float
+    """The same of the control."""
+    control_noise: float | None
+    warning: str
+    """For people, where the student is not better beyond that noise; else empty."""
+
+
 class Uplift(StrictModel):
     """Student minus control: what the teacher's knowledge added. Positive is better."""
 
@@ -55,6 +73,8 @@ class Uplift(StrictModel):
     """The same of `test_macro_f1`."""
     groups: int | None = None
     """See `FigureGain`."""
+    chance: ChanceLevel | None = None
+    """Null in results of earlier releases, as in `TaskUplift`."""
 
     @property
     def gains(self) -> list[FigureGain]:
@@ -88,19 +108,24 @@ class TaskUplift(StrictModel):
     """Share of the teacher-control gap in the main figure of the test split that the student closed; null
     when the teacher is not ahead of the control by 0.01, or by a hundredth of a figure in units."""
 
+    chance: ChanceLevel | None = None
+
 
 AnyUplift = Uplift | TaskUplift
 
 
-def uplift_of(gains: Sequence[FigureGain], teacher_gap_closed: float | None) -> AnyUplift:
+def uplift_of(
+    gains: Sequence[FigureGain], teacher_gap_closed: float | None, chance: ChanceLevel | None = None
+) -> AnyUplift:
     """The gains of a task as results state them.
 
     Args:
         gains: Of all its figures, the main one first.
         teacher_gap_closed: See `Uplift`.
+        chance: See `Uplift`.
     """
     if gains[0].metric != "accuracy":
-        return TaskUplift(gains=list(gains), teacher_gap_closed=teacher_gap_closed)
+        return TaskUplift(gains=list(gains), teacher_gap_closed=teacher_gap_closed, chance=chance)
     accuracy, macro = gains
     assert accuracy.val is not None
     assert accuracy.standard_error is not None
@@ -114,6 +139,7 @@ def uplift_of(gains: Sequence[FigureGain], teacher_gap_closed: float | None) -> 
         noise=accuracy.noise,
         macro_f1_noise=macro.noise,
         groups=accuracy.groups,
+        chance=chance,
     )
 
 
@@ -160,6 +186,26 @@ def noise_words(measure: Measure, gain: float, half_width: float | None, groups:
     over = "" if groups is None else f" over its {groups} groups"
     found = "within" if abs(gain) <= half_width else "more than"
     return f"{found} the noise of this test split (±{measure.text(half_width)}{over}; one seed)"
+
+
+def chance_warning(measure: Measure, blind: str, chance: float, student: float, control: float | None) -> str:
+    """What people are told of a student that does not answer better than who looks at no sample.
+
+    Args:
+        measure: Of the figures.
+        blind: Who that is; see `TaskFacts.chance`.
+        chance: Their figure.
+        student: Its own.
+        control: That of its control, where it does no better either.
+    """
+    found, known = measure.text(student, unit=True), measure.text(chance, unit=True)
+    than = f"better in {measure.words}, beyond noise, than {blind} ({known})"
+    if control is None:
+        return f"The student ({found}) is not {than}, as its control is."
+    return (
+        f"Neither the student ({found}) nor its control ({measure.text(control, unit=True)}) is {than}: "
+        "whatever the one gains over the other, they do not know enough to be of use."
+    )
 
 
 def smallest_gap(measure: Measure, control: float) -> float:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from fdkd_core.models.base import Backbone
 from fdkd_core.spec.figures import SplitMetrics
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.tasks import TASK_FACTS, TaskFacts, TaskKind
+from fdkd_core.tasks.blind import Blind
 
 
 class Task:
@@ -64,6 +66,16 @@ class Task:
             metric: One of the task's figures, or `loss`.
             outputs_NC: A model's answers.
             labels: Of the same samples.
+        """
+        raise NotImplementedError
+
+    def chance(self, metric: MetricName, fitted: NDArray[Any], labels: NDArray[Any]) -> Blind:
+        """A figure of who looks at no sample, and answers as well as can be then.
+
+        Args:
+            metric: One of the task's figures.
+            fitted: Labels that may be learned from.
+            labels: Of the rows that are answered.
         """
         raise NotImplementedError
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fdkd_core.losses.logits import cross_entropy
 from fdkd_core.spec.figures import ClassificationMetrics
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.tasks import TaskKind
 from fdkd_core.tasks.base import Task, refuse_not_finite
+from fdkd_core.tasks.blind import Blind, best_of_constants
 
 
 class Classification(Task):
@@ -43,6 +45,21 @@ class Classification(Task):
         if metric == "macro_f1":
             return macro_f1_influence(outputs_NC.argmax(axis=1), labels)
         return _log_probabilities(outputs_NC, labels)
+
+    def chance(self, metric: MetricName, fitted: NDArray[np.int64], labels: NDArray[np.int64]) -> Blind:
+        """The most frequent class; for macro-F1 one drawn as often as it occurs, where that is better."""
+        size = 1 + int(max(fitted.max(), labels.max()))
+        count_C = np.bincount(fitted, minlength=size)
+        answer_C = (np.arange(size) == count_C.argmax()).astype(np.float32)
+        found = best_of_constants(self, metric, [np.tile(answer_C, (len(labels), 1))], labels)
+        if metric != "macro_f1":
+            return found
+        drawn_C, actual_C = count_C / len(fitted), np.bincount(labels, minlength=size) / len(labels)
+        occurs_C = drawn_C + actual_C > 0.0
+        # F1 = 2 TP / (predicted + actual), of which the first is, in the mean over draws, 2 N drawn actual.
+        f1_C = 2.0 * (drawn_C * actual_C)[occurs_C] / (drawn_C + actual_C)[occurs_C]
+        drawn = Blind(float(f1_C.mean()), np.zeros(len(labels)))
+        return max(found, drawn, key=lambda blind: blind.value)
 
 
 def split_metrics(logits_NC: NDArray[np.float32], labels_N: NDArray[np.int64]) -> ClassificationMetrics:

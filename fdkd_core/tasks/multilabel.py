@@ -14,8 +14,10 @@ from torch import Tensor
 
 from fdkd_core.losses.binary import binary_cross_entropy
 from fdkd_core.spec.figures import MultilabelMetrics
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.tasks import MultilabelSpec, TaskKind
 from fdkd_core.tasks.base import Task, refuse_not_finite
+from fdkd_core.tasks.blind import Blind, best_of_constants
 
 
 class Multilabel(Task):
@@ -74,6 +76,18 @@ class Multilabel(Task):
         if metric in ("macro_f1", "micro_f1"):
             return _f1_influence(predicted_NC, actual_NC, is_macro=metric == "macro_f1")
         return -_losses(outputs_NC, labels)
+
+    def chance(self, metric: MetricName, fitted: NDArray[np.float32], labels: NDArray[np.float32]) -> Blind:
+        """The share of each class, which mAP and exact match take; all classes, which F1 does; a set."""
+        rate_C = np.clip(fitted.mean(axis=0), 1e-6, 1.0 - 1e-6)
+        sets_SC, count_S = np.unique(fitted > 0.5, axis=0, return_counts=True)
+        answers = (
+            np.log(rate_C / (1.0 - rate_C)),
+            np.full(len(rate_C), 20.0),
+            np.where(sets_SC[count_S.argmax()], 20.0, -20.0),
+        )
+        tiled = [np.tile(answer.astype(np.float32), (len(labels), 1)) for answer in answers]
+        return best_of_constants(self, metric, tiled, labels)
 
     def _predicted(self, outputs_NC: NDArray[np.float32]) -> NDArray[np.bool_]:
         found_NC: NDArray[np.bool_] = outputs_NC >= self._least_logit

@@ -23,8 +23,10 @@ from fdkd_core.models.base import Backbone
 from fdkd_core.models.onnx_teacher import OnnxTeacher
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.spec.figures import RegressionMetrics
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.tasks import RegressionSpec, TaskKind
 from fdkd_core.tasks.base import Task, refuse_not_finite
+from fdkd_core.tasks.blind import Blind, best_of_constants
 
 
 class Regression(Task):
@@ -89,6 +91,12 @@ class Regression(Task):
         else:
             found_N = -self._losses(outputs_NC, labels)
         return found_N
+
+    def chance(self, metric: MetricName, fitted: NDArray[np.float32], labels: NDArray[np.float32]) -> Blind:
+        """Mean and median of each number: the one is best for squares, the other for absolute errors."""
+        answers = (fitted.mean(axis=0), np.median(fitted, axis=0))
+        tiled = [np.tile(answer.astype(np.float32), (len(labels), 1)) for answer in answers]
+        return best_of_constants(self, metric, tiled, labels)
 
     def in_own_units(self, model: Backbone) -> Backbone:
         """A copy of the network whose answers are in the units of the data: what leaves a job."""

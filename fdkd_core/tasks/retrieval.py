@@ -18,8 +18,10 @@ from torch import Tensor
 from fdkd_core.data.table import TargetScale
 from fdkd_core.losses.embeddings import pair_contrast, supervised_contrast
 from fdkd_core.spec.figures import RetrievalMetrics
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.tasks import RetrievalSpec, TaskKind
 from fdkd_core.tasks.base import Task, refuse_not_finite
+from fdkd_core.tasks.blind import Blind
 
 TIE = 1e-6
 """Cosines that differ by less are equal: in float32 two equal embeddings may differ by as much, and the order
@@ -115,6 +117,18 @@ class Retrieval(Task):
         shares_N: NDArray[np.float64] = np.where(asked_N, weight * (value_N - value_N[asked_N].mean()), 0.0)
         return shares_N
 
+    def chance(self, metric: MetricName, fitted: NDArray[Any], labels: NDArray[Any]) -> Blind:
+        """Of all orders of the answers, the mean."""
+        _, count_K = np.unique(labels, axis=0, return_counts=True)
+        if self._scale is not None:
+            found = {1: (len(count_K), len(labels))}  # one right vector among the different ones
+        else:
+            queries = {int(n): int((count_K == n).sum() * n) for n in np.unique(count_K) if n > 1}
+            found = {n - 1: (len(labels) - 1, rows) for n, rows in queries.items()}
+        total = sum(rows for _, rows in found.values())
+        values = [rows * _of_random_order(metric, right, size) for right, (size, rows) in found.items()]
+        return Blind(sum(values) / total if total else 0.0, np.zeros(len(labels)))
+
     def _searched(self, outputs_NE: NDArray[np.float32], labels: NDArray[Any]) -> _Searches:
         """Asks for every row, a block of rows at a time."""
         unit_NE = gallery_NE = _of_norm_1(outputs_NE)
@@ -155,6 +169,17 @@ class Retrieval(Task):
             total_Q = np.log(others_Q)
         loss_Q = total_Q + (1.0 - nearness_Q / np.maximum(count_Q, 1)) / self._temperature
         return rank_Q, np.where(count_Q > 0, loss_Q, 0.0)
+
+
+def _of_random_order(metric: MetricName, num_right: int, size: int) -> float:
+    """What a query with some right answers among `size` is worth, in the mean over all orders."""
+    places = np.arange(size - num_right + 1)
+    # That the first r answers are all wrong: a product over them; then the next one is right.
+    still_N = np.concatenate([[1.0], np.cumprod((size - num_right - places[:-1]) / (size - places[:-1]))])
+    if metric in _DEPTHS:
+        return float(1.0 - still_N[_DEPTHS[metric]]) if _DEPTHS[metric] < len(still_N) else 1.0
+    first_N = still_N * num_right / (size - places)
+    return float((first_N / (places + 1)).sum())
 
 
 def _of_norm_1(values_NE: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from fdkd_core.losses.pixels import pixel_cross_entropy, resized
 from fdkd_core.spec.figures import SegmentationMetrics
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.tasks import VOID, TaskKind
 from fdkd_core.tasks.base import Task, refuse_not_finite
+from fdkd_core.tasks.blind import Blind, best_of_constants
 
 _PIXELS_AT_ONCE = 1 << 24
 """Scores at the size of the masks that are made at a time: 64 MiB of float32."""
@@ -89,6 +91,21 @@ class Segmentation(Task):
         else:
             found_N = -loss
         return found_N
+
+    def chance(self, metric: MetricName, fitted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Blind:
+        """Of who gives every pixel the class that most pixels have."""
+        size = 1 + max(int(mask[mask != VOID].max(initial=0)) for masks in (fitted, labels) for mask in masks)
+        actual_NC = pixel_counts(labels, size)
+        is_answer_C = np.arange(size) == pixel_counts(fitted, size).sum(axis=0).argmax()
+        predicted_NC = actual_NC.sum(axis=1, keepdims=True) * is_answer_C
+        parts = [actual_NC * is_answer_C, predicted_NC, actual_NC, np.zeros((len(labels), 1))]
+        return best_of_constants(self, metric, [np.concatenate(parts, axis=1)], labels)
+
+
+def pixel_counts(masks: NDArray[np.uint8], num_classes: int) -> NDArray[np.float64]:
+    """Pixels of each class in each mask [N, H, W], those without a label left out: [N, C]."""
+    counts = [np.bincount(mask.ravel(), minlength=VOID + 1)[:num_classes] for mask in masks]
+    return np.array(counts, dtype=np.float64).reshape(len(masks), num_classes)
 
 
 def _summary(logits: Tensor, masks: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import pytest
 from bundle_samples import result as model_result
 from small_job import small_spec, write_small_data
 
-from fdkd_client.cli.job_tables import uplift_text
+from fdkd_client.cli.run_view import uplift_text
 from fdkd_client.figures import UpliftFigures
 from fdkd_core.options import RunOptions
 from fdkd_core.row_noise import row_noise
@@ -92,8 +92,9 @@ def test_a_gain_on_one_of_three_speakers_is_not_significant() -> None:
     )
     gate = [GateSpec(significant=True)]
     given = (Classification(), models, labels, answers(student, labels), answers(control, labels))
-    by_rows, by_groups = measure_uplift(*given), measure_uplift(*given, groups)
-    one_voice = measure_uplift(*given, np.zeros(300, np.int64))
+    by_rows, by_groups, one_voice = (
+        measure_uplift(*given, found, learned=labels) for found in (None, groups, np.zeros(300, np.int64))
+    )
     assert pass_gates(gate, by_rows)[0].passed
     assert not pass_gates(gate, by_groups)[0].passed
     assert not pass_gates(gate, one_voice)[0].passed

@@ -5,7 +5,6 @@ Shape legend: N rows, M other rows, P predictors, Q numbers that stand for a lab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -14,8 +13,7 @@ from numpy.typing import NDArray
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.products import Matrix
 from fdkd_core.diagnosis.sample import Rows, stratified
-from fdkd_core.spec.figures import figure
-from fdkd_core.spec.measures import MEASURES, MetricName, SelectBy
+from fdkd_core.spec.measures import MetricName, SelectBy
 from fdkd_core.tasks import task_of
 
 
@@ -27,8 +25,6 @@ class TaskWords(NamedTuple):
     knows_nothing: str
     told: str
     """Heads the plot of figures: `How well the classes can be told`."""
-    chance: str
-    """Whose figure is called chance."""
     shared: str
     """What rows of one stratum have in common."""
     alike: str
@@ -115,14 +111,5 @@ class DiagnosedTask:
         raise NotImplementedError
 
     def chance(self, metric: MetricName, fitted: Rows, asked: Rows) -> float:
-        """A figure of who looks at no sample: of the best answer that is the same for all of them."""
-        labels = self.labels(asked)
-        found = [
-            figure(self.task.metrics(answers, labels), metric)
-            for answers in self.constant_answers(self.labels(fitted), len(asked))
-        ]
-        return max(found, key=MEASURES[metric].signed)
-
-    def constant_answers(self, labels: NDArray[Any], count: int) -> Sequence[NDArray[np.float32]]:
-        """Answers that are the same for all of `count` rows, made of labels that were learned from."""
-        raise NotImplementedError
+        """A figure of who looks at no sample, as the task says."""
+        return self.task.chance(metric, self.labels(fitted), self.labels(asked)).value

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ class DiagnosedClassification(DiagnosedTask):
         knows="knows the classes",
         knows_nothing="knows nothing about these classes",
         told="How well the classes can be told",
-        chance="always saying the most frequent class",
         shared="class",
         alike="rows of one class",
         contradicting="with another label",
@@ -46,12 +44,6 @@ class DiagnosedClassification(DiagnosedTask):
             fitted_NP, self.labels(fitted), len(self.data.classes), rng, is_balanced=metric == "macro_f1"
         )
         return probe.scores(asked_MP).astype(np.float32)
-
-    def constant_answers(self, labels: NDArray[Any], count: int) -> Sequence[NDArray[np.float32]]:
-        """The most frequent class."""
-        answer_C = np.zeros(len(self.data.classes), np.float32)
-        answer_C[np.bincount(labels).argmax()] = 1.0
-        return [np.tile(answer_C, (count, 1))]
 
 
 def one_hot(labels_N: NDArray[np.int64]) -> Matrix:

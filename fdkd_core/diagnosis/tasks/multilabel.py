@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ class DiagnosedMultilabel(DiagnosedTask):
         knows="knows the classes",
         knows_nothing="knows nothing about these classes",
         told="How well the classes can be told",
-        chance="the best of answers that are the same for all rows: how frequent each class is, all classes, "
-        "the most frequent set",
         shared="set of classes",
         alike=f"rows with the same set of classes, and where a set has fewer than {LEAST_OF_A_SET} rows, "
         "those of rare sets that have the same commonest class",
@@ -62,14 +59,3 @@ class DiagnosedMultilabel(DiagnosedTask):
         """Scores before the sigmoid, [M, C]."""
         probe = OneVsRestProbe(fitted_NP, self.targets(fitted), rng)
         return probe.scores(asked_MP).astype(np.float32)
-
-    def constant_answers(self, labels: NDArray[Any], count: int) -> Sequence[NDArray[np.float32]]:
-        """The share of each class, which mAP and exact match take; all classes, which F1 does; a set."""
-        rate_C = np.clip(labels.mean(axis=0), 1e-6, 1.0 - 1e-6)
-        sets_SC, count_S = np.unique(labels > 0.5, axis=0, return_counts=True)
-        answers = (
-            np.log(rate_C / (1.0 - rate_C)),
-            np.full(len(rate_C), 20.0),
-            np.where(sets_SC[count_S.argmax()], 20.0, -20.0),
-        )
-        return [np.tile(answer.astype(np.float32), (count, 1)) for answer in answers]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,6 @@ class DiagnosedRegression(DiagnosedTask):
         knows="knows the numbers",
         knows_nothing="knows nothing about these numbers",
         told="How well the numbers can be told",
-        chance="always saying the mean or the median, whichever is better",
         shared="label",
         alike="rows whose labels lie in one range (quantiles of one number, boxes of several, of "
         f"{LEAST_ROWS} rows or more); within it labels still differ a little",
@@ -48,10 +46,3 @@ class DiagnosedRegression(DiagnosedTask):
     ) -> NDArray[np.float32]:
         """Standardised numbers, [M, targets]."""
         return Ridge(fitted_NP, asked_MP).predict(self.targets(fitted)).astype(np.float32)
-
-    def constant_answers(self, labels: NDArray[Any], count: int) -> Sequence[NDArray[np.float32]]:
-        """Mean and median of each number: the one is best for squares, the other for absolute errors."""
-        return [
-            np.tile(answer.astype(np.float32), (count, 1))
-            for answer in (labels.mean(axis=0), np.median(labels, axis=0))
-        ]

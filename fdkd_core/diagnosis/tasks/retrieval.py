@@ -28,7 +28,6 @@ class DiagnosedRetrieval(DiagnosedTask):
         knows="finds what is right to find",
         knows_nothing="finds no more than chance does",
         told="How well what is right is found",
-        chance="answers in random order",
         shared="label",
         alike="rows of one label",
         contradicting="with another label",
@@ -96,27 +95,3 @@ class DiagnosedRetrieval(DiagnosedTask):
     def _score(self, embeddings_ME: Matrix, labels_M: NDArray[np.int64]) -> float:
         """By reciprocal ranks, which differ where recall does not yet."""
         return figure(self.task.metrics(embeddings_ME.astype(np.float32), labels_M), "mean_reciprocal_rank")
-
-    def chance(self, metric: MetricName, fitted: Rows, asked: Rows) -> float:
-        """Of all orders of the answers, the mean."""
-        strata = self.strata(asked)
-        _, count_S = np.unique(strata, return_counts=True)
-        if self.data.targets is not None:
-            found = {1: (len(count_S), len(asked))}  # one right vector among the different ones
-        else:
-            queries = {int(n): int((count_S == n).sum() * n) for n in np.unique(count_S) if n > 1}
-            found = {n - 1: (len(asked) - 1, rows) for n, rows in queries.items()}
-        total = sum(rows for _, rows in found.values())
-        values = [rows * _of_random_order(metric, right, size) for right, (size, rows) in found.items()]
-        return sum(values) / total if total else 0.0
-
-
-def _of_random_order(metric: MetricName, num_right: int, size: int) -> float:
-    """What a query with some right answers among `size` is worth, in the mean over all orders."""
-    places = np.arange(size - num_right + 1)
-    # That the first r answers are all wrong: a product over them; then the next one is right.
-    still_N = np.concatenate([[1.0], np.cumprod((size - num_right - places[:-1]) / (size - places[:-1]))])
-    if metric in _DEPTHS:
-        return float(1.0 - still_N[_DEPTHS[metric]]) if _DEPTHS[metric] < len(still_N) else 1.0
-    first_N = still_N * num_right / (size - places)
-    return float((first_N / (places + 1)).sum())

@@ -13,9 +13,8 @@ from fdkd_core.diagnosis.products import Matrix
 from fdkd_core.diagnosis.sample import Rows
 from fdkd_core.diagnosis.tasks.base import DiagnosedTask, TaskWords
 from fdkd_core.diagnosis.tasks.ranges import ranges
-from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MetricName
-from fdkd_core.spec.tasks import VOID
+from fdkd_core.tasks.segmentation import pixel_counts
 
 
 class DiagnosedSegmentation(DiagnosedTask):
@@ -25,7 +24,6 @@ class DiagnosedSegmentation(DiagnosedTask):
         knows="knows the classes of the pixels",
         knows_nothing="knows nothing about the classes of these pixels",
         told="How well the classes of pixels can be told",
-        chance="always saying the class with most pixels",
         shared="pixel classes",
         alike="places whose pixels have one class",
         contradicting="with another mask",
@@ -45,7 +43,7 @@ class DiagnosedSegmentation(DiagnosedTask):
 
     def targets(self, rows: Rows) -> Matrix:
         """Share of each class in the pixels of each picture that have a label, [N, C]."""
-        count_NC = self._counts(rows)
+        count_NC = pixel_counts(self.labels(rows), len(self.data.classes))
         shares: Matrix = count_NC / np.maximum(count_NC.sum(axis=1, keepdims=True), 1.0)
         return shares
 
@@ -77,19 +75,3 @@ class DiagnosedSegmentation(DiagnosedTask):
         """
         is_balanced = metric == "mean_pixel_accuracy"
         return LogisticProbe(fitted_NP, labels_N, len(self.data.classes), rng, is_balanced=is_balanced)
-
-    def chance(self, metric: MetricName, fitted: Rows, asked: Rows) -> float:
-        """Of who gives every pixel the class that most pixels have."""
-        actual_MC = self._counts(asked)
-        is_answer_C = np.zeros(actual_MC.shape[1])
-        is_answer_C[self._counts(fitted).sum(axis=0).argmax()] = 1.0
-        predicted_MC = actual_MC.sum(axis=1, keepdims=True) * is_answer_C
-        loss_M1 = np.zeros((len(asked), 1))
-        answers = np.concatenate([actual_MC * is_answer_C, predicted_MC, actual_MC, loss_M1], axis=1)
-        return figure(self.task.metrics(answers, self.labels(asked)), metric)
-
-    def _counts(self, rows: Rows) -> NDArray[np.float64]:
-        """Pixels of each class, [N, C]."""
-        classes = len(self.data.classes)
-        counts = [np.bincount(self.data.labels[row].ravel(), minlength=VOID + 1)[:classes] for row in rows]
-        return np.array(counts, dtype=np.float64).reshape(len(rows), classes)
