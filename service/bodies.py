@@ -58,7 +58,7 @@ class ReceivedFile:
         except FileNotFoundError:
             if self.upload_id is None:
                 raise
-            raise NotFoundError from None
+            raise NotFoundError.of("upload", self.upload_id) from None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fdkd_core.errors import Problem
+from fdkd_core.errors import Problem, quote
+from service.identifiers import kind_of
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA = "#/components/schemas/Problem"
@@ -147,6 +148,18 @@ class NotFoundError(ServiceError):
     """There is no such thing, or it is not yours."""
 
     status, code = 404, "not_found"
+
+    @classmethod
+    def of(cls, what: str, reference: str) -> NotFoundError:
+        """That says what is missing; the same whether it never was or is another owner's.
+
+        Args:
+            what: What was looked for: `job`.
+            reference: By what: an id or a name, from a client.
+        """
+        kind = kind_of(reference)
+        hint = "" if kind in (None, what) else f" Such ids are of a {kind}."
+        return cls(f"There is no {what} {quote(reference)}, or it is not yours.{hint}")
 
 
 class MethodNotAllowedError(ServiceError):

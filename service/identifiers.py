@@ -9,6 +9,8 @@ from typing import Literal
 
 Prefix = Literal["job", "ds", "mdl", "upl", "key", "wrk", "own"]
 
+_KINDS: dict[str, str] = {"job": "job", "ds": "dataset", "mdl": "model", "upl": "upload"}
+"""What people look for by id."""
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PATTERN = re.compile(r"[a-z]{2,3}_[0-9a-hjkmnp-tv-z]{26}")
 
@@ -23,3 +25,8 @@ def new_id(prefix: Prefix) -> str:
 def is_id(text: str, prefix: Prefix) -> bool:
     """Whether `text` has the form of an id of this kind; anything else never reaches a query."""
     return _PATTERN.fullmatch(text) is not None and text.startswith(prefix + "_")
+
+
+def kind_of(text: str) -> str | None:
+    """What a text of the form of an id would name: `dataset`; None where it has no such form."""
+    return _KINDS.get(text.partition("_")[0]) if _PATTERN.fullmatch(text) else None

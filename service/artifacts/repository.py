@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from fdkd_core.errors import quote
 from service.errors import NotFoundError
 from service.identifiers import is_id
 from service.jobs.states import JobState
@@ -28,12 +29,13 @@ def find(session: Session, owner_id: str, job_id: str, name: str) -> Artifact:
     Raises:
         NotFoundError: There is no such artifact, or its job is another owner's.
     """
+    missing = f"There is no artifact {quote(name)} of job {quote(job_id)}, or it is not yours."
     if not is_id(job_id, "job") or len(name) > _MAX_NAME or not _NAME.fullmatch(name):
-        raise NotFoundError
+        raise NotFoundError(missing)
     statement = _listed(job_id).where(Artifact.name == name, Job.owner_id == owner_id)
     artifact = session.scalars(statement).one_or_none()
     if artifact is None:
-        raise NotFoundError
+        raise NotFoundError(missing)
     return artifact
 
 

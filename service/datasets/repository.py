@@ -29,8 +29,8 @@ def get(session: Session, owner_id: str, dataset_id: str, *, lock: bool = False)
         NotFoundError: There is none, or it was deleted.
     """
     if not is_id(dataset_id, "ds"):
-        raise NotFoundError
-    return _get(session, owner_id, Dataset.id == dataset_id, lock=lock)
+        raise NotFoundError.of("dataset", dataset_id)
+    return _get(session, owner_id, Dataset.id == dataset_id, dataset_id, lock=lock)
 
 
 def resolve(session: Session, owner_id: str, reference: str, *, lock: bool = False) -> Dataset:
@@ -41,7 +41,7 @@ def resolve(session: Session, owner_id: str, reference: str, *, lock: bool = Fal
     """
     if is_id(reference, "ds"):
         return get(session, owner_id, reference, lock=lock)
-    return _get(session, owner_id, Dataset.name_key == name_key(reference), lock=lock)
+    return _get(session, owner_id, Dataset.name_key == name_key(reference), reference, lock=lock)
 
 
 def list_page(session: Session, owner_id: str, page: Page[DatasetQuery]) -> Sequence[Dataset]:
@@ -65,11 +65,13 @@ def is_used(session: Session, dataset_id: str) -> bool:
     )
 
 
-def _get(session: Session, owner_id: str, which: ColumnElement[bool], *, lock: bool) -> Dataset:
+def _get(
+    session: Session, owner_id: str, which: ColumnElement[bool], reference: str, *, lock: bool
+) -> Dataset:
     statement = select(Dataset).where(Dataset.owner_id == owner_id, Dataset.deleted_at.is_(None), which)
     if lock:
         statement = statement.with_for_update()
     dataset = session.scalar(statement)
     if dataset is None:
-        raise NotFoundError
+        raise NotFoundError.of("dataset", reference)
     return dataset

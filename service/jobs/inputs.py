@@ -131,7 +131,7 @@ def _find(
         wanted["at_most"] = max_waiting
     row = session.execute(_STATEMENTS[what, is_named, hold], wanted).one_or_none()
     if row is None:
-        detail = f"There is no such {what}, or it is not yours."
+        detail = NotFoundError.of(what, reference).detail
         raise NotFoundError(detail, problems=[Problem("not_found", detail, pointer)])
     if row.deleted_at is not None or row.state != "ready":
         state = "deleted" if row.deleted_at is not None else row.state

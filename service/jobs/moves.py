@@ -89,7 +89,7 @@ def record_queued(session: Session, job_ids: list[str]) -> None:
 def _refuse(session: Session, job_id: str, event: str, *, fenced: bool) -> None:
     state = session.scalar(select(Job.state).where(Job.id == job_id))
     if state is None:
-        raise NotFoundError
+        raise NotFoundError.of("job", job_id)
     if fenced:
         raise StaleAttemptError(f"{event} came too late: the job is {state}")
     if JobState(state) in TERMINAL:

@@ -77,7 +77,7 @@ def show(session: Session, owner_id: str, job_id: str) -> Row[Any]:
     require_id(job_id)
     row = session.execute(_SHOW, {"job_id": job_id, "owner_id": owner_id}).one_or_none()
     if row is None:
-        raise NotFoundError
+        raise NotFoundError.of("job", job_id)
     return row
 
 
@@ -88,7 +88,7 @@ def require_id(job_id: str) -> None:
         NotFoundError: There can be no such job.
     """
     if not is_id(job_id, "job"):
-        raise NotFoundError
+        raise NotFoundError.of("job", job_id)
 
 
 def require_owner(session: Session, owner_id: str, job_id: str) -> None:
@@ -99,7 +99,7 @@ def require_owner(session: Session, owner_id: str, job_id: str) -> None:
     """
     require_id(job_id)
     if session.scalar(select(Job.id).where(Job.id == job_id, Job.owner_id == owner_id)) is None:
-        raise NotFoundError
+        raise NotFoundError.of("job", job_id)
 
 
 def lock(session: Session, owner_id: str, job_id: str) -> Job:
@@ -112,7 +112,7 @@ def lock(session: Session, owner_id: str, job_id: str) -> Job:
     lock_parent(session, job_id)
     job = session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one_or_none()
     if job is None:  # deleted while this waited for the lock
-        raise NotFoundError
+        raise NotFoundError.of("job", job_id)
     return job
 
 

@@ -83,7 +83,7 @@ def open_stream(context: Context, caller: Caller, job_id: str, after: int) -> Re
         repository.require_owner(session, caller.owner_id, job_id)
     first = look(context, job_id, after, version=0)
     if first is None:
-        raise NotFoundError
+        raise NotFoundError.of("job", job_id)
     if after > 0 and first.state is not None and not first.events:
         return Response(status_code=204)
     context.stream_slots.take(caller.owner_id)

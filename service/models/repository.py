@@ -28,8 +28,8 @@ def get(session: Session, owner_id: str, model_id: str, *, lock: bool = False) -
         NotFoundError: There is none, or it was deleted.
     """
     if not is_id(model_id, "mdl"):
-        raise NotFoundError
-    return _get(session, owner_id, Model.id == model_id, lock=lock)
+        raise NotFoundError.of("model", model_id)
+    return _get(session, owner_id, Model.id == model_id, model_id, lock=lock)
 
 
 def resolve(session: Session, owner_id: str, reference: str, *, lock: bool = False) -> Model:
@@ -40,7 +40,7 @@ def resolve(session: Session, owner_id: str, reference: str, *, lock: bool = Fal
     """
     if is_id(reference, "mdl"):
         return get(session, owner_id, reference, lock=lock)
-    return _get(session, owner_id, Model.name_key == name_key(reference), lock=lock)
+    return _get(session, owner_id, Model.name_key == name_key(reference), reference, lock=lock)
 
 
 def list_page(session: Session, owner_id: str, page: Page[ModelQuery]) -> Sequence[Model]:
@@ -62,11 +62,11 @@ def list_page(session: Session, owner_id: str, page: Page[ModelQuery]) -> Sequen
     return session.scalars(page.slice(statement, Model.id)).all()
 
 
-def _get(session: Session, owner_id: str, which: ColumnElement[bool], *, lock: bool) -> Model:
+def _get(session: Session, owner_id: str, which: ColumnElement[bool], reference: str, *, lock: bool) -> Model:
     statement = select(Model).where(Model.owner_id == owner_id, Model.deleted_at.is_(None), which)
     if lock:
         statement = statement.with_for_update()
     model = session.scalar(statement)
     if model is None:
-        raise NotFoundError
+        raise NotFoundError.of("model", reference)
     return model

@@ -63,7 +63,7 @@ def locked_part(folder: Path, upload_id: str) -> Iterator[int]:
     try:
         descriptor = os.open(part_path(folder, upload_id), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise NotFoundError from None
+        raise NotFoundError.of("upload", upload_id) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor

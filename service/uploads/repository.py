@@ -18,10 +18,10 @@ def get(session: Session, owner_id: str, upload_id: str) -> Upload:
         NotFoundError: There is none.
     """
     if not is_id(upload_id, "upl"):
-        raise NotFoundError
+        raise NotFoundError.of("upload", upload_id)
     upload = session.scalar(select(Upload).where(Upload.id == upload_id, Upload.owner_id == owner_id))
     if upload is None:
-        raise NotFoundError
+        raise NotFoundError.of("upload", upload_id)
     return upload
 
 
@@ -72,7 +72,7 @@ def advance(session: Session, upload: Upload, length_bytes: int) -> Upload:
     ).one_or_none()
     if moved is None:
         require_offset(get_living(session, upload.owner_id, upload.id), upload.offset_bytes)
-        raise NotFoundError
+        raise NotFoundError.of("upload", upload.id)
     return moved
 
 
@@ -89,4 +89,4 @@ def remove(session: Session, owner_id: str, upload_id: str) -> None:
         .execution_options(synchronize_session=False)
     )
     if removed is None:
-        raise NotFoundError
+        raise NotFoundError.of("upload", upload_id)

@@ -138,7 +138,7 @@ def take(context: Context, owner_id: str, upload_id: str, max_bytes: int) -> Rec
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:  # used up in this moment
-        raise NotFoundError from None
+        raise NotFoundError.of("upload", upload_id) from None
     try:
         require_sha256(upload.sha256, sha256)
     except ChecksumMismatchError:

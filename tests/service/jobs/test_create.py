@@ -91,7 +91,7 @@ def test_absent_and_foreign_datasets_cannot_be_told_apart(api: ServiceUnderTest)
     for reference in (new_id("ds"), foreign, "pairs", "nothing"):
         errors = refused(api, {"spec": spec(dataset=reference)}, 404, "not_found")
         assert [error["pointer"] for error in errors] == ["/spec/dataset"]
-        answers.append(json.dumps(errors))
+        answers.append(json.dumps(errors).replace(f"'{reference}'", "it"))
     assert len(set(answers)) == 1
 
 
@@ -102,7 +102,7 @@ def test_absent_and_foreign_teachers_cannot_be_told_apart(api: ServiceUnderTest,
         body = {"spec": spec(teacher={"modality": "image", "model": reference})}
         errors = refused(api, body, 404, "not_found")
         assert [error["pointer"] for error in errors] == ["/spec/teacher/model"]
-        answers.append(json.dumps(errors))
+        answers.append(json.dumps(errors).replace(f"'{reference}'", "it"))
     assert len(set(answers)) == 1
 
 
