@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from fdkd_core.cost_words import cost_lines
+from fdkd_core.count_words import size
 from fdkd_core.diagnosis.console import show_diagnosis
 from fdkd_core.errors import InputError
 from fdkd_core.events import Event
@@ -195,7 +196,7 @@ def _row(role: str, model: ModelResult, first: Measure, second: Measure) -> list
         model.modality,
         network,
         f"{model.parameters:,}" if model.parameters else "-",  # of recorded outputs nobody knows
-        f"{model.size_bytes / 1024:,.0f}K" if model.size_bytes else "-",
+        size(model.size_bytes) if model.size_bytes else "-",
         first.text(figure(model.val, first.name)),
         first.text(figure(model.test, first.name)),
         second.text(figure(model.test, second.name)),

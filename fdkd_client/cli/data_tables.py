@@ -11,9 +11,9 @@ from rich.text import Text
 
 from fdkd_client.cli.job_tables import failure_view
 from fdkd_client.cli.terminal import new_table, plain
-from fdkd_client.cli.wording import age, percent, size, styled_state
+from fdkd_client.cli.wording import age, percent, styled_state
 from fdkd_client.results import Catalog, Dataset, Model, Usage
-from fdkd_core.count_words import count
+from fdkd_core.count_words import count, size
 
 _MAX_TARGETS = 20
 """Of those that are shown: vectors to be found have hundreds."""

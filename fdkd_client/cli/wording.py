@@ -42,15 +42,6 @@ def styled_state(state: str) -> str:
     return f"[{style}]{state}[/]" if style else plain(state)
 
 
-def size(num_bytes: float) -> str:
-    """Such as 1.4 MB; decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" or num_bytes >= 100 else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
-
-
 def duration(seconds: float) -> str:
     """Such as 42s, 3m 10s, 2h 05m, 3d 4h."""
     whole = max(0, round(seconds))

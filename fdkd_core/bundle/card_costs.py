@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fdkd_core.count_words import size
 from fdkd_core.spec.export_result import ExportReport, Latency
 from fdkd_core.spec.result import ModelResult
 
@@ -23,7 +24,7 @@ def costs_section(models: Sequence[tuple[str, ModelResult]], export: ExportRepor
     rows = [
         (
             role,
-            size_text(result.size_bytes),
+            size(result.size_bytes),
             f"{result.multiply_adds:,}" if result.multiply_adds else "not counted",
             *_times(result.latency),
         )
@@ -32,7 +33,7 @@ def costs_section(models: Sequence[tuple[str, ModelResult]], export: ExportRepor
     note = ""
     if export is not None:
         found = [export.fp32] if export.kept is None else [export.fp32, export.kept]
-        rows += [(f"`{one.file}`", size_text(one.size_bytes), "", *_times(one.latency)) for one in found]
+        rows += [(f"`{one.file}`", size(one.size_bytes), "", *_times(one.latency)) for one in found]
         if export.int8_not_tried:
             note = f"\n\nEight-bit weights were not tried, because {export.int8_not_tried}."
         if export.int8:
@@ -47,13 +48,6 @@ def costs_section(models: Sequence[tuple[str, ModelResult]], export: ExportRepor
         "brackets the time that 95 % of the passes kept. Expect other times elsewhere, and much the same "
         f"ratios.{note}"
     )
-
-
-def size_text(size_bytes: int) -> str:
-    """Bytes in binary units."""
-    if size_bytes < 1 << 20:
-        return f"{size_bytes / (1 << 10):,.1f} KiB"
-    return f"{size_bytes / (1 << 20):,.1f} MiB"
 
 
 def _times(latency: Latency | None) -> tuple[str, str, str]:

@@ -143,16 +143,16 @@ def test_what_the_models_cost() -> None:
     int8 = Int8File.model_validate({**fields, "kept": False, "reason": "Dropped as slower: so much."})
     report = ExportReport(fp32=fp32, int8=[int8], int8_failures=[])
     text = render(make_card(results=results), export=report)
-    assert "| student | 48.8 KiB | 67,890 | 0.125 ms (0.25) | 1.5 ms (3) | torch, 1 thread |" in text
-    assert "| teacher | 48.8 KiB | 67,890 | 0.25 ms (0.5) | too slow | torch, 1 thread |" in text
-    assert "| `model.onnx` | 3.0 MiB |  | 0.1 ms (0.2) | 1 ms (2) | torch, 1 thread |" in text
+    assert "| student | 50.0 kB | 67,890 | 0.125 ms (0.25) | 1.5 ms (3) | torch, 1 thread |" in text
+    assert "| teacher | 50.0 kB | 67,890 | 0.25 ms (0.5) | too slow | torch, 1 thread |" in text
+    assert "| `model.onnx` | 3.1 MB |  | 0.1 ms (0.2) | 1 ms (2) | torch, 1 thread |" in text
     assert "- static: Dropped as slower: so much." in text
     assert "model.int8.onnx" not in text
     assert "onnx-int8" not in text
     kept = render(
         make_card(), export=report.model_copy(update={"int8": [int8.model_copy(update={"kept": True})]})
     )
-    assert "| `model.int8.onnx` | 512.0 KiB |" in kept
+    assert "| `model.int8.onnx` | 524 kB |" in kept
     assert '"onnx-int8"' in kept
 
 
