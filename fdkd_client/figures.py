@@ -172,6 +172,8 @@ class StudyFigures(Answer):
     """Why this trial: a sentence."""
     teacher_view: str = "paired"
     select_by: str = "accuracy"
+    chance: float | None = None
+    """What who looks at no sample has of it on the test split."""
     trials: list[TrialFigures] = Field(default_factory=list)
     runs: list[FinalRunFigures] = Field(default_factory=list)
     teacher: ModelFigures | None = None
@@ -231,6 +233,8 @@ class ComparisonFigures(Answer):
     data_sha256: str
     metric: str = "accuracy"
     """What the estimates are of, 0..1."""
+    chance: float | None = None
+    """What who looks at no sample has of it."""
     teacher: ModelFigures | None = None
     arms: list[ArmFigures]
     best: str | None = None

@@ -86,7 +86,7 @@ class Finalisation:
                 answers["student"],
                 answers["control"],
                 self.data.groups_of("test"),
-                learned=self._some_labels(),
+                learned=self.some_labels(),
                 select_by=self.spec.training.select_by,
             )
             gates = pass_gates(self.spec.gates, uplift)
@@ -143,7 +143,7 @@ class Finalisation:
         self.workspace.finish(result)
         return result
 
-    def _some_labels(self) -> NDArray[Any]:
+    def some_labels(self) -> NDArray[Any]:
         """Of training rows from everywhere: how often each is, not every mask of a large dataset."""
         rows = self.data.splits["train"]
         count = min(len(rows), MAX_CHANCE_ROWS)

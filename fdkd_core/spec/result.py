@@ -164,6 +164,9 @@ class StudyResult(StrictModel):
     teacher_view: str
     select_by: SelectBy
     """The validation figure that decided."""
+    chance: float | None = None
+    """What who looks at no sample has of it on the test split; of the task's main figure where the loss
+    decided. Null in results of earlier releases."""
     trials: list[Trial]
     runs: list[FinalRun]
     teacher: ModelResult | None
@@ -228,6 +231,8 @@ class CompareResult(StrictModel):
     data_sha256: str
     metric: MetricName
     """What the estimates are of, 0..1."""
+    chance: float | None = None
+    """What who looks at no sample has of it; null in results of earlier releases."""
     teacher: ModelResult | None
     arms: list[Arm]
     """The control `no_teacher` first, then methods and controls in the order of the spec."""

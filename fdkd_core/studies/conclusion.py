@@ -14,6 +14,7 @@ from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.judging import reported_by
 from fdkd_core.spec.measures import Measure, MetricName
 from fdkd_core.spec.result import Arm, CompareResult, ModelResult, StudyResult
+from fdkd_core.spec.tasks import facts_of
 from fdkd_core.spec.uplift import smallest_gap
 from fdkd_core.studies import statistics
 from fdkd_core.studies.summary import paired_differences, summarise
@@ -55,16 +56,19 @@ def conclude(
     adjusted = statistics.holm(p_values, made)
     found = [arm.model_copy(update={"p_value_holm": adjusted.get(arm.label)}) for arm in found]
     best = _best(found, measure)
+    studies = [outcome for outcome in outcomes.values() if isinstance(outcome, StudyResult)]
+    chance = next((study.chance for study in studies if study.chance is not None), None)
     return CompareResult(
         kind="compare",
         name=spec.name,
         spec_sha256=identity["spec"],
         data_sha256=identity["data"],
         metric=cast(MetricName, measure.name),
+        chance=chance,
         teacher=teacher,
         arms=found,
         best=best,
-        summary=summarise(found, best, measure),
+        summary=summarise(found, best, measure, chance, facts_of(spec.task).chance),
         bundle=bundle if best is not None else None,
         versions=library_versions(),
         seconds=seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
@@ -14,13 +14,15 @@ from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MethodSpec, NoneSpec, StudySpec
 from fdkd_core.spec.figures import figure
-from fdkd_core.spec.judging import selected_by
+from fdkd_core.spec.judging import reported_by, selected_by
+from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, Trial
 from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies import statistics
 from fdkd_core.studies.report import parameters_text, with_interval, write_trials
 from fdkd_core.studies.search import Candidate, with_lr
 from fdkd_core.studies.trainings import best_run, evaluate
+from fdkd_core.tasks import task_of
 from fdkd_core.versions import library_versions
 
 _METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
@@ -84,6 +86,7 @@ def hand_over_study(
         chosen=why,
         teacher_view=spec.teacher_view,
         select_by=selected_by(spec.training, spec.task),
+        chance=_chance(final),
         trials=trials,
         runs=runs,
         teacher=measured,
@@ -105,6 +108,14 @@ def hand_over_study(
     write_trials(job.workspace.report_path, found)
     job.workspace.finish(found)
     return found
+
+
+def _chance(final: Finalisation) -> float:
+    """The figure, on the test split, of who looks at no sample."""
+    assert isinstance(final.spec, StudySpec)
+    metric = cast(MetricName, reported_by(final.spec.training, final.spec.task).name)
+    labels = final.data.labels[final.data.splits["test"]]
+    return task_of(final.data).chance(metric, final.some_labels(), labels).value
 
 
 def with_latencies(

@@ -15,19 +15,25 @@ SIGNIFICANCE = 1.0 - statistics.CONFIDENCE
 PERMUTED: TeacherView = "permuted_channels"
 
 
-def summarise(arms: Sequence[Arm], best: str | None, measure: Measure) -> list[str]:
+def summarise(
+    arms: Sequence[Arm], best: str | None, measure: Measure, chance: float | None = None, blind: str = ""
+) -> list[str]:
     """The sentences.
 
     Args:
         arms: With their differences to the control.
         best: Label of the method, or of the control, that is best on validation.
         measure: What the figures are of.
+        chance: The figure of who looks at no sample; None where nobody knows.
+        blind: Who that is; see `TaskFacts.chance`.
     """
     if best is None:
         return ["Every training failed, so nothing can be said.", *_failures(arms)]
     methods = [arm for arm in arms if not arm.is_control]
+    winner = next(arm for arm in arms if arm.label == best)
     return [
-        *_winner(next(arm for arm in arms if arm.label == best), methods, measure),
+        *_winner(winner, methods, measure),
+        *_beside_chance(winner, measure, chance, blind),
         *_others(methods, best, measure),
         *_fakes(arms, measure),
         *_failures(arms),
@@ -66,6 +72,21 @@ def _winner(best: Arm, methods: Sequence[Arm], measure: Measure) -> Iterator[str
             yield f"{best.label} is best on validation, and yet it hurts: {gained}."
         case _:
             yield f"{best.label} is best on validation, but there is no evidence that it helps: {gained}."
+
+
+def _beside_chance(best: Arm, measure: Measure, chance: float | None, blind: str) -> Iterator[str]:
+    """Where it has not been shown that even the best knows anything."""
+    if chance is None or best.test is None:
+        return
+    least = best.test.low if measure.larger_is_better else best.test.high
+    if measure.signed(least) <= measure.signed(chance):
+        name = "The control" if best.label == NO_TEACHER else best.label
+        yield (
+            f"{name} is not clearly better than {blind}, which has {measure.text(chance, unit=True)} "
+            f"({measure.words}; {measure.text(best.test.mean, unit=True)} with "
+            f"{measure.text(least, unit=True)} at the bad end of its interval): whatever helps, it does not "
+            "know enough yet to be of use."
+        )
 
 
 def _others(methods: Sequence[Arm], best: str, measure: Measure) -> Iterator[str]:

@@ -56,6 +56,35 @@ def test_one_seed_has_no_intervals_that_the_report_could_speak_of() -> None:
     assert "Arms with shuffled\\_pairs are controls, hollow in the plot" in several
 
 
+@pytest.mark.parametrize(
+    ("best", "chance", "told"),
+    [
+        (BETTER, 0.85, "logit_kd is not clearly better than always saying the most frequent class, or "
+         "drawing one as often as it occurs, which has 85.0 % (accuracy; 84.3 % with 80.5 % at the bad end "
+         "of its interval): "),
+        (BETTER, 0.81, "logit_kd is not clearly better than "),
+        (BETTER, 0.80, ""),
+        (WORSE, 0.80, "The control is not clearly better than "),
+        (BETTER, None, ""),
+    ],
+)  # fmt: skip
+def test_the_best_at_chance_is_told_to_be_of_no_use(
+    best: Sequence[float], chance: float | None, told: str
+) -> None:
+    spec = compare_spec()
+    figures = {"no_teacher": CONTROL, "logit_kd": best, "fd_cmkd": WORSE, "fd_cmkd shuffled_pairs": WORSE}
+    outcomes = {
+        label: study_result(label, spec, found).model_copy(update={"chance": chance})
+        for label, found in figures.items()
+    }
+    result = conclude(spec, outcomes, model_result(0.9), identity=IDENTITY, seconds=1.0)
+    assert result.chance == chance
+    found = [sentence for sentence in result.summary if "not clearly better" in sentence]
+    assert [sentence.startswith(told) for sentence in found] == [True] * bool(told)
+    report = comparison_markdown(result).replace("\\", "")
+    assert all(sentence in report for sentence in found)
+
+
 def test_an_arm_is_compared_with_the_control_seed_by_seed() -> None:
     result = concluded(logit=BETTER)
     found = arm(result, "logit_kd")

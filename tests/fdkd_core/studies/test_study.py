@@ -79,6 +79,13 @@ def test_a_study_has_trials_runs_and_the_best_of_both(finished: Finished) -> Non
     assert result.teacher.test.accuracy > 0.8
 
 
+def test_a_study_says_what_chance_has(finished: Finished, data: Path) -> None:
+    with np.load(data) as arrays:
+        labels, split = arrays["label"], arrays["split"]
+    frequent = np.bincount(labels[split == "train"]).argmax()
+    assert finished[1].chance == (labels[split == "test"] == frequent).mean()
+
+
 def test_the_output_folder_holds_what_it_should(finished: Finished) -> None:
     out, result, _ = finished
     assert {path.name for path in out.iterdir()} == {
