@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from directions import DEVELOPMENT, DEVELOPMENT_MORE, Direction, dataset_file, few_labels, resplit
+from directions import DEVELOPMENT_MORE, Direction, dataset_file, few_labels, resplit
 from row_file import append
 from trainings import CPU, train
 
@@ -53,7 +53,7 @@ FIELDS = ("direction", "variant", "lr", "seed", "val", "test")
 MARGINS = (0.0, 0.5, 1.0, 2.0, 3.0)
 FIRST_SPLIT = 11
 """Divisions of numbers that the table `splits` does not have."""
-BY_CLASS = [replace(found, name=f"{found.name} by class") for found in DEVELOPMENT[:3]]
+BY_CLASS = [replace(found, name=f"{found.name} by class") for found in DEVELOPMENT_MORE[:8]]
 _DECAY = WeightScheduleSpec(decay="linear")
 _LATE = WeightScheduleSpec(warmup_frac=0.5)
 _DISTANCES = {"shared_classifier": False, "band_heads": False}
@@ -101,6 +101,9 @@ VARIANTS: dict[str, MethodSpec] = {
     "balanced, 3": _fd(balance="gradient_norm", low_weight=3.0, high_weight=0.3),
     "MSE balanced": FeatureMSESpec(balance="gradient_norm"),
     "calm": _fd(high_weight=0.3, align_weight=0.4, band_head_weight=0.5),
+    "adapter": _fd(teacher_adapter="linear"),
+    "adapter, calm": _fd(teacher_adapter="linear", high_weight=0.3, align_weight=0.4, band_head_weight=0.5),
+    "adapter, without heads": _fd(teacher_adapter="linear", band_heads=False),
     "weights 3": _fd(low_weight=3.0, high_weight=0.3),
     "projector": _fd(projector="linear"),
     "distances": _fd(**_DISTANCES),

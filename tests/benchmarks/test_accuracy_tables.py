@@ -91,6 +91,28 @@ def test_long_trainings(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_the_directions_again(tmp_path: Path) -> None:
+    """By the rule of one standard error over subjects; and a search of the first table stays out of it."""
+    write_motion(tmp_path / "phone_watch_har" / "arrays.npz")
+    direction = "phone gyro->phone acc"
+    rows = run_tables(tmp_path, "again", "--only", direction, "--arm", "fd_cmkd adapted")
+    assert [row["method"] for row in rows] == [
+        "teacher",
+        "none",
+        "none",
+        "fd_cmkd adapted",
+        "fd_cmkd adapted",
+    ]
+    with (tmp_path / "out" / "auto.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerow({**rows[1], "method": "auto", "weights": '{"chosen": "none"}'})
+    text = report(tmp_path, "again")
+    assert "FD-CMKD adapted is above feature_mse on" in text
+    assert "| auto |" not in text
+
+
+@pytest.mark.long
 def test_the_papers_recipe(tmp_path: Path) -> None:
     write_digits(tmp_path / "avdigits.zip")
     rows = run_tables(tmp_path, "methods", "--recipe", "paper")

@@ -84,7 +84,7 @@ def test_every_direction_is_one_that_no_table_reports(development: ModuleType) -
 
     reported = {(found.teacher, found.student) for found in DIRECTIONS}
     assert not reported & {(found.teacher, found.student) for found in DEVELOPMENT_MORE}
-    assert len({found.name for found in [*DEVELOPMENT_MORE, *development.BY_CLASS]}) == 15
+    assert len({found.name for found in [*DEVELOPMENT_MORE, *development.BY_CLASS]}) == 20
 
 
 def test_what_leaving_the_stated_rate_gives(development: ModuleType) -> None:
