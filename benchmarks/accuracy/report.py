@@ -24,7 +24,7 @@ from splits_report import splits_parts
 from fdkd_core.versions import library_versions
 
 CONTROL, TEACHER = "none", "teacher"
-OURS = ("fd_cmkd", "fd_cmkd balanced", "fd_cmkd adapted")
+OURS = ("fd_cmkd", "fd_cmkd balanced", "fd_cmkd adapted", "fd_cmkd calm")
 """FD-CMKD, and what were candidates for its default (docs/decisions/0037, 0038)."""
 FEATURE_METHODS = ("feature_mse", "pkd", "rkd", "crd", *OURS)
 TITLES = {
