@@ -38,8 +38,7 @@ def run_single(job: JobRun) -> RunResult:
     final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
     result = final.finish(trained, taught, threads=job.threads, started=job.started, processes=job.processes)
     warn_of_gates(job, result)
-    if result.uplift is not None and result.uplift.chance is not None and result.uplift.chance.warning:
-        job.log.emit("warning", message=result.uplift.chance.warning)
+    warn_of_chance(job, result)
     warn_of_answers(job, result)
     return result
 
@@ -64,6 +63,12 @@ def warn_of_gates(job: JobRun, result: RunResult) -> None:
     for gate in result.gates:
         if not gate.passed:
             job.log.emit("warning", message=gate.sentence)
+
+
+def warn_of_chance(job: JobRun, result: RunResult) -> None:
+    """Says where the student does no better than who looks at no sample."""
+    if result.uplift is not None and result.uplift.chance is not None and result.uplift.chance.warning:
+        job.log.emit("warning", message=result.uplift.chance.warning)
 
 
 def plan_single(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:

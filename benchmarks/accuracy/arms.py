@@ -83,11 +83,9 @@ SPLITS: dict[str, Arm] = {name: METHODS[name] for name in _ASKED}
 LONG: dict[str, Arm] = {**METHODS, "fd_cmkd balanced": Arm(FDCMKDSpec(balance="gradient_norm"))}
 """Table 6: three times the epochs of Table 1, and what was a candidate for the default (docs/decisions/0037)."""
 
-ADAPTED = FDCMKDSpec(teacher_adapter="linear", high_weight=0.3, align_weight=0.4, band_head_weight=0.5)
-"""What did best of all variants on development directions of every kind (docs/decisions/0038)."""
 CALM = FDCMKDSpec(high_weight=0.3, align_weight=0.4, band_head_weight=0.5)
-"""The same weights without the adapter."""
-AGAIN: dict[str, Arm] = {**SPLITS, "fd_cmkd adapted": Arm(ADAPTED), "fd_cmkd calm": Arm(CALM)}
+"""What was a candidate for the default (docs/decisions/0038)."""
+AGAIN: dict[str, Arm] = {**SPLITS, "fd_cmkd calm": Arm(CALM)}
 """Table 7: the same directions as Table 1, with trials chosen as in Table 6."""
 
 TABLES: dict[str, dict[str, Arm]] = {

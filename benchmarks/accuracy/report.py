@@ -13,7 +13,7 @@ import datetime
 import json
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,9 @@ RANKED = ("methods", "few-labels", "long", "again")
 BESIDE_AUTO = ("methods", "few-labels", "long")
 """Those in which `auto` stands too."""
 
+POOLED = ("methods", "splits", "long", "again")
+"""Those in which FD-CMKD as it is by default stands beside the control, feature MSE and PKD."""
+
 Runs = Mapping[str, Mapping[str, Mapping[int, float]]]
 """Test figure in % by direction, method and seed."""
 
@@ -50,8 +53,12 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", default=Path(__file__).parent / "results")
     parser.add_argument("--note", action="append", default=[], help="a line for the end; repeat for several")
     parser.add_argument("--only", choices=TITLES, help="the table to write; default: all that are there")
+    parser.add_argument("--pooled", action="store_true", help="print FD-CMKD against others over all tables")
     given = parser.parse_args()
     tables = {name: _read(given.results / f"{name}.csv") for name in (*TITLES, "auto")}
+    if given.pooled:
+        print(pooled([_runs(tables[name]) for name in POOLED]))
+        return
     control = {
         direction: arms[CONTROL] for direction, arms in _runs(tables["methods"]).items() if CONTROL in arms
     }
@@ -204,6 +211,26 @@ def _targets(runs: Runs, teachers: Mapping[str, float], *, is_main: bool) -> str
     for name in ours if is_main else ():
         lines += _targets_of_ours(name, runs)
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def pooled(tables: Sequence[Runs]) -> str:
+    """FD-CMKD by default against others, over every direction of every table; a row for each other.
+
+    The standard error is that of the mean over directions and tables, which share recordings, so that it flatters.
+    """
+    lines = ["| FD-CMKD less | ahead | mean | sign test |", "|---|---:|---:|---:|"]
+    for other in (CONTROL, "feature_mse", "pkd"):
+        gaps = [
+            _mean(arms[OURS[0]]) - _mean(arms[other])
+            for runs in tables for arms in runs.values() if OURS[0] in arms and other in arms
+        ]  # fmt: skip
+        wins = sum(gap > 0 for gap in gaps)
+        error = float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5
+        p_value = stats.binomtest(wins, len(gaps)).pvalue
+        lines.append(
+            f"| {other} | {wins} of {len(gaps)} | {np.mean(gaps):+.2f} ± {error:.2f} | {p_value:.2f} |"
+        )
+    return "\n".join(lines)
 
 
 def _targets_of_ours(name: str, runs: Runs) -> list[str]:

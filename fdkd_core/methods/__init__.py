@@ -69,9 +69,6 @@ METHODS: dict[type, Callable[..., Method]] = {
 PER_PIXEL = (LogitKDSpec, FeatureMSESpec, FDCMKDSpec, PKDSpec)
 """Those that a segmentation applies to every place of the maps."""
 
-WITHOUT_LABELS = {"shared_classifier": False, "band_heads": False, "teacher_adapter": "none"}
-"""FD-CMKD without what is trained by labels."""
-
 
 def build_method(spec: MethodSpec, context: MethodContext) -> Method:
     """Builds the method that a spec names.
@@ -87,7 +84,7 @@ def build_method(spec: MethodSpec, context: MethodContext) -> Method:
     by_pixel = context.task.kind == "segmentation" and isinstance(spec, PER_PIXEL)
     if by_pixel and isinstance(spec, FDCMKDSpec):
         # As the paper does for segmentation, and as the spec says of these fields.
-        spec = spec.model_copy(update=WITHOUT_LABELS)
+        spec = spec.model_copy(update={"shared_classifier": False, "band_heads": False})
     method: Method = builder(spec, context)
     if by_pixel:
         method = PerPixel(method)

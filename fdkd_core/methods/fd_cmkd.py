@@ -24,7 +24,7 @@ from fdkd_core.bands import (
     random_basis,
     split_by_basis,
 )
-from fdkd_core.frequency import cutoff_bin, split_bands, split_bands_of_both
+from fdkd_core.frequency import cutoff_bin, split_bands_of_both
 from fdkd_core.losses.features import l2_normalize, log_squared_error, squared_error
 from fdkd_core.methods.base import Method, MethodContext, StepViews, make_projector
 from fdkd_core.spec import FDCMKDSpec
@@ -41,25 +41,6 @@ class BandClassifier(nn.Module):
         """Logits of shape [B, classes]."""
         logits: Tensor = self.linear(functional.relu(band_BD))
         return logits
-
-
-class TeacherAdapter(nn.Module):
-    """X + W X + b, the teacher's feature at first: W and b begin at zero.
-
-    Trained by the classifiers that teacher and student share, so that it keeps what tells the classes apart,
-    and by the distances, so that it gives up what the student's modality cannot show.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(dim, dim)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, features_BD: Tensor) -> Tensor:
-        """Shape [B, D]."""
-        adapted: Tensor = features_BD + self.linear(features_BD)
-        return adapted
 
 
 class BandBasis(nn.Module):
@@ -128,13 +109,12 @@ class FDCMKD(Method):
     L_low is the squared distance of the low bands, L_high logMSE of the high bands, both of bands divided by
     their norm; L_align trains one classifier per band on teacher and student bands alike; L_heads trains
     student-only classifiers of the student's bands; both by the task's own loss. Teacher features are
-    constants, unless an adapter is asked for: then what it makes of them is learnt with the student.
+    constants.
 
     References:
         Liu et al., "Distilling Cross-Modal Knowledge via Feature Disentanglement", AAAI 2026, and the
         authors' training script (band heads). We differ in: sums over D instead of means (selectable), the
-        scaling inside logMSE (`log_scale`), no gradient through all-zero bands, and the adapter, which is
-        ours (`teacher_adapter`).
+        scaling inside logMSE (`log_scale`), no gradient through all-zero bands.
     """
 
     def __init__(self, spec: FDCMKDSpec, context: MethodContext) -> None:
@@ -155,7 +135,6 @@ class FDCMKD(Method):
             # Else all samples would begin on one side of the teacher's cloud, in nearly the same direction.
             with torch.no_grad():
                 self.projector.bias.copy_(self.basis.centre)
-        self.adapter = TeacherAdapter(context.teacher_dim) if spec.teacher_adapter == "linear" else None
         self.bands = ("low", "high") if spec.split else ("whole",)
 
         self.weights = {"low": spec.low_weight, "high": spec.high_weight} if spec.split else {}
@@ -178,10 +157,7 @@ class FDCMKD(Method):
     def terms(self, views: StepViews) -> dict[str, Float[Tensor, " b"]]:
         """`low` and `high` (or `whole`), then `align` and `heads` where they are switched on."""
         assert views.teacher is not None
-        given = views.teacher.features
-        if self.adapter is not None:
-            given = self.adapter(given)
-        student, teacher = self._split(self.projector(views.student.features), given)
+        student, teacher = self._split(self.projector(views.student.features), views.teacher.features)
         terms = {band: self._distance(band, student[band], teacher[band]) for band in self.bands}
         if self.shared:
             terms["align"] = sum_terms(
@@ -200,13 +176,8 @@ class FDCMKD(Method):
         if self.cutoff is None:
             student, teacher = {"whole": student_BD}, {"whole": teacher_BD}
         else:
-            if self.basis is None and self.adapter is None:
+            if self.basis is None:
                 parts = split_bands_of_both(student_BD, teacher_BD, cutoff=self.cutoff)
-            elif self.basis is None:
-                parts = (
-                    split_bands(student_BD, cutoff=self.cutoff),
-                    split_bands(teacher_BD, cutoff=self.cutoff),
-                )
             else:
                 parts = self.basis(student_BD), self.basis(teacher_BD)
             student, teacher = (dict(zip(("low", "high"), bands, strict=True)) for bands in parts)

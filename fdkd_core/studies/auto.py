@@ -14,8 +14,9 @@ from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
+from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
-from fdkd_core.single_run import taught_rows, warn_of_gates
+from fdkd_core.single_run import taught_rows, warn_of_chance, warn_of_gates
 from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec
 from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoReport, AutoRung
 from fdkd_core.spec.figures import figure, signed_figure
@@ -40,6 +41,7 @@ from fdkd_core.studies.summary import interval
 from fdkd_core.studies.trainings import (
     Lesson,
     best_run,
+    evaluate,
     load_final,
     row_shares,
     run_final,
@@ -179,7 +181,9 @@ def run_auto(job: JobRun) -> RunResult:
     tried = search.first_rung()
     finalists = search.finals(*search.climb(tried))
     scores = [_scores(search, finalist) for finalist in finalists]
-    winner, reason = decide(scores, search.select_by)
+    winner, reason = decide(
+        scores, search.select_by, is_teacher_behind=_is_behind(teacher, finalists[0], search)
+    )
     job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
     report = _report(search, tried, finalists, scores, winner, reason)
 
@@ -193,7 +197,16 @@ def run_auto(job: JobRun) -> RunResult:
         trained, taught, threads=job.threads, started=job.started, processes=job.processes, auto=report
     )
     warn_of_gates(job, result)
+    warn_of_chance(job, result)
     return result
+
+
+def _is_behind(teacher: Trained, control: Finalist, search: Search) -> bool:
+    """Whether the teacher does worse on validation than the control; of one without logits nobody knows."""
+    if isinstance(teacher.model, RecordedTeacher) and not teacher.model.num_logits:
+        return False
+    found = selection_value(evaluate(search.lesson.job, teacher, "val"), search.select_by)
+    return found < float(np.mean([selection_value(run.val, search.select_by) for run in control.runs]))
 
 
 def plan_auto(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:

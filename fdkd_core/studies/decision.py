@@ -50,11 +50,15 @@ class Difference:
 
     @property
     def is_beyond_noise(self) -> bool:
-        """Whether it is more than one standard error above nothing.
+        """Whether it is more than one standard error above nothing."""
+        return self.exceeds(1.0)
+
+    def exceeds(self, errors: float) -> bool:
+        """Whether it is more than so many standard errors above nothing.
 
         A standard error of 0 is none: folds or seeds that agree to the row, which is luck among few rows.
         """
-        return self.mean > self.standard_error > 0.0
+        return self.mean > errors * self.standard_error > 0.0
 
 
 def difference(found: Scores, control: Scores) -> Difference:
@@ -73,12 +77,15 @@ def difference(found: Scores, control: Scores) -> Difference:
     return Difference(float(gains.mean()), math.hypot(over_seeds, over_rows))
 
 
-def decide(scores: Sequence[Scores], select_by: str) -> tuple[int, str]:
+def decide(scores: Sequence[Scores], select_by: str, *, is_teacher_behind: bool = False) -> tuple[int, str]:
     """Which finalist is handed over, and why.
 
     Args:
         scores: The control's first.
         select_by: Name of the figure.
+        is_teacher_behind: Whether the teacher does worse on validation than the control, so that little
+            speaks for it beforehand: then a method has to be ahead by two standard errors
+            (docs/decisions/0039).
 
     Returns:
         Its index: 0 unless a method is better than the control beyond noise. Of several that are, the one
@@ -90,13 +97,17 @@ def decide(scores: Sequence[Scores], select_by: str) -> tuple[int, str]:
     }
     if not gained:
         return 0, "No method came through its final runs, so the student is that of the tuned control."
-    earned = [index for index, found in gained.items() if found.is_beyond_noise]
+    errors = 2.0 if is_teacher_behind else 1.0
+    earned = [index for index, found in gained.items() if found.exceeds(errors)]
     best = max(earned or gained, key=lambda index: scores[index].mean)
     label, told = scores[best].label, _told(gained[best], select_by, control)
     if earned:
         return best, f"{label} is ahead of the tuned control by {told}."
+    noise = "the noise"
+    if is_teacher_behind:
+        noise = "twice the noise, as is asked where the teacher does worse on validation than the control"
     return 0, (
-        "No method is ahead of the tuned control by more than the noise, so the student is the control's, "
+        f"No method is ahead of the tuned control by more than {noise}, so the student is the control's, "
         f"trained without a teacher. The best, {label}, is at {told}."
     )
 

@@ -95,20 +95,20 @@ def test_the_directions_again(tmp_path: Path) -> None:
     """By the rule of one standard error over subjects; and a search of the first table stays out of it."""
     write_motion(tmp_path / "phone_watch_har" / "arrays.npz")
     direction = "phone gyro->phone acc"
-    rows = run_tables(tmp_path, "again", "--only", direction, "--arm", "fd_cmkd adapted")
+    rows = run_tables(tmp_path, "again", "--only", direction, "--arm", "fd_cmkd calm")
     assert [row["method"] for row in rows] == [
         "teacher",
         "none",
         "none",
-        "fd_cmkd adapted",
-        "fd_cmkd adapted",
+        "fd_cmkd calm",
+        "fd_cmkd calm",
     ]
     with (tmp_path / "out" / "auto.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerow({**rows[1], "method": "auto", "weights": '{"chosen": "none"}'})
     text = report(tmp_path, "again")
-    assert "FD-CMKD adapted is above feature_mse on" in text
+    assert "FD-CMKD calm is above feature_mse on" in text
     assert "| auto |" not in text
 
 

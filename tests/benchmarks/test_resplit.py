@@ -135,3 +135,19 @@ def test_a_division_that_lacks_an_arm_is_left_out() -> None:
     del runs["a->b, split 3"]["pkd"]
     text = "\n".join(script("splits_report").splits_parts(runs, dict.fromkeys(runs, 90.0)))
     assert "| a->b | 2 | 90.0 | 55.0 |" in text
+
+
+def test_all_tables_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaps of 2, 1, 3 to the control of a->b in one table, 0, -1, 0 of b->a in another: a tie is no lead."""
+    monkeypatch.syspath_prepend(str(ACCURACY))
+    tables = [
+        runs_of({"a->b": {"none": [50.0, 60.0, 70.0], "fd_cmkd": [52.0, 61.0, 73.0], "pkd": [0.0] * 3}}),
+        runs_of(
+            {"b->a": {"none": [80.0, 80.0, 80.0], "fd_cmkd": [80.0, 79.0, 80.0], "feature_mse": [9.0] * 3}}
+        ),
+    ]
+    lines = script("report").pooled(tables).splitlines()
+    # By hand: squares 15, mean 5/6, so that the deviation is sqrt((15 - 25/6) / 5); over sqrt(6) 0.60.
+    assert lines[2] == "| none | 3 of 6 | +0.83 ± 0.60 | 1.00 |"
+    assert lines[3].startswith("| feature_mse | 3 of 3 | +70.67")
+    assert lines[4].startswith("| pkd | 3 of 3 | +62.00")

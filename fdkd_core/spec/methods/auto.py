@@ -22,7 +22,8 @@ class AutoSpec(StrictModel):
 
     Short trainings of many configurations, longer ones of the better half, and at last the best few in full
     with fresh seeds, beside the best configuration of the control. A method is handed over only if it then
-    beats the control on validation by more than its standard error; else the student is the tuned control's.
+    beats the control on validation by more than its standard error, or twice that where the teacher does
+    worse there than the control; else the student is the tuned control's.
     """
 
     name: Literal["auto"] = "auto"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from fdkd_core.spec.methods.base import DistillingSpec, Projector, Weight
 
@@ -54,25 +53,9 @@ class FDCMKDSpec(DistillingSpec):
     noise here. A segmentation has none, as with `shared_classifier`."""
     band_head_weight: Weight = 1.0
     """Factor of the band heads' loss; 1 in the authors' script."""
-    teacher_adapter: Literal["none", "linear"] = "none"
-    """`linear`: the teacher's feature plus a learnt linear map of it takes the feature's place, so that the
-    teacher may give up what the student's modality cannot show, as long as the shared classifiers tell the
-    classes. `none`, as the paper, whose teacher stays as it is. A segmentation has none, as with
-    `shared_classifier`."""
     projector: Projector = "auto"
     """`auto`: a Linear on the student side only where widths differ, the least that is needed, and for `pca`
     and `class`, whose directions are the teacher's own; `linear`: always. Not exported."""
-
-    @model_validator(mode="after")
-    def _keeps_adapter_in_place(self) -> Self:
-        if self.teacher_adapter != "none" and not (self.shared_classifier and self.align_weight > 0.0):
-            raise PydanticCustomError(
-                "conflicting_fields",
-                "has a `teacher_adapter` without `shared_classifier`, by which alone it keeps what tells the "
-                "classes apart: without that it would make all features one",
-                {},
-            )
-        return self
 
 
 _PLAIN = FDCMKDSpec(

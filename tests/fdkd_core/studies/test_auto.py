@@ -85,6 +85,7 @@ def test_a_teacher_that_is_wrong_loses_to_the_tuned_control(
     assert result.auto is not None
     assert result.auto.winner_label == "no_teacher"
     assert "the student is the control's" in result.auto.reason
+    assert "twice the noise, as is asked where the teacher does worse" in result.auto.reason
     assert result.control is not None
     assert result.student.weights_sha256 == result.control.weights_sha256
     assert result.uplift is not None

@@ -50,6 +50,21 @@ def test_what_is_not_beyond_the_noise_gives_way_to_the_control(values: list[floa
     assert "The best, kd, is at" in reason
 
 
+def test_a_teacher_behind_the_control_has_to_show_twice_as_much() -> None:
+    """More than one standard error of folds and less than two, as it was where the promise was broken."""
+    folds = "5 folds of 15 groups"
+    control = Scores("no_teacher", [0.80, 0.70, 0.75, 0.85, 0.78], [], folds)
+    method = Scores("kd", [0.86, 0.68, 0.83, 0.90, 0.79], [], folds)
+    found = difference(method, control)
+    assert 1.0 < found.mean / found.standard_error < 2.0
+    assert decide([control, method], "accuracy")[0] == 1
+    winner, reason = decide([control, method], "accuracy", is_teacher_behind=True)
+    assert winner == 0
+    assert "by more than twice the noise, as is asked where the teacher does worse on validation" in reason
+    clear = Scores("kd", [0.90, 0.78, 0.86, 0.94, 0.89], [], folds)
+    assert decide([control, clear], "accuracy", is_teacher_behind=True)[0] == 1
+
+
 def test_folds_that_agree_to_the_row_are_luck_and_not_certainty() -> None:
     """One row more in each of two folds of 24: no spread, up to rounding."""
     folds = "2 folds of 4 groups"
