@@ -58,10 +58,10 @@ def test_a_variant_has_the_rate_of_its_best_validation_and_is_compared_within_di
 
 
 def test_longer_trainings_and_few_labels_are_rows_of_their_own(development: ModuleType) -> None:
-    found = development.lengthened(development.resplit(development.DEVELOPMENT[0], 11), 60)
-    usual = development.lengthened(development.resplit(development.DEVELOPMENT[0], 11), None)
+    found = development.lengthened(development.resplit(development.DEVELOPMENT_MORE[0], 11), 60)
+    usual = development.lengthened(development.resplit(development.DEVELOPMENT_MORE[0], 11), None)
     assert (found.epochs, usual.epochs) == (60, 20)
-    few = development.resplit(development.few_labels(development.DEVELOPMENT[0]), 11)
+    few = development.resplit(development.few_labels(development.DEVELOPMENT_MORE[0]), 11)
     parts = [rows("none", 0.1, 0.8, {each.name: 0.5}) for each in (usual, found, few)]
     together = [row for part in parts for row in part]
     assert development.of_setting(together, None, few_labels=False) == parts[0]

@@ -98,7 +98,8 @@ def test_jobs_of_others_and_jobs_that_are_none(api: ServiceUnderTest, dataset_id
         for job_id in (foreign, new_id("job")):
             answer = api.client.get(f"/v1/jobs/{job_id}{path}")
             assert answer.status_code == 404
-            bodies.append({k: v for k, v in answer.json().items() if k not in ("request_id", "instance")})
+            body = {k: v for k, v in answer.json().items() if k not in ("request_id", "instance")}
+            bodies.append(str(body).replace(job_id, "it"))
         assert bodies[0] == bodies[1]
         for bad in BAD_IDS:
             answer = api.client.get(f"/v1/jobs/{bad}{path}")
