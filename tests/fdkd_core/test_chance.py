@@ -179,3 +179,17 @@ def test_it_is_told_everywhere(noise: Path, tmp_path: Path) -> None:
     console.print(run_view(RunFigures.model_validate(found.model_dump(mode="json"))))
     assert console.export_text().count(warning) == 2
     console.file.close()
+
+
+def test_a_search_tells_it_too(noise: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    method = {"name": "auto", "methods": [{"name": "logit_kd"}], "trials": 2, "seeds": 2, "finalists": 1}
+    found = run(small_spec(method=method), noise, tmp_path / "out", options=OPTIONS, on_event=events.append)
+    assert isinstance(found, RunResult)
+    assert found.auto is not None
+    assert found.uplift is not None
+    assert found.uplift.chance is not None
+    assert found.uplift.chance.warning
+    assert [event["message"] for event in events if event["event"] == "warning"] == [
+        found.uplift.chance.warning
+    ]
