@@ -169,6 +169,12 @@ def test_it_is_told_everywhere(noise: Path, tmp_path: Path) -> None:
     assert isinstance(found, RunResult)
     assert found.uplift is not None
     assert found.uplift.chance is not None
+    with np.load(noise) as arrays:
+        trained, tested = (arrays["label"][arrays["split"] == split] for split in ("train", "test"))
+    assert found.uplift.chance.value == (tested == np.bincount(trained).argmax()).mean()
+    assert found.uplift.chance.value < np.bincount(tested).max() / len(
+        tested
+    )  # which nobody knows beforehand
     warning = found.uplift.chance.warning
     assert warning.startswith("Neither the student")
     assert warning in [event["message"] for event in events if event["event"] == "warning"]
