@@ -103,8 +103,14 @@ def _chance_level(
     }
     warning = ""
     if "student" in no_better:
-        control = no_better.get("control")
-        warning = chance_warning(measure, task.facts.chance, blind.value, no_better["student"], control)
+        warning = chance_warning(
+            measure,
+            task.facts.chance,
+            blind.value,
+            no_better["student"],
+            no_better.get("control"),
+            is_control=models["student"][0].weights_sha256 == models["control"][0].weights_sha256,
+        )
     return ChanceLevel(
         metric=metric,
         value=blind.value,

@@ -274,6 +274,11 @@ def _targets_of_auto(arm: str, chosen: Runs, teachers: Mapping[str, float]) -> l
 
 
 def _origin(name: str, rows: list[dict[str, str]], auto: list[dict[str, str]], notes: list[str]) -> str:
+    auto = [
+        *auto,
+        *(row for row in rows if row["method"].startswith("auto")),
+    ]  # Table 7 has them in its own file
+    rows = [row for row in rows if row not in auto]
     trials = sorted({int(row["trials"]) for row in rows if row["method"] != TEACHER})
     seeds = sorted({int(row["seed"]) for row in rows if row["method"] != TEACHER})
     seconds = sum(float(row["seconds"]) for row in rows)

@@ -188,7 +188,9 @@ def noise_words(measure: Measure, gain: float, half_width: float | None, groups:
     return f"{found} the noise of this test split (±{measure.text(half_width)}{over}; one seed)"
 
 
-def chance_warning(measure: Measure, blind: str, chance: float, student: float, control: float | None) -> str:
+def chance_warning(
+    measure: Measure, blind: str, chance: float, student: float, control: float | None, *, is_control: bool
+) -> str:
     """What people are told of a student that does not answer better than who looks at no sample.
 
     Args:
@@ -197,9 +199,12 @@ def chance_warning(measure: Measure, blind: str, chance: float, student: float, 
         chance: Their figure.
         student: Its own.
         control: That of its control, where it does no better either.
+        is_control: Whether the student is the control itself, which a search handed over.
     """
     found, known = measure.text(student, unit=True), measure.text(chance, unit=True)
     than = f"better in {measure.words}, beyond noise, than {blind} ({known})"
+    if is_control:
+        return f"The student ({found}) is not {than}: it does not know enough to be of use."
     if control is None:
         return f"The student ({found}) is not {than}, as its control is."
     return (

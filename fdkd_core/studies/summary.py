@@ -81,11 +81,12 @@ def _beside_chance(best: Arm, measure: Measure, chance: float | None, blind: str
     least = best.test.low if measure.larger_is_better else best.test.high
     if measure.signed(least) <= measure.signed(chance):
         name = "The control" if best.label == NO_TEACHER else best.label
+        has = measure.text(best.test.mean, unit=True)
+        if best.test.low != best.test.high:
+            has += f" with {measure.text(least, unit=True)} at the bad end of its interval"
         yield (
             f"{name} is not clearly better than {blind}, which has {measure.text(chance, unit=True)} "
-            f"({measure.words}; {measure.text(best.test.mean, unit=True)} with "
-            f"{measure.text(least, unit=True)} at the bad end of its interval): whatever helps, it does not "
-            "know enough yet to be of use."
+            f"({measure.words}; {has}): whatever helps, it does not know enough yet to be of use."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def measured(student: np.ndarray, control: np.ndarray, labels: np.ndarray, **giv
     for role, predicted in (("student", student), ("control", control)):
         found = Classification().metrics(np.eye(2, dtype=np.float32)[predicted], labels)
         assert isinstance(found, ClassificationMetrics)
-        models[role] = model_result("m", MLPSpec(), 0.5).model_copy(update={"val": found, "test": found})
+        update = {"val": found, "test": found, "weights_sha256": role}
+        models[role] = model_result("m", MLPSpec(), 0.5).model_copy(update=update)
     answers = (np.eye(2, dtype=np.float32)[predicted] for predicted in (student, control))
     uplift = measure_uplift(Classification(), models, labels, *answers, **{"learned": labels, **given})
     assert isinstance(uplift, Uplift)
@@ -180,11 +182,10 @@ def test_it_is_told_everywhere(noise: Path, tmp_path: Path) -> None:
     assert warning in [event["message"] for event in events if event["event"] == "warning"]
     card = (tmp_path / "out" / "student" / "README.md").read_text()
     assert f"**{warning}**" in card
-    console = Console(record=True, width=400, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=400, file=io.StringIO())
     show_result(console, found, tmp_path / "out")
     console.print(run_view(RunFigures.model_validate(found.model_dump(mode="json"))))
     assert console.export_text().count(warning) == 2
-    console.file.close()
 
 
 def test_a_search_tells_it_too(noise: Path, tmp_path: Path) -> None:
@@ -195,7 +196,9 @@ def test_a_search_tells_it_too(noise: Path, tmp_path: Path) -> None:
     assert found.auto is not None
     assert found.uplift is not None
     assert found.uplift.chance is not None
-    assert found.uplift.chance.warning
+    assert found.auto.winner_label == "no_teacher"
+    assert found.uplift.chance.warning.startswith("The student (")
+    assert found.uplift.chance.warning.endswith("): it does not know enough to be of use.")
     assert [event["message"] for event in events if event["event"] == "warning"] == [
         found.uplift.chance.warning
     ]

@@ -18,7 +18,6 @@ from fdkd_core.spec.measures import MetricName
 MOST_OF_A_LABEL = 16
 """Rows, where there are more labels than room: a row finds others of its label if there are some, and the
 more labels, the more like the job is what is asked."""
-_DEPTHS = {"recall_at_1": 1, "recall_at_5": 5, "recall_at_10": 10}
 
 
 class DiagnosedRetrieval(DiagnosedTask):

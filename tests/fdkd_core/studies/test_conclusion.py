@@ -85,6 +85,17 @@ def test_the_best_at_chance_is_told_to_be_of_no_use(
     assert all(sentence in report for sentence in found)
 
 
+def test_one_seed_beside_chance_has_no_interval() -> None:
+    spec = compare_spec(seeds=1)
+    figures = {"no_teacher": [0.8], "logit_kd": [0.84], "fd_cmkd": [0.7], "fd_cmkd shuffled_pairs": [0.7]}
+    outcomes = {
+        label: study_result(label, spec, found).model_copy(update={"chance": 0.9})
+        for label, found in figures.items()
+    }
+    result = conclude(spec, outcomes, model_result(0.9), identity=IDENTITY, seconds=1.0)
+    assert any("which has 90.0 % (accuracy; 84.0 %): whatever helps" in told for told in result.summary)
+
+
 def test_an_arm_is_compared_with_the_control_seed_by_seed() -> None:
     result = concluded(logit=BETTER)
     found = arm(result, "logit_kd")
