@@ -1,13 +1,14 @@
 """The recipe of the authors' script on a CPU: a ResNet-18 from scratch for 100 epochs, with fewer channels.
 
     python benchmarks/accuracy/paper_recipe.py --data DIR [--width 16] [--seeds 5] [--epochs 100]
-        [--processes 2] [--out results/] [--report]
+        [--lr RATE] [--split K] [--processes 2] [--out results/] [--report]
 
 SGD with momentum 0.9 and no weight decay, poly 0.9, batches of 64, the audio student's stem the published one (7x7,
 stride 2). Every method is trained at the authors' rate, 0.01, and at ten times that, with the same seeds; `--report`
 prints both, and for each method the rate that validation prefers. The data are avdigits with a tenth of its training rows,
 image -> audio: the rest of that direction takes ten times as long. One row per training in `paper-recipe.csv`, which is added to:
-what stands there is not run again. `tables.py --recipe paper` has the whole network, tuned as the other tables: for a GPU.
+what stands there is not run again. With `--split` the speakers are divided anew, by as many divisions as the table `splits`
+has, each with a teacher of its own; `--report` has them in a table below. `tables.py --recipe paper` has the whole network, tuned as the other tables: for a GPU.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from statistics import mean
 
 import numpy as np
 import torch
-from directions import DIRECTIONS, Direction, dataset_file
+from directions import DIRECTIONS, Direction, dataset_file, resplit
 from row_file import append
 from trainings import CPU, train
 
@@ -48,7 +49,7 @@ from fdkd_core.spec.figures import SplitMetrics
 from fdkd_core.studies.statistics import estimate
 from fdkd_core.training.evaluation import predict_rows
 
-FIELDS = ("method", "lr", "seed", "width", "epochs", "val", "test", "seconds")
+FIELDS = ("split", "method", "lr", "seed", "width", "epochs", "val", "test", "seconds")
 TEACHER = "teacher"
 CONTROL = "none"
 RATES = (0.01, 0.1)
@@ -79,11 +80,11 @@ class Run:
     """The teacher's features and logits of the training rows."""
 
 
-def direction(width: int, epochs: int) -> Direction:
+def direction(width: int, epochs: int, split: int = 0) -> Direction:
     """The reported one with a tenth of the rows, with the networks and the length of the recipe."""
     found = next(each for each in DIRECTIONS if each.name == "avdigits image->audio 10%")
     return replace(
-        found,
+        resplit(found, split) if split else found,
         teacher_architecture=ResNet18Spec(width=width),
         student_architecture=ResNet18Spec(width=width, stem="large"),
         epochs=epochs,
@@ -138,7 +139,8 @@ def _row(
 ) -> dict[str, object]:
     assert isinstance(found.student_architecture, ResNet18Spec)
     figures = [f"{getattr(on, found.select_by):.4f}" for on in (on_val, on_test)]
-    told = (method, lr, seed, found.student_architecture.width, found.epochs, *figures, f"{seconds:.0f}")
+    width = found.student_architecture.width
+    told = (found.split, method, lr, seed, width, found.epochs, *figures, f"{seconds:.0f}")
     return dict(zip(FIELDS, told, strict=True))
 
 
@@ -152,16 +154,19 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16, help="channels of the first stage")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--split", type=int, default=0, help="division of the speakers; 0: the files' own")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--report", action="store_true")
     given = parser.parse_args()
     target: Path = given.out / "paper-recipe.csv"
     rows = list(csv.DictReader(target.open())) if target.exists() else []
     if given.report:
-        print(report(rows))
+        print(report([row for row in rows if int(row["split"]) == 0]))
+        print("\n" + divisions([row for row in rows if int(row["split"]) > 0], RATES[1]))
         return
+    rows = [row for row in rows if int(row["split"]) == given.split]
     done = {(row["method"], float(row["lr"]), int(row["seed"])) for row in rows}
-    found = direction(given.width, given.epochs)
+    found = direction(given.width, given.epochs, given.split)
     with tempfile.TemporaryDirectory() as work:
         file = dataset_file(found, given.data, Path(work))
         row, answers = teach(found, file)
@@ -211,6 +216,38 @@ def report(rows: list[dict[str, str]]) -> str:
             cells = [f"{cell} ({gain})" for cell, gain in zip(cells, gains, strict=True)]
             last = _gain(by_rate[own[method]], control)
         lines.append(f"| {method} | {' | '.join(cells)} | {own[method]:g} | {last} |")
+    return "\n".join(lines)
+
+
+def divisions(rows: list[dict[str, str]], lr: float) -> str:
+    """Test figures of each division of the speakers at one rate, and what each method gains over another.
+
+    A division counts by its mean over seeds. The last rows are means over divisions: of the figure, and of the difference to
+    the control, to feature MSE and to PKD, with half of the 95 % interval over divisions, and on how many it is positive.
+    """
+    found: dict[int, dict[str, list[float]]] = {}
+    for row in rows:
+        by_method = found.setdefault(int(row["split"]), {})
+        if row["method"] == TEACHER or float(row["lr"]) == lr:
+            by_method.setdefault(row["method"], []).append(100 * float(row["test"]))
+    means = {split: {m: mean(values) for m, values in of.items()} for split, of in sorted(found.items())}
+    methods = [m for m in (TEACHER, *METHODS) if all(m in of for of in means.values())]
+    lines = [f"| division | {' | '.join(methods)} |", "|---|" + "---:|" * len(methods)]
+    lines += [
+        f"| {split} | {' | '.join(f'{of[method]:.1f}' for method in methods)} |"
+        for split, of in means.items()
+    ]
+    lines.append(
+        "| mean | " + " | ".join(f"{mean(of[m] for of in means.values()):.1f}" for m in methods) + " |"
+    )
+    for other in (CONTROL, "feature_mse", "pkd"):
+        cells = []
+        for method in methods:
+            gains = [of[method] - of[other] for of in means.values()]
+            is_told = method not in (TEACHER, other)
+            ahead = f"{_spread(gains, '+')}, ahead on {sum(gain > 0 for gain in gains)} of {len(gains)}"
+            cells.append(ahead if is_told else "")
+        lines.append(f"| minus {other} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

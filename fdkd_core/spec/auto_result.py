@@ -33,7 +33,8 @@ class AutoConfiguration(StrictModel):
     parameters: dict[str, float | str]
     """What the search varied of the method."""
     rungs: list[AutoRung]
-    """Its trainings, each longer than the one before; only the better half came to the next."""
+    """Its trainings, each longer than the one before; only the better half came to the next, a method as
+    stated in the place of its best where that was ahead by no more than noise (`choose`)."""
 
 
 class AutoFinalist(StrictModel):

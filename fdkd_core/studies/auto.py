@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import TrainingDivergedError
@@ -35,6 +36,7 @@ from fdkd_core.studies.halving import (
     half,
     ranking,
     rung_epochs,
+    with_stated_first,
 )
 from fdkd_core.studies.study import phase_steps, student_steps, teacher_plan
 from fdkd_core.studies.summary import interval
@@ -74,6 +76,7 @@ class Search:
         self.select_by = selected_by(spec.training, spec.task)
         self.rounds = configurations(spec.method, spec.training, spec.task)
         self.tried: dict[int, list[AutoRung]] = {}
+        self._shares: dict[int, NDArray[np.float64]] = {}
         self.folds = Folds(lesson.job.data, spec.method.folds, spec.training)
         self._before: dict[str, int] = {}
         for phase in search_plan(spec, lesson.job.data):
@@ -131,8 +134,13 @@ class Search:
         for place, found in enumerate(tried, start=first):
             name = rung_name(rung, place)
             training = found.candidate.training.model_copy(update={"epochs": epochs})
-            trial = run_trial(self.lesson, name, found.candidate, training, self._before[name])
+            trial = run_trial(
+                self.lesson, name, found.candidate, training, self._before[name], shares_of=self.select_by
+            )
             trials.append(trial)
+            shares = self.lesson.outcomes.read_shares(name)
+            if shares is not None:
+                self._shares[found.number] = shares
             rungs = self.tried.setdefault(found.number, [])
             rungs.append(AutoRung(epochs=epochs, val=trial.val, seconds=trial.seconds))
         return trials
@@ -155,7 +163,12 @@ class Search:
         return Finalist(found, names, runs, folds)
 
     def _values(self, tried: list[Configuration]) -> list[float]:
-        return [selection_value(self.tried[found.number][-1].val, self.select_by) for found in tried]
+        """By which configurations of a rung are judged."""
+        values = [selection_value(self.tried[found.number][-1].val, self.select_by) for found in tried]
+        if self.auto.choose == "best":
+            return values
+        groups = validation_groups(self.lesson.job.data)
+        return with_stated_first(tried, values, self._shares, groups, self.select_by)
 
     def _refuse_without_control(self, tried: list[Configuration]) -> None:
         if not any(found.is_control for found in tried):

@@ -3,18 +3,24 @@
 References:
     Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS
     2016. We differ in that the control keeps places of its own up to the end, so that it is tuned as each
-    method is; and that every rung trains anew with a whole schedule of its own length, since a rate that is
-    right at the end of a long schedule looks bad in the middle of it (docs/decisions/0015).
+    method is; that every rung trains anew with a whole schedule of its own length, since a rate that is
+    right at the end of a long schedule looks bad in the middle of it (docs/decisions/0015); and that a
+    method as stated stands where its best does unless that is ahead beyond noise (docs/decisions/0036).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fdkd_core.spec import AutoSpec, NoneSpec, TaskSpec, TrainingSpec, TuningSpec
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.methods.combine import unique_names
+from fdkd_core.studies.choice import choose
 from fdkd_core.studies.search import Candidate, candidates
 
 RUNG_SHARES = (4, 2)
@@ -70,6 +76,44 @@ def configurations(
 def rung_epochs(training: TrainingSpec) -> list[int]:
     """Epochs of each rung; fewer rungs where there are few epochs."""
     return sorted({max(1, training.epochs // share) for share in RUNG_SHARES})
+
+
+def with_stated_first(
+    tried: Sequence[Configuration],
+    values: Sequence[float],
+    shares: Mapping[int, NDArray[np.floating[Any]]],
+    groups: NDArray[np.int64] | None,
+    select_by: str,
+) -> list[float]:
+    """The values by which a rung is judged.
+
+    Each method as stated and its best have changed places where the best is ahead by no more than noise
+    (`choice.choose`); so have the control's.
+
+    Args:
+        tried: Configurations of a rung.
+        values: Validation figure of each, larger is better; -inf for one that diverged.
+        shares: By the configurations' numbers, what every validation row adds to the figure, shape [rows].
+            Of a method without them the values stay as they are.
+        groups: Of the validation rows, shape [rows]; None where they are independent.
+        select_by: Name of the figure.
+    """
+    judged = list(values)
+    for label in dict.fromkeys(found.label for found in tried):
+        places = [place for place, found in enumerate(tried) if found.label == label]
+        stated, leader = places[0], max(places, key=lambda place: values[place])
+        known = {
+            index: shares[tried[place].number]
+            for index, place in enumerate(places)
+            if tried[place].number in shares
+        }
+        is_stated = tried[stated].candidate.number == 0
+        is_comparable = is_stated and {0, places.index(leader)} <= known.keys()
+        if is_comparable:
+            of_method = [values[place] for place in places]
+            kept = places[choose(of_method, known, groups, select_by, best=False).index]
+            judged[kept], judged[leader] = values[leader], values[kept]
+    return judged
 
 
 def better_half(tried: Sequence[Configuration], values: Sequence[float]) -> list[Configuration]:

@@ -60,5 +60,8 @@ class AutoSpec(StrictModel):
     """By what a method's weights are multiplied; as in `tuning`."""
     method_parameters: bool = True
     """Search the methods' own parameters too; as in `tuning`."""
+    choose: Literal["beyond_noise", "best"] = "beyond_noise"
+    """Which configurations of a method go on, as in `tuning`. `beyond_noise`: the method as stated has the
+    place of its best one, unless that is ahead of it by more than noise; `best`: figures alone decide."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the search."""

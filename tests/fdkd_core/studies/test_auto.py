@@ -219,8 +219,8 @@ def test_trainings_that_diverged_do_not_make_the_others_look_cheap(
     """
     real = auto_module.run_trial
 
-    def run_trial(lesson: Any, name: str, candidate: Any, *given: Any) -> Any:
-        trial = real(lesson, name, candidate, *given)
+    def run_trial(lesson: Any, name: str, candidate: Any, *given: Any, **more: Any) -> Any:
+        trial = real(lesson, name, candidate, *given, **more)
         if candidate.number == 0 and candidate.method.name in doomed and name.startswith("rung0"):
             return trial.model_copy(update={"val": None, "seconds": 0.2})
         return trial.model_copy(update={"seconds": 60.0})
@@ -285,6 +285,37 @@ def test_other_figures_can_decide(
     for scores in seen:
         for value, shares in zip(scores.values, scores.shares, strict=True):
             assert shares.mean() == pytest.approx(value if select_by == "loss" else 0.0, abs=1e-9)
+
+
+def test_a_rung_is_judged_with_what_is_stated_in_the_place_of_its_equals(
+    data: Path, good: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def spy(tried: Any, values: Any, shares: Any, groups: Any, select_by: str) -> list[float]:
+        assert shares.keys() >= {found.number for found in tried}
+        assert all(len(shares[found.number]) == 150 for found in tried)
+        assert (groups, select_by) == (None, "accuracy")
+        seen.append(len(tried))
+        # As if nothing were ever beyond noise.
+        stated = {found.label: place for place, found in reversed(list(enumerate(tried)))}
+        return [9.0 if place in stated.values() else value for place, value in enumerate(values)]
+
+    monkeypatch.setattr(auto_module, "with_stated_first", spy)
+    kept = run(auto_spec(seeds=2), data, tmp_path / "kept", options=good)
+    assert isinstance(kept, RunResult)
+    assert kept.auto is not None
+    assert seen == [6, 4]
+    assert [found.number for found in kept.auto.finalists] == [0, 1]
+    # Elsewhere the figures decide: of these, others than what is stated are best.
+    best = run(auto_spec(seeds=2, choose="best"), data, tmp_path / "best", options=good)
+    assert len(seen) == 2
+    assert isinstance(best, RunResult)
+    assert best.auto is not None
+    last = {c.number: c.rungs[1].val for c in best.auto.configurations if len(c.rungs) == 2}
+    accuracy = {number: val.accuracy for number, val in last.items() if val is not None}
+    leaders = [max((n for n in accuracy if n % 2 == k), key=lambda n: (accuracy[n], -n)) for k in (0, 1)]
+    assert [found.number for found in best.auto.finalists] == leaders != [0, 1]
 
 
 def test_auto_is_no_method_of_a_study_nor_a_part_of_a_combination() -> None:
