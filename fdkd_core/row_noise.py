@@ -36,14 +36,15 @@ def row_noise(shares_N: NDArray[np.floating[Any]], groups_N: NDArray[np.int64] |
 
     With G groups the standard error is clustered: sqrt(G / (G - 1) * sum over groups of (sum of the group's
     deviations)^2) / N, as by Liang and Zeger 1986 with the usual correction for few groups; the interval has
-    Student's t of G - 1 degrees of freedom. Where that comes out smaller than for independent rows, which
-    among few groups is luck, the latter stands.
+    Student's t of G - 1 degrees of freedom. For independent rows that is the usual error with N - 1, by which a
+    single row that differs is exactly one error ahead, and no more. Where the clustered one comes out smaller,
+    which among few groups is luck, that stands.
 
     Args:
         shares_N: What each row adds to a figure, shape [N]; at least one row.
         groups_N: Number of each row's group, shape [N]; None for independent rows.
     """
-    over_rows = float(shares_N.std() / math.sqrt(len(shares_N)))
+    over_rows = float(shares_N.std(ddof=1) / math.sqrt(len(shares_N))) if len(shares_N) > 1 else 0.0
     if groups_N is None:
         return RowNoise(over_rows, FACTOR * over_rows, None)
     names, places_N = np.unique(groups_N, return_inverse=True)

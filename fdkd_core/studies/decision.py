@@ -19,6 +19,8 @@ from fdkd_core.row_noise import row_noise
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.studies import statistics
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -56,9 +58,10 @@ class Difference:
     def exceeds(self, errors: float) -> bool:
         """Whether it is more than so many standard errors above nothing.
 
-        A standard error of 0 is none: folds or seeds that agree to the row, which is luck among few rows.
+        A standard error of 0 is none: folds or seeds that agree to the row, which is luck among few rows. Nor
+        is a row more among those of one split, which is ahead by one error up to rounding.
         """
-        return self.mean > errors * self.standard_error > 0.0
+        return self.mean > errors * self.standard_error * (1.0 + _ROUNDING) > 0.0
 
 
 def difference(found: Scores, control: Scores) -> Difference:

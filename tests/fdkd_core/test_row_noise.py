@@ -28,7 +28,7 @@ from fdkd_core.uplift import measure_uplift, pass_gates
 def test_independent_rows() -> None:
     shares = np.array([1.0, 0.0, 0.0, 1.0, -1.0])
     found = row_noise(shares, None)
-    assert found.standard_error == pytest.approx(shares.std() / np.sqrt(5))
+    assert found.standard_error == pytest.approx(shares.std(ddof=1) / np.sqrt(5))
     assert found.half_width == pytest.approx(2.0 * found.standard_error)
     assert found.groups is None
 
@@ -53,7 +53,7 @@ def test_groups_of_one_row_are_independent_rows() -> None:
 def test_few_groups_that_happen_to_agree_are_no_proof() -> None:
     shares = np.array([1.0, -1.0, 1.0, -1.0])
     found = row_noise(shares, np.array([0, 0, 1, 1]))
-    assert found.standard_error == pytest.approx(0.5)
+    assert found.standard_error == pytest.approx(1.0 / np.sqrt(3))
 
 
 def test_one_group_says_nothing_of_another() -> None:

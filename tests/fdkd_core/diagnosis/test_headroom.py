@@ -38,7 +38,7 @@ def test_a_lead_on_one_of_two_speakers_is_uncertain() -> None:
     voices = (np.arange(100) >= 70).astype(np.int64)
     by_rows, by_voice = compared(views, labels), compared(views, labels, groups_N=voices)
     assert by_rows.gap == by_voice.gap == pytest.approx(0.3)
-    assert by_rows.standard_error == pytest.approx(np.sqrt(0.3 * 0.7) / 10)
+    assert by_rows.standard_error == pytest.approx(np.sqrt(0.3 * 0.7 / 99))
     # Deviations: 30 of .7 and 40 of -.3 add up to 9 on the first voice, to -9 on the second.
     assert by_voice.standard_error == pytest.approx(np.sqrt(2 * (9**2 + 9**2)) / 100)
 
@@ -56,8 +56,8 @@ def test_the_teacher_as_it_teaches_is_held_against_the_best_of_the_student() -> 
     assert seen[True].expected_gain == pytest.approx(0.015)
     assert seen[True].chance == 0.25
     # Rows 55 to 69 tell the two apart: a binomial share of 0.15 over 100 rows.
-    assert seen[True].standard_error == pytest.approx(math.sqrt(0.15 * 0.85 / 100))
-    assert seen[True].teacher_error == pytest.approx(math.sqrt(0.7 * 0.3 / 100))
+    assert seen[True].standard_error == pytest.approx(math.sqrt(0.15 * 0.85 / 99))
+    assert seen[True].teacher_error == pytest.approx(math.sqrt(0.7 * 0.3 / 99))
     assert seen[True].detectable_gain == pytest.approx(2.8 * math.sqrt(0.55 * 0.45 / 400))
     assert [(p.part, p.view, p.accuracy) for p in seen[True].probes][:2] == [
         ("teacher", "network", 0.7),

@@ -30,22 +30,31 @@ def right(*blocks: tuple[int, int]) -> np.ndarray:
 
 
 def test_the_error_is_that_of_the_difference_row_by_row() -> None:
-    # 4 rows more and none less: the mean difference is .04, its error sqrt(.04 * .96 / 100) = .0196.
+    # 4 rows more and none less: the mean difference is .04, its error sqrt(.04 * .96 / 99) = .0197.
     found = choose([0.6, 0.64], {0: right((0, 60)), 1: right((0, 64))}, None, "accuracy", best=False)
     assert found.index == 1
     assert found.reason == (
         "The best on validation, ahead of the spec as stated by more than noise: +4.0 points of validation "
         "accuracy (standard error 2)."
     )
-    # The same 4 rows as 24 more and 20 less: the error is sqrt((.44 - .04^2) / 100) = .066.
+    # The same 4 rows as 24 more and 20 less: the error is sqrt((.44 - .04^2) / 99) = .0665.
     found = choose([0.6, 0.64], {0: right((0, 60)), 1: right((20, 84))}, None, "accuracy", best=False)
     assert found.index == 0
     assert found.reason == (
         "As stated: the best on validation is ahead of it by no more than noise, +4.0 points of validation "
-        "accuracy (standard error 6.6)."
+        "accuracy (standard error 6.7)."
     )
     found = choose([0.6, 0.64], {0: right((0, 60)), 1: right((20, 84))}, None, "accuracy", best=True)
     assert found.index == 1
+
+
+@pytest.mark.parametrize("rows", [20, 33, 100, 353])
+def test_a_single_row_more_is_no_reason(rows: int) -> None:
+    """It is ahead by exactly its error, whichever way that is rounded."""
+    for behind in range(rows - 1):
+        stated, other = (np.arange(rows) < behind).astype(float), (np.arange(rows) <= behind).astype(float)
+        values = [stated.mean(), other.mean()]
+        assert choose(values, {0: stated, 1: other}, None, "accuracy", best=False).index == 0
 
 
 def test_rows_of_one_person_count_once() -> None:

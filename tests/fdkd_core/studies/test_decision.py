@@ -24,7 +24,7 @@ def test_the_error_of_a_difference_by_hand() -> None:
     # Mean over seeds of kd - control, row by row: 0 up to row 70, then on the way from none to all and back.
     kd = np.mean([np.arange(100) < n for n in (80, 84, 79)], axis=0)
     control = np.mean([np.arange(100) < n for n in (70, 72, 71)], axis=0)
-    over_rows = np.std(kd - control) / 10
+    over_rows = np.std(kd - control, ddof=1) / 10
     assert found.standard_error == pytest.approx(np.hypot(over_seeds, over_rows))
 
 
