@@ -36,9 +36,9 @@ def row_noise(shares_N: NDArray[np.floating[Any]], groups_N: NDArray[np.int64] |
 
     With G groups the standard error is clustered: sqrt(G / (G - 1) * sum over groups of (sum of the group's
     deviations)^2) / N, as by Liang and Zeger 1986 with the usual correction for few groups; the interval has
-    Student's t of G - 1 degrees of freedom. For independent rows that is the usual error with N - 1, by which a
-    single row that differs is exactly one error ahead, and no more. Where the clustered one comes out smaller,
-    which among few groups is luck, that stands.
+    Student's t of G - 1 degrees of freedom. For independent rows it is the usual error with N - 1, by which
+    a single row that differs is exactly one error ahead and no more. Where the clustered one is the smaller,
+    which among few groups is luck, that of independent rows stands.
 
     Args:
         shares_N: What each row adds to a figure, shape [N]; at least one row.
