@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fdkd_core.spec import JobKind, JobSpec
 from fdkd_core.spec.result import Result
-from fdkd_core.spec.strict import Name
+from fdkd_core.spec.strict import Name, refuse_invisible
 from service.jobs.states import JobState
 from service.pagination import ListQuery, Query
 
@@ -18,6 +18,8 @@ MAX_LABEL_KEY = 64
 MAX_LABEL_VALUE = 512
 MAX_HISTORY = 1000
 MAX_ROW_ID = 2**63 - 1
+VISIBLE = AfterValidator(refuse_invisible)
+"""Of text that a column is compared with: PostgreSQL fails at a NUL, where SQLite finds nothing."""
 
 
 class Schema(BaseModel):
@@ -200,9 +202,9 @@ class JobQuery(ListQuery):
     """Only jobs of this kind."""
     name: Name | None = None
     """Only jobs of exactly this name."""
-    dataset_id: Annotated[str, Field(max_length=40)] | None = None
+    dataset_id: Annotated[str, Field(max_length=40), VISIBLE] | None = None
     """Only jobs over this dataset."""
-    parent_id: Annotated[str, Field(max_length=40)] | None = None
+    parent_id: Annotated[str, Field(max_length=40), VISIBLE] | None = None
     """Only the jobs that this comparison is made of."""
     include_children: bool = False
     """List jobs that are part of a comparison beside those that are not."""
@@ -234,7 +236,7 @@ class HistoryQuery(Query):
 class MetricQuery(HistoryQuery):
     """Query of the training curves."""
 
-    phase: Annotated[str, Field(min_length=1, max_length=16)] | None = None
+    phase: Annotated[str, Field(min_length=1, max_length=16), VISIBLE] | None = None
     """Only of this phase."""
     kind: Literal["step", "epoch"] | None = None
     """Only of this kind."""

@@ -102,6 +102,8 @@ def test_queries_that_are_refused(api: ServiceUnderTest, dataset_id: str) -> Non
             assert (answer.status_code, answer.json()["code"]) == (422, code), (what, query)
         largest = api.client.get(f"/v1/jobs/{job_id}/{what}?after=9223372036854775807&limit=1000")
         assert largest.json()["data"] == []
+    answer = api.client.get(f"/v1/jobs/{job_id}/metrics?phase=a%00")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_characters")
 
 
 def test_events_come_in_two_types(api: ServiceUnderTest, dataset_id: str) -> None:

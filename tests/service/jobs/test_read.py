@@ -162,6 +162,8 @@ REFUSED = [
     ("state=lost", "not_allowed"),
     ("state=queued&state=failed", "duplicate_key"),
     ("name=%00", "invalid_characters"),
+    ("dataset_id=%00", "invalid_characters"),
+    ("parent_id=job_%00", "invalid_characters"),
     ("dataset_id=" + "x" * 41, "out_of_range"),
 ]
 
