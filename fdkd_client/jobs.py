@@ -104,7 +104,9 @@ class Jobs:
         if job.children is None:
             return ()
         own = tuple(self.list(parent_id=job.id))
-        return (*(self.get(job_id) for job_id in job.children.adopted.values()), *reversed(own))
+        # By id, as their own list is: PostgreSQL keeps the names of an object by their length.
+        adopted = sorted(job.children.adopted.values())
+        return (*(self.get(job_id) for job_id in adopted), *reversed(own))
 
     def wait(
         self,

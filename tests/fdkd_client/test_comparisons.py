@@ -211,6 +211,20 @@ def test_a_parent_is_shown_with_its_children(scripted: ScriptedServer) -> None:
     assert "no_teacher" in ran.stdout
 
 
+def test_what_a_repetition_took_over_is_in_the_order_of_its_start(scripted: ScriptedServer) -> None:
+    # As PostgreSQL keeps an object: by the length of its names.
+    adopted = {"dist": "job_3", "teacher": "job_1", "no_teacher": "job_2"}
+    ended = {**CHILD, "state": "succeeded", "finished_at": MOMENT}
+    for name, job_id in adopted.items():
+        scripted.on("GET", f"/v1/jobs/{job_id}", Answer(200, {**ended, "id": job_id, "name": name}))
+    own = {**CHILD, "id": "job_4", "name": "logit_kd"}
+    scripted.on("GET", "/v1/jobs", Answer(200, {"data": [own], "has_more": False, "next_cursor": None}))
+    parent = Job.model_validate({**PARENT, "children": {**CHILDREN, "adopted": adopted}})
+    with Client() as client:
+        found = client.jobs.children(parent)
+    assert [child.name for child in found] == ["teacher", "no_teacher", "dist", "logit_kd"]
+
+
 def test_the_jobs_of_a_comparison_are_followed(scripted: ScriptedServer, tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(json.dumps(compare_spec().model_dump(mode="json")))
