@@ -18,6 +18,7 @@ from fdkd_core.errors import FDKDError
 from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec, teacher_name
 from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.named_models import START, with_start, with_teachers
+from fdkd_core.spec.result import CANCELLED
 from service.jobs.families import TEACHER
 from service.jobs.given_models import given_to
 from service.jobs.states import JobState
@@ -86,7 +87,7 @@ def _arms(session: Session, job: Job) -> dict[str, Any] | None:
 
 def _reason(arm: Any) -> dict[str, str]:
     if arm.state == JobState.CANCELLED:
-        return {"error": "cancelled"}
+        return {"error": CANCELLED}
     return {"error": f"{arm.error['code']}: {arm.error['message']}"}
 
 

@@ -20,6 +20,7 @@ from fdkd_client.model_figures import SplitFigures
 from fdkd_core.cost_words import cost_lines
 from fdkd_core.count_words import begin, count
 from fdkd_core.spec.measures import MEASURES, Measure
+from fdkd_core.spec.result import CANCELLED
 from fdkd_core.spec.tasks import facts_of_figures
 
 _VERDICT_STYLES = {
@@ -41,7 +42,7 @@ def comparison_view(result: ComparisonFigures) -> Group:
         test = figure_text(result.teacher.test, measure, unit=True)
         lines.append(Text.from_markup(f"teacher  sees {plain(result.teacher.modality)}: {test}"))
     for arm in result.arms:
-        if arm.error is not None:
+        if arm.error is not None and arm.error != CANCELLED:
             lines.append(Text(f"{printable(arm.label)} failed: {printable(arm.error)[:200]}", style="red"))
     lines.append(_bullets(result.summary))
     lines.append(Text(_legend(result, measure), style="dim"))
@@ -139,7 +140,8 @@ def _legend(result: ComparisonFigures, measure: Measure) -> str:
 def _arm_row(arm: ArmFigures, measure: Measure) -> list[str]:
     label = plain(arm.label)
     if arm.error is not None:
-        return [label, "", "", "", "", "", "[red]failed[/]", duration(arm.seconds)]
+        ended = "[yellow]cancelled[/]" if arm.error == CANCELLED else "[red]failed[/]"
+        return [label, "", "", "", "", "", ended, duration(arm.seconds)]
     p_value = arm.p_value_holm if arm.p_value_holm is not None else arm.p_value
     closed = arm.teacher_gap_closed
     verdict = arm.verdict or ("the control" if arm.difference is None and arm.is_control else "")

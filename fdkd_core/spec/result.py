@@ -187,6 +187,10 @@ class StudyResult(StrictModel):
     seconds: float
 
 
+CANCELLED = "cancelled"
+"""`Arm.error` of one whose job was cancelled: nothing went wrong with it."""
+
+
 class Arm(StrictModel):
     """One method, or one control, of a comparison."""
 

@@ -12,7 +12,7 @@ from fdkd_core.bundle.card import escape
 from fdkd_core.count_words import count
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
-from fdkd_core.spec.result import Arm, CompareResult, Estimate, StudyResult, Trial
+from fdkd_core.spec.result import CANCELLED, Arm, CompareResult, Estimate, StudyResult, Trial
 from fdkd_core.spec.tasks import TaskFacts, facts_of_figures
 from fdkd_core.studies.forest_plot import render_forest_plot
 
@@ -126,7 +126,7 @@ def _facts(result: CompareResult) -> TaskFacts:
 
 def _cells(arm: Arm, measure: Measure) -> list[str]:
     if arm.error is not None:
-        return [arm.label, *[""] * 8, f"failed: {arm.error}"]
+        return [arm.label, *[""] * 8, arm.error if arm.error == CANCELLED else f"failed: {arm.error}"]
     share = arm.teacher_gap_closed
     return [
         arm.label,

@@ -110,6 +110,13 @@ def test_the_table_of_a_comparison() -> None:
     assert "fdkd students download job_c" in text
 
 
+def test_an_arm_that_was_cancelled_did_not_fail() -> None:
+    arms = [*RESULT["arms"][:2], arm("dist", error="cancelled", test=None, lr=None)]
+    text = shown({**SUCCEEDED, "result": {**RESULT, "arms": arms}})
+    assert "failed" not in text
+    assert "dist cancelled 1m 01s" in " ".join(text.split())
+
+
 def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
     plain = " ".join(shown(SUCCEEDED).split())
     assert "Accuracy in %, ± half of a 95 % interval over seeds" in plain

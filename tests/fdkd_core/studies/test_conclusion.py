@@ -96,6 +96,13 @@ def test_one_seed_beside_chance_has_no_interval() -> None:
     assert any("which has 90.0 % (accuracy; 84.0 %): whatever helps" in told for told in result.summary)
 
 
+def test_an_arm_that_was_cancelled_did_not_fail() -> None:
+    page = comparison_markdown(concluded(logit="cancelled", fd="diverged: became [nan]"))
+    assert "| cancelled |" in page
+    assert "failed: cancelled" not in page
+    assert "failed: diverged" in page
+
+
 def test_an_arm_is_compared_with_the_control_seed_by_seed() -> None:
     result = concluded(logit=BETTER)
     found = arm(result, "logit_kd")
