@@ -137,7 +137,10 @@ class Regression(Task):
         """Answer minus label, and label minus the split's mean, in the units of the data."""
         errors_NK = (outputs_NK.astype(np.float64) - labels_NK) * self._scale.std
         exact_NK = labels_NK.astype(np.float64) * self._scale.std
-        return errors_NK, exact_NK - exact_NK.mean(axis=0)
+        spread_NK = exact_NK - exact_NK.mean(axis=0)
+        # The mean of equal numbers is off by rounding, and R2 would be a division by that.
+        is_constant_K = (labels_NK == labels_NK[0]).all(axis=0)
+        return errors_NK, np.where(is_constant_K, 0.0, spread_NK)
 
     def _losses(self, outputs_NK: NDArray[np.float32], labels_NK: NDArray[np.float32]) -> NDArray[np.float64]:
         """The loss of each sample, in float64."""

@@ -51,6 +51,19 @@ def test_labels_that_never_change_explain_nothing() -> None:
         assert np.isfinite(TASK.shares(name, np.ones((3, 2), np.float32), np.zeros((3, 2)))).all()
 
 
+def test_nor_do_equal_labels_whose_mean_is_off_by_rounding() -> None:
+    """0.7 in 40 rows: their mean in float64 is not 0.7, and R2 was -1e30."""
+    answers, labels = sample(5, rows=40)
+    labels[:, 1] = 0.7
+    exact = labels.astype(np.float64) * SCALE.std
+    assert exact.mean(axis=0)[1] != exact[0, 1]
+    height = Regression(RegressionSpec(), TargetScale(("height",), SCALE.mean[:1], SCALE.std[:1]))
+    found, alone = TASK.metrics(answers, labels), height.metrics(answers[:, :1], labels[:, :1])
+    assert found.r2 == pytest.approx(alone.r2 / 2.0)
+    expected = height.shares("r2", answers[:, :1], labels[:, :1]) / 2.0
+    assert TASK.shares("r2", answers, labels) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("metric", TASK.facts.metrics)
 def test_the_standard_errors_are_those_of_resampling(metric: str) -> None:
     answers, labels = sample(1, rows=400)
