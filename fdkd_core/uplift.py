@@ -15,6 +15,7 @@ from fdkd_core.spec.gates import GateSpec
 from fdkd_core.spec.measures import MEASURES, MetricName, SelectBy
 from fdkd_core.spec.result import GateResult, ModelResult
 from fdkd_core.spec.uplift import (
+    ALL_AGREE,
     AnyUplift,
     ChanceLevel,
     FigureGain,
@@ -146,8 +147,10 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
         # What is 0 cannot become less.
         scale = abs(gain.control or 0.0) or 1.0
         value, error, noise = value / scale, error / scale, None if noise is None else noise / scale
+    # Rows that all say the same do not tell how others would differ.
+    all_agree = noise == 0.0 and value != 0.0
     # Without noise a difference of nothing is still no difference: what must be significant must be more.
-    is_clear = noise is not None and value - noise > gate.min_uplift
+    is_clear = noise is not None and not all_agree and value - noise > gate.min_uplift
     passed = is_clear if gate.significant else value >= gate.min_uplift
     shown = MEASURES["accuracy"] if is_relative else measure  # in percent
     margin = shown.signed_text(gate.min_uplift) + " %" if is_relative else shown.gain(gate.min_uplift)
@@ -158,6 +161,8 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
         told = f"of the student is smaller than its control's by {shown.signed_text(value)} %"
     over = "" if gain.groups is None else f" over {gain.groups} groups"
     spread = "noise unknown: one group" if noise is None else f"±{shown.text(noise)}{over}"
+    if all_agree:
+        spread = f"noise unknown: {ALL_AGREE}"
     return GateResult(
         metric=gain.metric,
         passed=passed,

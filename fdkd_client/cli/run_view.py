@@ -80,7 +80,7 @@ def _why_chosen(auto: dict[str, Any]) -> str:
 def uplift_text(uplift: UpliftFigures, main: Measure) -> str:
     """What the teacher added, with its noise, as markup."""
     found, half = uplift.main, half_width_of(uplift.main)
-    is_noise = half is None or abs(found.test) <= half
+    is_noise = not half or abs(found.test) <= half  # none is not known either
     style = "yellow" if is_noise else "green" if found.test > 0 else "red"
     closed = uplift.teacher_gap_closed
     gap = f", {100 * closed:.0f}% of the gap to the teacher" if closed is not None and closed > 0 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fdkd_core.spec.measures import MEASURES
-from fdkd_core.spec.uplift import AnyUplift, half_width_of
+from fdkd_core.spec.uplift import ALL_AGREE, AnyUplift, half_width_of
 
 _HEADING = "## Did the teacher help?\n\n"
 
@@ -63,6 +63,8 @@ def _difference(uplift: AnyUplift) -> str:
         )
     else:
         text += "another would move both models."
+        if gain.test != 0.0:
+            text += f" How much other test rows would is unknown, since {ALL_AGREE}."
     if noise is not None and abs(gain.test) < noise:
         text += " This difference is within that noise."
     if uplift.teacher_gap_closed is not None and gain.test > 0:

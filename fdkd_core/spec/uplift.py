@@ -15,6 +15,10 @@ MIN_TEACHER_GAP = 0.01
 the share closed is a ratio of noise."""
 
 
+ALL_AGREE = "every test row says the same"
+"""Why a gain without spread is no certain one: among few rows, or in a single one, that is luck."""
+
+
 class FigureGain(StrictModel):
     """By how much the student is better than its control in one figure; positive is better, always."""
 
@@ -182,7 +186,10 @@ def noise_words(measure: Measure, gain: float, half_width: float | None, groups:
         return "of unknown noise, since all test rows are of one group (one seed)"
     if gain == half_width == 0:
         # The student may be the control's, or both may be right throughout: which, is said elsewhere.
-        return "student and control do the same on every test row"
+        # By another figure they may differ: mAP of rows without any class is 0, whatever is answered.
+        return "no test row tells student and control apart by it"
+    if half_width == 0:
+        return f"of unknown noise, since {ALL_AGREE} (one seed)"
     over = "" if groups is None else f" over its {groups} groups"
     found = "within" if abs(gain) <= half_width else "more than"
     return f"{found} the noise of this test split (±{measure.text(half_width)}{over}; one seed)"

@@ -121,10 +121,33 @@ def test_results_of_earlier_releases_have_two_standard_errors() -> None:
 
 def test_a_student_that_is_the_control_is_not_compared_with_noise() -> None:
     words = noise_words(MEASURES["accuracy"], 0.0, 0.0, None)
-    assert words == "student and control do the same on every test row"
+    assert words == "no test row tells student and control apart by it"
     assert "±" not in words
     assert words in uplift_text(UpliftFigures(test_accuracy=0.0, standard_error=0.0), MEASURES["accuracy"])
     assert "within the noise" in noise_words(MEASURES["accuracy"], 0.0, 0.01, None)
+
+
+def test_rows_that_all_say_the_same_are_no_proof() -> None:
+    """Two rows that the student alone gets right: a gain of 100 points, and nothing to tell its noise by."""
+    labels = np.array([0, 1])
+    models = {role: model_result("m", MLPSpec(), 0.5) for role in ("teacher", "student", "control")}
+    for role, share in (("student", 1.0), ("control", 0.0)):
+        test = models[role].test.model_copy(update={"accuracy": share})
+        models[role] = models[role].model_copy(update={"test": test})
+    right = np.ones(2, bool)
+    found = measure_uplift(
+        Classification(), models, labels, answers(right, labels), answers(~right, labels), learned=labels
+    )
+    main = found.gains[0]
+    assert (main.test, half_width_of(main)) == (1.0, 0.0)
+    asked, plain = pass_gates([GateSpec(significant=True), GateSpec()], found)
+    assert (asked.passed, plain.passed) == (False, True)
+    assert "+100.0 points (noise unknown: every test row says the same)" in asked.sentence
+    words = noise_words(MEASURES["accuracy"], main.test, 0.0, None)
+    assert words == "of unknown noise, since every test row says the same (one seed)"
+    assert "[bold yellow]" in uplift_text(
+        UpliftFigures.model_validate(found.model_dump()), MEASURES["accuracy"]
+    )
 
 
 def test_a_search_asks_more_of_a_gain_on_one_speaker() -> None:

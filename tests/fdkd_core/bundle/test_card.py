@@ -105,6 +105,10 @@ def test_models_that_are_right_on_the_same_samples() -> None:
     assert "exactly as good as" in text
     assert "another would move both models" in text
     assert "under 0.0 points" not in text
+    assert "is unknown" not in text
+    assert "is unknown, since every test row says the same" in render(
+        make_card(uplift=uplift(1.0, error=0.0))
+    )
 
 
 def test_jobs_without_control_or_teacher() -> None:
