@@ -128,6 +128,8 @@ def _legend(result: ComparisonFigures, measure: Measure) -> str:
         if fakes
         else ""
     )
+    if not measure.larger_is_better:
+        told = f" Differences to the control are of the test split{measure.turned}.{told}"
     if max((len(arm.runs) for arm in result.arms), default=0) == 1:
         return f"{heading}, of one seed; gap: share of the way from the control to the teacher.{told}"
     adjusted = "of methods adjusted for their number" if fakes else "adjusted for the number of methods"

@@ -85,10 +85,9 @@ def uplift_text(uplift: UpliftFigures, main: Measure) -> str:
     closed = uplift.teacher_gap_closed
     gap = f", {100 * closed:.0f}% of the gap to the teacher" if closed is not None and closed > 0 else ""
     joint = "of" if main.form == "share" else "in"
-    turned = "" if main.larger_is_better else ", turned so that more is better"
     return (
         f"[bold {style}]{main.gain(found.test)}[/] {joint} {main.words} over the control"
-        f"{turned}{gap}; "
+        f"{main.turned}{gap}; "
         f"{noise_words(main, found.test, half, found.groups)}"
     )
 

@@ -46,14 +46,14 @@ class AutoFinalist(StrictModel):
     runs: list[FinalRun]
     """Empty when one of them diverged."""
     val: float | None
-    """Mean over the runs of the validation figure that decides; of `loss` the negative."""
+    """Mean over the runs of the validation figure that decides; of errors, the loss too, the negative."""
     val_difference: float | None
     """To the control's finalist, by which it was decided: paired by seed, or by fold where there are folds;
     null for that itself."""
     val_standard_error: float | None
     """Of `val_difference`, over seeds and over validation rows, or over folds."""
     folds: list[float] = Field(default_factory=list)
-    """Figure that decides of each fold, of a training without it; of `loss` the negative."""
+    """Figure that decides of each fold, of a training without it; of errors the negative."""
     test: Estimate | None
     """Accuracy over the runs. It decided nothing."""
     test_difference: Estimate | None

@@ -65,6 +65,11 @@ class Measure(NamedTuple):
         return self.text(loss) + (" points" if self.form == "share" else "")
 
     @property
+    def turned(self) -> str:
+        """What is to be said beside a difference that `signed` turned round; nothing where it did not."""
+        return "" if self.larger_is_better else ", turned so that more is better"
+
+    @property
     def scale(self) -> float:
         """By what it is multiplied to be shown."""
         return 100.0 if self.form == "share" else 1.0

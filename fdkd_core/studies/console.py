@@ -64,6 +64,8 @@ def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> N
         style = "bold green" if arm.label == result.best else None
         table.add_row(*_row(arm, measure), style=style)
     console.print(table)
+    if not measure.larger_is_better:
+        console.print(f"differences to the control: test {measure.words}{measure.turned}", highlight=False)
     if result.teacher is not None:
         test = measure.text(figure(result.teacher.test, measure.name))
         console.print(
@@ -83,7 +85,9 @@ def show_search(console: Console, report: AutoReport) -> None:
     table = _table("finalists, in %" if measure.form == "share" else "finalists")
     for heading in ("", "lr", "tuned"):
         table.add_column(heading, overflow="fold")
-    for heading in ("val", "to control", f"test {main.short}"):
+    # What decided is not the column before it where it was measured by folds.
+    over = "by folds" if any(found.folds for found in report.finalists) else "to control"
+    for heading in ("val", over, f"test {main.short}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in report.finalists:
         tried = next(c for c in report.configurations if c.number == found.number)
@@ -107,7 +111,8 @@ def _final_figures(found: AutoFinalist, measure: Measure, main: Measure) -> list
     if found.val_difference is not None and found.val_standard_error is not None:
         error = measure.text(found.val_standard_error)
         difference = f"{measure.signed_text(found.val_difference)} ± {error}"
-    return [measure.text(found.val), difference, main.text(found.test.mean)]
+    # In a report larger is better, also of errors.
+    return [measure.text(measure.signed(found.val)), difference, main.text(found.test.mean)]
 
 
 def _row(arm: Arm, measure: Measure) -> list[str]:

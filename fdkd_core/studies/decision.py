@@ -123,8 +123,7 @@ def _told(found: Difference, select_by: str, control: Scores) -> str:
 def in_words(found: Difference, select_by: str, *, on_validation: bool = True) -> str:
     """A difference with its figure and error: `+2.0 points of validation accuracy (standard error 0.7)`."""
     measure = MEASURES[select_by]
-    turned = "" if measure.larger_is_better else ", turned so that more is better"
     joint = "of" if measure.form == "share" else "in"
     where = "validation " if on_validation else ""
-    amount = f"{measure.gain(found.mean)} {joint} {where}{measure.words}{turned}"
+    amount = f"{measure.gain(found.mean)} {joint} {where}{measure.words}{measure.turned}"
     return f"{amount} (standard error {measure.scale * found.standard_error:.2g})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from textwrap import fill
 from typing import Any
 
 from fdkd_core.spec.compare import NO_TEACHER
@@ -10,6 +11,8 @@ from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import Arm, CompareResult
 
 WIDTH_IN, ROW_IN, MARGIN_IN, DPI = 7.0, 0.32, 1.3, 150
+LABEL_CHARACTERS = 78
+"""Of a line below the axis, which is centred on what the names of arms leave: longer ones were cut off."""
 _COLOURS = {"helps": "#1a7f37", "no evidence": "#57606a", "hurts": "#cf222e"}
 _STYLE: Any = {
     # Ids in an SVG come from this salt instead of a random one.
@@ -49,7 +52,7 @@ def render_forest_plot(result: CompareResult, kind: str) -> bytes:
         axes.set_yticks(range(len(shown)), [arm.label for arm in shown])
         axes.set_ylim(max(1, len(shown)) - 0.5, -0.5)
         axes.set_title(_title(result.name), loc="left", fontsize=10)
-        axes.set_xlabel(axis_label(result))
+        axes.set_xlabel(fill(axis_label(result), LABEL_CHARACTERS))
         axes.grid(axis="x", linewidth=0.3)
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
@@ -66,9 +69,8 @@ def axis_label(result: CompareResult) -> str:
     """What the differences are of, and what the lines beside them are."""
     measure = MEASURES[result.metric]
     unit = ", points" if measure.form == "share" else ""
-    better = "" if measure.larger_is_better else ", turned so that more is better"
     how = "one seed" if max((len(arm.runs) for arm in result.arms), default=0) == 1 else "95 % interval"
-    return f"test {measure.words} over the tuned control without a teacher{unit}{better} ({how})"
+    return f"test {measure.words} over the tuned control without a teacher{unit}{measure.turned} ({how})"
 
 
 def _draw(axes: Any, place: int, arm: Arm, scale: float) -> None:

@@ -57,7 +57,8 @@ def _winner(best: Arm, methods: Sequence[Arm], measure: Measure) -> Iterator[str
     if best.difference is None:
         yield f"{best.label} is best on validation, but the control failed: whether it helps is not known."
         return
-    gained = f"{interval(best.difference, measure)} on the test split over the tuned control"
+    what = "" if measure.larger_is_better else f" in {measure.words}{measure.turned},"
+    gained = f"{interval(best.difference, measure)}{what} on the test split over the tuned control"
     match best.verdict:
         case "helps":
             closed = best.teacher_gap_closed

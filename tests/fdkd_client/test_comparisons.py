@@ -131,6 +131,12 @@ def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
     assert "Arms with shuffled_pairs are controls" in text
 
 
+def test_a_difference_of_errors_is_said_to_be_turned() -> None:
+    text = " ".join(shown({**SUCCEEDED, "result": {**RESULT, "metric": "mae"}}).split())
+    assert "Differences to the control are of the test split, turned so that more is better." in text
+    assert "turned" not in shown(SUCCEEDED)
+
+
 def test_a_narrow_terminal_keeps_sentences_beside_their_marks() -> None:
     sentence = (
         "fd_cmkd helps: +2.1 points (95 % interval 1.6 to 2.6) on the test split over the tuned control."

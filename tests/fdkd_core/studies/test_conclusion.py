@@ -12,9 +12,11 @@ from scipy import stats
 from study_samples import compare_spec, model_result, study_result
 
 from fdkd_core.spec.compare import arms
+from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import Arm, CompareResult
 from fdkd_core.studies.conclusion import Outcome, conclude
 from fdkd_core.studies.report import COMPARISON_COLUMNS, comparison_csv, comparison_markdown
+from fdkd_core.studies.summary import summarise
 
 IDENTITY = {"spec": "1" * 64, "data": "2" * 64}
 CONTROL = [0.80, 0.81, 0.79]
@@ -141,6 +143,15 @@ def test_a_method_that_helps_is_said_to() -> None:
     assert text[0].startswith("logit_kd helps: +4.3 points (95 % interval 2.9 to 5.8) on the test split")
     assert "closes 43 % of the gap to the teacher" in text[0]
     assert 2 <= len(text) <= 5
+
+
+def test_a_difference_of_errors_is_said_to_be_turned() -> None:
+    """`+0.05` of an error reads like more of it."""
+    arms = [found for found in concluded(fd=BETTER).arms if "shuffled" not in found.label]
+    told = summarise(arms, "fd_cmkd", MEASURES["rmse"])[0]
+    assert "fd_cmkd helps: +0.04333 (95 % interval" in told
+    assert ") in RMSE, turned so that more is better, on the test split over the tuned control." in told
+    assert "turned" not in summarise(arms, "fd_cmkd", MEASURES["accuracy"])[0]
 
 
 def test_one_help_among_several_methods_is_doubted() -> None:

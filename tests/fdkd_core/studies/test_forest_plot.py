@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from study_samples import compare_spec, model_result, study_result
 
 from fdkd_core.spec.result import CompareResult
@@ -46,6 +49,17 @@ def test_no_interval_is_announced_where_there_is_none() -> None:
     one = result()
     arms = [arm.model_copy(update={"runs": arm.runs[:1]}) for arm in one.arms]
     assert axis_label(one.model_copy(update={"arms": arms})).endswith(", points (one seed)")
+
+
+def test_the_label_of_errors_is_not_cut_off() -> None:
+    """By its ink: of the last rows of pixels above the edge of the picture, the outer columns are blank."""
+    errors = result().model_copy(update={"metric": "rmse"})
+    assert "turned so that more is better" in axis_label(errors)
+    picture = np.asarray(Image.open(BytesIO(render_forest_plot(errors, "png"))).convert("L"))
+    label = picture[-60:]
+    assert label.min() < 128
+    assert label[:, :8].min() == 255
+    assert label[:, -8:].min() == 255
 
 
 def test_nothing_to_show_is_drawn_too() -> None:
