@@ -268,10 +268,12 @@ def _headroom(findings: Findings) -> Iterable[str]:
     measure, chance = MEASURES[found.metric], TASK_FACTS[findings.task].chance
     yield "## Headroom"
     yield ""
+    # The difference of two errors is told in words, as of the teacher's.
+    apart = "the gap is" if measure.larger_is_better else "the teacher's is"
     yield (
         f"Teacher {measure.text(found.teacher, unit=True)}, best from the student's modality "
         f"{measure.text(found.student, unit=True)}, chance {measure.text(found.chance, unit=True)} "
-        f"({measure.words}); the gap is {difference(measure, found.gap, found.standard_error)} (one standard "
+        f"({measure.words}); {apart} {difference(measure, found.gap, found.standard_error)} (one standard "
         f"error, over validation rows). Chance is {chance}; probes are {words.probe}."
     )
     yield ""
@@ -286,8 +288,11 @@ def _headroom(findings: Findings) -> Iterable[str]:
         ],
     )
     yield ""
+    could = "There is no gap of which a method could close a share"
+    if found.gap > 0.0:
+        could = f"A good method may {gain(measure, found.expected_gain)}, a tenth of the gap"
     yield (
-        f"A good method may {gain(measure, found.expected_gain)}, a tenth of the gap; "
+        f"{could}; "
         f"{found.test_rows:,} test rows show {amount(measure, found.detectable_gain)} or more with one seed."
     )
 
