@@ -20,6 +20,7 @@ from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.masks import refuse_other_proportions, with_masks
 from fdkd_core.data.missing_values import complete_rows, leave_out, lines_of
 from fdkd_core.data.reading import read_table
+from fdkd_core.data.split_labels import alike_labels
 from fdkd_core.data.splits import cut_validation
 from fdkd_core.data.table import SPLITS, UNLABELLED, ModalityData, PairedDataset, Split, Table
 from fdkd_core.description_file import WHERE
@@ -115,7 +116,7 @@ def load_dataset(
     columns = {name: table.columns[name] for name in modalities}
     duplicates = find_duplicates(columns, splits, table.missing)
     groups = None if table.groups is None else np.unique(table.groups, return_inverse=True)[1]
-    few = few_groups(groups, rows)
+    few = few_groups(groups, rows) + alike_labels(labels, table.labels.form, task, rows)
     report = {
         "sha256": table.sha256,
         "rows": len(table.ids),
