@@ -18,6 +18,10 @@ SelectBy = Literal[
 """What may pick between two trainings: a figure, or the task's own loss."""
 
 
+MANY = 1e4
+"""From here on a decimal is shown to four digits."""
+
+
 class Measure(NamedTuple):
     """One figure."""
 
@@ -40,14 +44,18 @@ class Measure(NamedTuple):
         """The figure for people: 93.4, or `93.4 %` with its unit."""
         if self.form == "share":
             return f"{100 * value:.1f}" + (" %" if unit else "")
-        return f"{value:.3f}" if self.form == "decimal" else f"{value:.4g}"
+        return f"{value:.3f}" if self._has_places(value) else f"{value:.4g}"
 
     def signed_text(self, value: float) -> str:
         """A difference of two such figures, with its sign and no unit."""
         if self.form == "share":
             # The sign of what is shown, not of -0.0004.
             return f"{round(100 * value, 1) + 0.0:+.1f}"
-        return f"{round(value, 3) + 0.0:+.3f}" if self.form == "decimal" else f"{value + 0.0:+.4g}"
+        return f"{round(value, 3) + 0.0:+.3f}" if self._has_places(value) else f"{value + 0.0:+.4g}"
+
+    def _has_places(self, value: float) -> bool:
+        """Of an R² of -2750463676894762.500, which a single wild label makes, they say nothing."""
+        return self.form == "decimal" and abs(value) < MANY
 
     def gain(self, value: float) -> str:
         """A difference with what it is counted in: `+2.3 points`, `+0.012`."""
