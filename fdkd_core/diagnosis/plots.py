@@ -47,7 +47,7 @@ def render_plots(findings: Findings, kind: str) -> dict[str, bytes]:
     drawings: dict[str, tuple[float, Callable[[Any, Findings], None]]] = {
         "similarity": (3.6, draw_similarity),
         "alignment": (2.8, _draw_alignment),
-        "headroom": (2.6, _draw_headroom),
+        "headroom": (2.6, draw_headroom),
         "speed": (2.4, _draw_speed),
     }
     return {name: _render(draw, findings, kind, height) for name, (height, draw) in drawings.items()}
@@ -163,7 +163,8 @@ def _draw_scan(axes: Any, scan: AlignmentFindings) -> None:
     axes.grid(axis="y", linewidth=0.3)
 
 
-def _draw_headroom(figure: Any, findings: Findings) -> None:
+def draw_headroom(figure: Any, findings: Findings) -> None:
+    """What each view reaches, beside chance."""
     found = findings.headroom
     measure = MEASURES[found.metric]
     axes = figure.subplots()
@@ -173,9 +174,11 @@ def _draw_headroom(figure: Any, findings: Findings) -> None:
         names.append(f"{shown.part} ({_printable(modality)}): {_VIEWS[shown.view]}")
         values.append(measure.scale * _value(shown, measure))
         colours.append(_TEACHER if shown.part == "teacher" else _STUDENT)
-    bars = axes.barh(range(len(names)), values, color=colours, height=0.65)
-    labels = [measure.text(value / measure.scale) for value in values]
-    axes.bar_label(bars, labels=labels, padding=3, fontsize=8)
+    axes.barh(range(len(names)), values, color=colours, height=0.65)
+    for place, value in enumerate(values):
+        # At the end of its bar; of one to the left of 0 at 0, since at its end are the names.
+        text, end = measure.text(value / measure.scale), (max(value, 0.0), place)
+        axes.annotate(text, end, xytext=(3, 0), textcoords="offset points", fontsize=8, va="center")
     axes.axvline(measure.scale * found.chance, color="black", linestyle="--", linewidth=0.9)
     axes.annotate(
         "chance",

@@ -6,7 +6,7 @@ import pytest
 from diagnosed import good_findings, similarity
 from matplotlib.figure import Figure
 
-from fdkd_core.diagnosis.plots import draw_similarity, draw_value
+from fdkd_core.diagnosis.plots import draw_headroom, draw_similarity, draw_value
 from fdkd_core.spec.findings import Similarity
 
 
@@ -23,3 +23,13 @@ def test_hollow_marks_are_explained_where_there_are_some() -> None:
     figure = Figure()
     draw_similarity(figure, good_findings(similarity={"measures": measures}))
     assert [axes.get_xlabel() for axes in figure.axes] == ["hollow: not above shuffled pairs", ""]
+
+
+def test_an_r2_below_0_is_not_written_over_the_names() -> None:
+    probes = [{"part": "student", "view": view, "accuracy": None, "macro_f1": None, "figures": {"r2": value}}
+              for view, value in (("network", -0.056), ("inputs", 0.968))]  # fmt: skip
+    figure = Figure()
+    draw_headroom(figure, good_findings(headroom={"metric": "r2", "chance": -0.03, "probes": probes}))
+    (axes,) = figure.axes
+    ends = {label.get_text(): label.xy[0] for label in axes.texts if label.get_text() != "chance"}
+    assert ends == {"-0.056": 0.0, "0.968": 0.968}
