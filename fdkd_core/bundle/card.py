@@ -129,6 +129,8 @@ def _title(card: ModelCard, role: str, config: BundleConfig, kind: str, classes:
         view = str(card.spec.get("teacher_view", "paired")).replace("_", " ")
         control = "" if view == "paired" else f", as a control: with {escape(view)}"
         one_or_more = "a teacher of the modality" if len(taught_by) == 1 else "teachers of the modalities"
+        if any(part.get("outputs_from") for part in parts):  # which are known by their columns alone
+            one_or_more = "a teacher" if len(taught_by) == 1 else "teachers:"
         origin = (
             f"Distilled from {one_or_more} {', '.join(taught_by)} with {escape(_method(card))}{control}."
             if taught_by
@@ -167,7 +169,7 @@ def _scores(card: ModelCard) -> str:
             for measure in measures
         ]
         rows.append(
-            f"| {escape(role)} | {escape(result.modality)} | {result.parameters:,} | "
+            f"| {escape(role)} | {escape(result.modality)} | {_parameters(result)} | "
             + " | ".join(figures)
             + f" | {result.test.loss:.3f} |"
         )
@@ -182,6 +184,10 @@ def _scores(card: ModelCard) -> str:
         )
     plot = f"![What they score and what they cost]({PLOT})"
     return "\n\n".join(["## Results", "\n".join(rows), plot, text])
+
+
+def _parameters(result: ModelResult) -> str:
+    return f"{result.parameters:,}" if result.parameters else "-"  # of recorded outputs nobody knows
 
 
 def render_plot(card: ModelCard, export: ExportReport | None) -> str:

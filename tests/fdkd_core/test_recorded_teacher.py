@@ -73,7 +73,7 @@ def test_the_student_is_the_one_that_the_teacher_itself_makes(
     assert result.control.weights_sha256 == given.control.weights_sha256  # type: ignore[union-attr]
     assert result.teacher_bundle is None
     card = (tmp_path / "out" / "student" / "README.md").read_text()
-    assert "Distilled from a teacher of the modality recorded in pooled and scores" in card
+    assert "Distilled from a teacher recorded in pooled and scores" in card
 
 
 def test_without_logits_nobody_knows_how_good_the_teacher_is(

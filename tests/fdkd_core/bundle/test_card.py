@@ -111,6 +111,18 @@ def test_models_that_are_right_on_the_same_samples() -> None:
     )
 
 
+def test_a_teacher_that_was_recorded_is_no_modality_and_has_no_size() -> None:
+    card = make_card()
+    teacher = {"modality": "pooled", "outputs_from": {"features": "pooled", "logits": None}}
+    unknown = card.results["teacher"].model_copy(update={"parameters": 0})
+    told = card.model_copy(
+        update={"spec": {**card.spec, "teacher": teacher}, "results": {**card.results, "teacher": unknown}}
+    )
+    text = render(told)
+    assert "Distilled from a teacher recorded in pooled with fd\\_cmkd." in text
+    assert "| teacher | image | - |" in text
+
+
 def test_jobs_without_control_or_teacher() -> None:
     card = make_card(uplift=None, results={"student": result("m", SPECS["audio"], 0.9)})
     assert "Not known: no control was trained" in render(card)
