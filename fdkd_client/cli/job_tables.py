@@ -243,10 +243,17 @@ def _next(job: Job, children: Sequence[Job]) -> str:
         return f"Report with its plots: fdkd jobs artifacts {job.id} -o report"
     if job.kind != "compare":
         return f"Next: fdkd students download {job.id} -o student"
-    best = job.result.best if isinstance(job.result, ComparisonFigures) else None
-    student = next((child.id for child in children if child.name == best), None)
-    text = f"Next: fdkd jobs artifacts {job.id} -o report"
-    return text if student is None else f"{text}; fdkd students download {student} -o student"
+    result = job.result if isinstance(job.result, ComparisonFigures) else None
+    steps = [f"fdkd jobs artifacts {job.id} -o report"]
+    student = next((child.id for child in children if result and child.name == result.best), None)
+    if student is not None:
+        steps.append(f"fdkd students download {student} -o student")
+    # One that diverged would do so again.
+    errors = [arm.error for arm in result.arms if arm.error] if result else []
+    if not all(error.startswith("diverged") for error in errors):
+        arms = "the arm" if len(errors) == 1 else "the arms"
+        steps.append(f"fdkd jobs retry {job.id}, which runs {arms} without figures again")
+    return f"Next: {'; '.join(steps)}"
 
 
 def _time(job: Job) -> str:

@@ -232,7 +232,9 @@ def _ring_for(context: Context, parent_id: str) -> None:
 
 def _check_repeatable(job: Job) -> None:
     if job.parent_id is not None:
-        raise IsChildError(f"The job is part of {job.parent_id}; retry that.", parent_id=job.parent_id)
+        raise IsChildError(
+            f"The job is part of {job.parent_id}; retry that when it has ended.", parent_id=job.parent_id
+        )
     if job.state not in TERMINAL:
         raise NotTerminalError(
             f"The job is {job.state}; only one that has ended is retried.", state=job.state

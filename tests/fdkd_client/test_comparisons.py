@@ -108,13 +108,16 @@ def test_the_table_of_a_comparison() -> None:
     assert "- fd_cmkd helps: +2.1 points." in text
     assert "fdkd jobs artifacts job_p" in text
     assert "fdkd students download job_c" in text
+    assert "jobs retry" not in text  # it would diverge again
 
 
 def test_an_arm_that_was_cancelled_did_not_fail() -> None:
     arms = [*RESULT["arms"][:2], arm("dist", error="cancelled", test=None, lr=None)]
     text = shown({**SUCCEEDED, "result": {**RESULT, "arms": arms}})
     assert "failed" not in text
-    assert "dist cancelled 1m 01s" in " ".join(text.split())
+    told = " ".join(text.split())
+    assert "dist cancelled 1m 01s" in told
+    assert "fdkd jobs retry job_p, which runs the arm without figures again" in told
 
 
 def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
