@@ -158,7 +158,8 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
     outcome = "passed" if passed else "not passed"
     told = f"of the student minus its control's is {shown.gain(value)}"
     if is_relative:
-        told = f"of the student is smaller than its control's by {shown.signed_text(value)} %"
+        than = "larger" if value < 0.0 else "smaller"
+        told = f"of the student is {than} than its control's by {shown.text(abs(value))} %"
     over = "" if gain.groups is None else f" over {gain.groups} groups"
     spread = "noise unknown: one group" if noise is None else f"±{shown.text(noise)}{over}"
     if all_agree:

@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.count_words import count
 from fdkd_core.data.decoding import DecoderPool, DistinctValues, decode_column
 from fdkd_core.data.described import describe_groups, describe_modality, few_groups
 from fdkd_core.data.duplicates import CrossSplitDuplicates, find_duplicates
@@ -104,7 +105,7 @@ def load_dataset(
         labels = table.labels.index(splits, table.class_names, limits)
         rows["train"], left_out_lines = leave_out(rows["train"], table, required, labels)
         if len(rows["train"]) < min_train_rows:
-            detail = f"training has {len(rows['train'])} rows; at least {min_train_rows} are needed"
+            detail = f"training has {count(len(rows['train']), 'row')}; at least {min_train_rows} are needed"
             raise DatasetError(Problem("dataset_too_small", detail, "split"))
         given = {name: Preprocessor(recipe) for name, recipe in (recipes or {}).items()}
         plans = [_plan(table, name, rows["train"], given.get(name)) for name in modalities]

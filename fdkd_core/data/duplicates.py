@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.count_words import count
 from fdkd_core.data.splits import SPLIT_PAIRS
 from fdkd_core.errors import quote
 from fdkd_core.modalities.base import RawColumn, RawValue, RowError
@@ -36,9 +37,11 @@ class CrossSplitDuplicates:
     def line(self, ids: Sequence[str]) -> str:
         """The finding as a line for the report."""
         pairs = ", ".join(f"{quote(ids[a - 1])} = {quote(ids[b - 1])}" for a, b in self.examples)
+        verb = "is" if self.num_values == 1 else "are"
         return (
-            f"column {self.column}: {self.num_values} values are in both {self.first_split} "
-            f"({self.num_first_rows} rows) and {self.second_split} ({self.num_second_rows} rows): {pairs}"
+            f"column {self.column}: {count(self.num_values, 'value')} {verb} in both {self.first_split} "
+            f"({count(self.num_first_rows, 'row')}) and {self.second_split} "
+            f"({count(self.num_second_rows, 'row')}): {pairs}"
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.count_words import count
 from fdkd_core.data.description import LabelsDescription
 from fdkd_core.data.labels import FLOAT, INTEGER, LabelIndex
 from fdkd_core.data.limits import DEFAULT, Limits
@@ -111,7 +112,7 @@ def index_numbers(numbers: NDArray[np.float64], names: Sequence[str], splits: Se
     """
     is_train = np.array([split == "train" for split in splits], dtype=bool)
     if is_train.sum() < 2:
-        detail = f"training has {is_train.sum()} rows; at least 2 are needed"
+        detail = f"training has {count(int(is_train.sum()), 'row')}; at least 2 are needed"
         raise DatasetError(Problem("dataset_too_small", detail, "split"))
     trained = numbers[is_train]
     constant = [name for name, column in zip(names, trained.T, strict=True) if (column == column[0]).all()]

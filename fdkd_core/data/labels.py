@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.count_words import count
 from fdkd_core.data.limits import DEFAULT, Limits
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.table import TargetScale
@@ -228,7 +229,7 @@ def refuse_untrained(named: Sequence[tuple[int, str, str]], trained: set[str], l
         limits: `max_classes` and `max_bad_rows` apply.
     """
     if len(trained) < 2:
-        detail = f"training has {len(trained)} classes; at least 2 are needed"
+        detail = f"training has {count(len(trained), 'class', 'classes')}; at least 2 are needed"
         raise DatasetError(Problem("dataset_too_small", detail, "label"))
     if len(trained) > limits.max_classes:
         raise DatasetError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fdkd_core.count_words import count
 from fdkd_core.description_file import WHERE
 from fdkd_core.errors import Problem
 from fdkd_core.spec.job import DistillSpec, MethodJobSpec
@@ -44,7 +45,7 @@ def label_problems(task: TaskSpec, dataset: Report) -> list[Problem]:
         )
         return [Problem("incompatible", detail, "/task/kind")]
     if found != "numbers" and len(dataset["classes"]) < 2:
-        detail = f"training has {len(dataset['classes'])} classes; at least 2 are needed"
+        detail = f"training has {count(len(dataset['classes']), 'class', 'classes')}; at least 2 are needed"
         return [Problem("dataset_too_small", detail, "/dataset")]
     is_by_label = isinstance(task, RetrievalSpec) and has_one_label(task)
     return _lonely_problems(dataset) if is_by_label else []

@@ -47,14 +47,20 @@ class Classification(Task):
         return _log_probabilities(outputs_NC, labels)
 
     def chance(self, metric: MetricName, fitted: NDArray[np.int64], labels: NDArray[np.int64]) -> Blind:
-        """The most frequent class; for macro-F1 one drawn as often as it occurs, where that is better."""
+        """The most frequent class, or one drawn as often as it occurs, where that is better.
+
+        By accuracy it is where the class that is most frequent in training is rare among the rows.
+        """
         size = 1 + int(max(fitted.max(), labels.max()))
         count_C = np.bincount(fitted, minlength=size)
         answer_C = (np.arange(size) == count_C.argmax()).astype(np.float32)
         found = best_of_constants(self, metric, [np.tile(answer_C, (len(labels), 1))], labels)
-        if metric != "macro_f1":
+        if metric not in ("accuracy", "macro_f1"):
             return found
         drawn_C, actual_C = count_C / len(fitted), np.bincount(labels, minlength=size) / len(labels)
+        if metric == "accuracy":
+            hits = float((drawn_C * actual_C).sum())
+            return max(found, Blind(hits, np.zeros(len(labels))), key=lambda blind: blind.value)
         occurs_C = drawn_C + actual_C > 0.0
         # F1 = 2 TP / (predicted + actual), of which the first is, in the mean over draws, 2 N drawn actual.
         f1_C = 2.0 * (drawn_C * actual_C)[occurs_C] / (drawn_C + actual_C)[occurs_C]

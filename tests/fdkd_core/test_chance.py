@@ -116,7 +116,10 @@ def test_it_is_the_figure_that_picks_the_weights() -> None:
 
 def test_what_is_known_of_frequency_is_learned() -> None:
     labels = np.array([0, 0, 0, 1] * 50)
-    assert measured(labels, labels, labels, learned=1 - labels).value == 0.25
+    assert measured(labels, labels, labels, learned=labels).value == 0.75
+    # Where the split is another way round: 1 is frequent in training, and right in 0.25; drawing 0 once and 1
+    # three times of four is right in 0.25 * 0.75 + 0.75 * 0.25.
+    assert measured(labels, labels, labels, learned=1 - labels).value == 0.375
 
 
 def test_the_shares_of_each_task_are_of_the_answers_whose_figure_it_is() -> None:

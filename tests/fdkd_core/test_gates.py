@@ -208,6 +208,10 @@ def test_a_gate_on_a_figure_with_a_unit_is_a_share_of_the_controls(margin: float
     found, main = pass_gates([GateSpec(metric="mae", min_uplift=margin), GateSpec()], uplift_of_numbers)
     assert (found.metric, found.value, found.standard_error) == ("mae", 0.1, 0.025)
     assert found.passed is passed
-    assert "smaller than its control's by +10.0 % (±5.0)" in found.sentence
+    assert "smaller than its control's by 10.0 % (±5.0)" in found.sentence
     assert (main.metric, main.value, main.passed) == ("r2", 0.02, True)
     assert "minus its control's is +0.020 (±0.020)" in main.sentence
+    worse = FigureGain(metric="mae", val=1.0, test=-2.0, standard_error=0.5, control=20.0)
+    turned = pass_gates([GateSpec(metric="mae")], TaskUplift(gains=[worse], teacher_gap_closed=None))[0]
+    assert "larger than its control's by 10.0 % (±5.0)" in turned.sentence
+    assert not turned.passed

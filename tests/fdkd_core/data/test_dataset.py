@@ -261,7 +261,9 @@ def test_equal_values_in_two_splits_are_reported(folder):
     data = folder.load()
     assert data.report["duplicates"][0]["column"] == "image"
     assert data.report["duplicates"][0]["splits"] == ["train", "test"]
-    assert any("are in both train" in line for line in data.report["warnings"])
+    assert any(
+        "1 value is in both train (1 row) and test (1 row)" in line for line in data.report["warnings"]
+    )
 
 
 def test_a_given_recipe_is_used_as_it_is(folder):
