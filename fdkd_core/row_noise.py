@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-FACTOR = 2.0
-"""Standard errors in half of the interval where rows are independent; there are many of them."""
+MANY_ROWS, FACTOR = 60, 2.0
+"""Standard errors in half of the interval of so many independent rows and more: Student's t to two places."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ def row_noise(shares_N: NDArray[np.floating[Any]], groups_N: NDArray[np.int64] |
     With G groups the standard error is clustered: sqrt(G / (G - 1) * sum over groups of (sum of the group's
     deviations)^2) / N, as by Liang and Zeger 1986 with the usual correction for few groups; the interval has
     Student's t of G - 1 degrees of freedom. For independent rows it is the usual error with N - 1, by which
-    a single row that differs is exactly one error ahead and no more. Where the clustered one is the smaller,
-    which among few groups is luck, that of independent rows stands.
+    a single row that differs is exactly one error ahead and no more; the interval of few rows has Student's
+    t of N - 1. Where the clustered error is the smaller, which among few groups is luck, that of independent
+    rows stands.
 
     Args:
         shares_N: What each row adds to a figure, shape [N]; at least one row.
@@ -46,7 +47,8 @@ def row_noise(shares_N: NDArray[np.floating[Any]], groups_N: NDArray[np.int64] |
     """
     over_rows = float(shares_N.std(ddof=1) / math.sqrt(len(shares_N))) if len(shares_N) > 1 else 0.0
     if groups_N is None:
-        return RowNoise(over_rows, FACTOR * over_rows, None)
+        is_many = len(shares_N) >= MANY_ROWS or over_rows == 0.0
+        return RowNoise(over_rows, (FACTOR if is_many else _factor(len(shares_N))) * over_rows, None)
     names, places_N = np.unique(groups_N, return_inverse=True)
     groups = len(names)
     if groups == 1:
@@ -54,6 +56,11 @@ def row_noise(shares_N: NDArray[np.floating[Any]], groups_N: NDArray[np.int64] |
     sums_G = np.bincount(places_N, weights=shares_N - shares_N.mean())
     over_groups = math.sqrt(groups / (groups - 1) * float((sums_G**2).sum())) / len(shares_N)
     error = max(over_groups, over_rows)
-    from scipy.special import stdtrit  # 0.3 s, which data without groups never need
+    return RowNoise(error, _factor(groups) * error, groups)
 
-    return RowNoise(error, float(stdtrit(groups - 1, 0.5 + CONFIDENCE / 2)) * error, groups)
+
+def _factor(count: int) -> float:
+    """Standard errors in half of the interval of so many groups or rows, at least two."""
+    from scipy.special import stdtrit  # 0.3 s, which large data without groups never need
+
+    return float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2))

@@ -14,7 +14,7 @@ from small_job import small_spec, write_small_data
 from fdkd_client.cli.run_view import uplift_text
 from fdkd_client.figures import UpliftFigures
 from fdkd_core.options import RunOptions
-from fdkd_core.row_noise import row_noise
+from fdkd_core.row_noise import RowNoise, row_noise
 from fdkd_core.run import run
 from fdkd_core.spec import GateSpec, MLPSpec
 from fdkd_core.spec.measures import MEASURES
@@ -29,8 +29,12 @@ def test_independent_rows() -> None:
     shares = np.array([1.0, 0.0, 0.0, 1.0, -1.0])
     found = row_noise(shares, None)
     assert found.standard_error == pytest.approx(shares.std(ddof=1) / np.sqrt(5))
-    assert found.half_width == pytest.approx(2.0 * found.standard_error)
+    # t of 4 degrees, 97.5 %; of 99 it is 1.98.
+    assert found.half_width == pytest.approx(2.7764 * found.standard_error, rel=1e-4)
     assert found.groups is None
+    many = row_noise(np.tile(shares, 20), None)
+    assert many.half_width == 2.0 * many.standard_error
+    assert row_noise(shares[:1], None) == RowNoise(0.0, 0.0, None)
 
 
 def test_groups_by_hand() -> None:
