@@ -280,7 +280,7 @@ def _origin(name: str, rows: list[dict[str, str]], auto: list[dict[str, str]], n
     auto = [
         *auto,
         *(row for row in rows if row["method"].startswith("auto")),
-    ]  # Table 7 has them in its own file
+    ]  # Tables 7 and 8 have them in their own files
     rows = [row for row in rows if row not in auto]
     trials = sorted({int(row["trials"]) for row in rows if row["method"] != TEACHER})
     seeds = sorted({int(row["seed"]) for row in rows if row["method"] != TEACHER})

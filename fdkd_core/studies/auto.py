@@ -131,6 +131,7 @@ class Search:
     def _rung(self, rung: int, tried: list[Configuration], *, first: int = 0) -> list[Trial]:
         epochs = rung_epochs(self.spec.training)[rung]
         trials = []
+        self._shares = self._shares if first else {}  # what diverges keeps none of the rung before
         for place, found in enumerate(tried, start=first):
             name = rung_name(rung, place)
             training = found.candidate.training.model_copy(update={"epochs": epochs})
@@ -138,8 +139,7 @@ class Search:
                 self.lesson, name, found.candidate, training, self._before[name], shares_of=self.select_by
             )
             trials.append(trial)
-            shares = self.lesson.outcomes.read_shares(name)
-            if shares is not None:
+            if (shares := self.lesson.outcomes.read_shares(name)) is not None:
                 self._shares[found.number] = shares
             rungs = self.tried.setdefault(found.number, [])
             rungs.append(AutoRung(epochs=epochs, val=trial.val, seconds=trial.seconds))
