@@ -91,7 +91,11 @@ AGAIN: dict[str, Arm] = {**SPLITS, "fd_cmkd calm": Arm(CALM)}
 MORE_SEEDS: dict[str, Arm] = SPLITS
 """Table 8: as Table 7, with four times as many seeds."""
 
+AS_WIDE: dict[str, Arm] = SPLITS
+"""Table 9: as Table 7, the students as wide as their teachers."""
+
 TABLES: dict[str, dict[str, Arm]] = {
     "methods": METHODS, "ablation": ABLATION, "controls": CONTROLS, "few-labels": FEW_LABELS,
     "splits": SPLITS, "long": LONG, "again": AGAIN, "more-seeds": MORE_SEEDS,
+    "as-wide": AS_WIDE,
 }  # fmt: skip

@@ -109,6 +109,11 @@ FEW_LABELS = [few_labels(found) for found in DIRECTIONS if found.path.startswith
 """Of a table of their own: most pairs have no label."""
 LONG = [replace(found, name=f"{found.name} long", epochs=3 * found.epochs) for found in DIRECTIONS]
 """The students train on long after their control's validation figure has levelled off, as the paper's do."""
+AS_WIDE = [
+    replace(found, name=f"{found.name} as wide", student_architecture=found.teacher_architecture)
+    for found in DIRECTIONS
+]
+"""Students as wide as their teachers, as the paper's are: no map stands between their features. Those of mosi are so in all tables."""
 PAPER = [
     replace(
         found, name=f"{found.name} ResNet-18", teacher_architecture=ResNet18Spec(),
