@@ -153,7 +153,7 @@ def enhanced_target_cross_entropy(
     """What a teacher adds to cross-entropy in OFA: -((1 + p_t,y)^g - 1) log p_s,y - sum_i p_t,i log p_s,i.
 
     The sum runs over the classes i that are not y. With cross-entropy, -log p_s,y, it adds up to the
-    published loss, -(1 + p_t,y)^g log p_s,y - sum_i p_t,i log p_s,i.
+    published loss, -(1 + p_t,y)^g log p_s,y - sum_i p_t,i log p_s,i, at T = 1, the paper's.
 
     Args:
         student_BC: Student logits.

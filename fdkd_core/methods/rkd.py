@@ -11,7 +11,9 @@ from fdkd_core.spec import RKDSpec
 
 
 class RKD(Method):
-    """CE + 25 * distances + 50 * angles between the pooled features of a batch, without a projector.
+    """CE + distance_weight * distances + angle_weight * angles between the pooled features of a batch.
+
+    No projector is needed. The weights are 1 and 2 by default, 25 and 50 in the paper (see `RKDSpec`).
 
     References:
         Park et al., "Relational Knowledge Distillation", CVPR 2019, RKD-DA.

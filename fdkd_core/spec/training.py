@@ -18,7 +18,7 @@ class SGDSpec(StrictModel):
 
     name: Literal["sgd"] = "sgd"
     lr: LearningRate = 0.1
-    """Of 0.01 to 0.2, 0.1 and 0.2 were best on validation, 0.02 clearly worse; 0.1 is kinder to
+    """Of 0.02, 0.05, 0.1 and 0.2 the last two were best on validation, 0.02 clearly worse; 0.1 is kinder to
     networks without batch norm (docs/decisions/0008 has the figures behind the other defaults too)."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """The authors' value."""
@@ -42,7 +42,10 @@ OptimizerSpec = Annotated[SGDSpec | AdamWSpec, Field(discriminator="name")]
 
 
 class PolySpec(StrictModel):
-    """lr * (1 - step/total)^power, not below `min_lr_frac` of lr: the authors' schedule, per step."""
+    """lr * (m + (1 - m) * (1 - step/total)^power), m being `min_lr_frac`: the authors' schedule, per step.
+
+    Steps count from the end of the warm-up.
+    """
 
     name: Literal["poly"] = "poly"
     power: Annotated[float, Field(gt=0.0, le=10.0)] = 0.9
@@ -119,7 +122,8 @@ class TrainingSpec(StrictModel):
     """Log the gradient norm of each loss term at every logging step; off, as it costs one backward per
     term."""
     checkpoint_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    """At most this many steps are lost to a crash: seconds of work for a small network."""
+    """At most this many steps are lost to a crash, seconds of work for a small network; more where
+    checkpoints would take over 3 % of the time (docs/decisions/0005)."""
     checkpoint_every_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 60.0
     """At most this many seconds of training are lost to a crash: a minute is worth less than the wait
-    for a new worker. Never more than 3 % of the time goes into checkpoints."""
+    for a new worker. More, too, where checkpoints would take over 3 % of the time."""

@@ -29,7 +29,8 @@ class C2KDSpec(DistillingSpec):
     """Kendall's tau of the two proxies' scores above which a sample counts in the cross term; 0 in the
     authors' code: ranks must agree rather than not. -1 keeps all but exact opposites."""
     temperature: Temperature = 1.0
-    """Of all softmaxes; 1 in the authors' code. T^2 multiplies the weights."""
+    """Of the softmaxes that are compared, not of the teacher's own task loss; 1 in the authors' code. T^2
+    multiplies the weights of both KLs."""
 
     @property
     def needs_teacher_inputs(self) -> bool:

@@ -16,8 +16,8 @@ class FDCMKDSpec(DistillingSpec):
     split: bool = True
     """Split features into a low and a high band: the method's core. Off: one band, the whole feature."""
     cutoff: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Bins 1..floor(cutoff * (K-1)) are low; 1/2 is the paper's best of 1/4, 1/3, 1/2. 1/4 and 3/4 were
-    the same within noise here."""
+    """Of the K = D // 2 + 1 bins, 1..floor(cutoff * (K-1)) are low. 1/2 is the paper's best of 1/4, 1/3, 1/2;
+    1/4 and 3/4 were the same within noise here."""
     basis: Literal["fft", "dct", "pca", "class", "random"] = "fft"
     """In what a feature is split. `fft` along the channels is the paper's; `dct` another transform; `pca` the
     teacher's principal directions, `class` those in which its class means differ, then the rest: both order
@@ -41,7 +41,7 @@ class FDCMKDSpec(DistillingSpec):
     small that s is nearly linear and the high band is hardly relaxed; sqrt(D) brings entries to about 1
     (docs/decisions/0002). On real data the two were the same within noise."""
     reduction: Literal["sum", "mean"] = "sum"
-    """Over the D channels, per sample. `mean` is the authors' script: at most 2/D on unit vectors, so
+    """Over the D channels, per sample. `mean` is the authors' script: at most 4/D on unit vectors, so
     that next to nothing is transferred (docs/decisions/0001)."""
     shared_classifier: bool = True
     """L_align: one classifier per band, shared by teacher and student. On, as the paper; off was the

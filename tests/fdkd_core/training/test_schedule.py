@@ -13,6 +13,11 @@ def test_poly_is_the_authors_curve() -> None:
     assert found[99] == pytest.approx(0.01 * 0.01**0.9)
 
 
+def test_poly_ends_at_its_floor_as_its_spec_says() -> None:
+    values = [learning_rate(PolySpec(min_lr_frac=0.2), 2.0, step, 100) for step in (25, 50)]
+    assert values == pytest.approx([2.0 * (0.2 + 0.8 * left**0.9) for left in (0.75, 0.5)])
+
+
 def test_floors_are_kept() -> None:
     for schedule in (PolySpec(min_lr_frac=0.1), CosineSpec(min_lr_frac=0.1)):
         values = [learning_rate(schedule, 2.0, step, 1000) for step in range(1000)]
