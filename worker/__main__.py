@@ -1,11 +1,12 @@
 """`python -m worker`: takes jobs and uploads until SIGTERM or SIGINT.
 
-Settings come from `FDKD_*` variables; see `service/settings.py`. Exit codes: 0 ended as asked; 1 cannot
-start; 3 trainers cannot start on this machine, so it took no more jobs.
+Settings come from `FDKD_*` variables; see docs/settings.md. Exit codes: 0 ended as asked; 1 cannot start;
+2 wrong usage; 3 trainers cannot start on this machine, so it took no more jobs.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import select
@@ -72,7 +73,17 @@ def main() -> int:
     return EXIT_BROKEN if worker.is_broken else 0
 
 
+def parse_arguments() -> None:
+    """Takes no arguments: who asks for help, or mistypes an option, does not get a worker."""
+    argparse.ArgumentParser(
+        prog="python -m worker",
+        description="Takes jobs and uploads until SIGTERM or SIGINT. Settings come from FDKD_* variables.",
+        epilog="Exit codes: 0 ended as asked, 1 cannot start, 3 trainers cannot start on this machine.",
+    ).parse_args()
+
+
 if __name__ == "__main__":
+    parse_arguments()
     status = main()
     sys.stdout.flush()
     # Not sys.exit: a thread that still waits for the database or the broker would keep the process.
