@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo demo-compare run-example test test-storm test-fast lint fmt types imports check schema bench-speed bench-service bench-accuracy openapi lifecycle clean
+.PHONY: help setup demo demo-compare run-example test test-storm test-fast lint fmt types imports check schema bench-speed bench-service bench-accuracy openapi lifecycle settings clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ openapi: setup ## Rewrite the golden OpenAPI document after a wanted change of t
 
 lifecycle: setup ## Redraw docs/job-lifecycle.md from the table of states
 	$(BIN)/python -m service.jobs.lifecycle
+
+settings: setup ## Redraw docs/settings.md from the settings
+	$(BIN)/python -m service.settings_table
 
 bench-speed: setup ## Samples per second of the training steps, side by side
 	$(BIN)/python benchmarks/speed/step.py

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 GIB = 1 << 30
 
@@ -19,11 +20,27 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "fdkd"
 
 
+def _listed(value: object) -> object:
+    """A list of names as JSON, or as most people write it: one name, or several with commas between them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        if '"' in value:
+            raise ValueError("is neither a JSON list nor names with commas between them") from None
+        return [name for part in value.split(",") if (name := part.strip())]
+
+
 class Settings(BaseSettings):
     """Settings of API and workers, from `FDKD_*` environment variables."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FDKD_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="FDKD_",
+        env_ignore_empty=True,  # lists too, which are decoded before any validator sees them
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
     )
 
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(default_factory=default_data_dir)
@@ -34,9 +51,13 @@ class Settings(BaseSettings):
     broker_url: str = ""
     """Redis URL of Celery; empty lets workers poll the job table, which needs no broker."""
 
-    allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
-    """Host names a request may be addressed to, without port: anything else is refused, so that a web page
-    that rebinds its name to this machine reaches nothing. `*` allows all."""
+    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+    ]
+    """Host names a request may be addressed to, without port, with commas between them: anything else is
+    refused, so that a web page that rebinds its name to this machine reaches nothing. `*` allows all."""
     access_log: bool = True
     """A line in the log for every request; `fdkd serve` does without."""
     max_json_bytes: int = 1 << 20

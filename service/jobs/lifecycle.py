@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from string import ascii_uppercase
 
+from service.drawn_documents import redrawn
 from service.jobs.states import TERMINAL, TRANSITIONS, JobEventType, JobState, Transition
 
 PATH = Path(__file__).parents[2] / "docs" / "job-lifecycle.md"
-_BEGIN, _END = "<!-- drawn:", "<!-- end -->"
 
 
 def draw() -> str:
@@ -24,12 +24,7 @@ def draw() -> str:
 
 def redraw(document: str) -> str:
     """The document with its drawn part made anew; the rest is written by hand."""
-    before, begin, rest = document.partition(_BEGIN)
-    line, _, rest = rest.partition("\n")
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"{PATH.name} has lost its marks {_BEGIN!r} and {_END!r}")
-    return f"{before}{begin}{line}\n{draw()}{end}{after}"
+    return redrawn(document, draw(), PATH.name)
 
 
 def _row(letter: str, event: JobEventType, arrow: Transition) -> str:
