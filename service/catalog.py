@@ -73,7 +73,7 @@ class Catalog(BaseModel):
 
 @router.get("/catalog")
 async def show_catalog(context: Ctx, caller: Reader) -> Catalog:
-    """Lists architectures, methods, kinds of modality and tasks with their options, and the limits here."""
+    """Lists architectures, methods and tasks with their options, kinds of modality, and the limits here."""
     return catalog(context.settings)
 
 
