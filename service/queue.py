@@ -27,6 +27,8 @@ SOCKET_TIMEOUT_S = 2.0
 """A broker that does not answer for so long is given up; only the sending thread waits for it."""
 PAUSE_S = 1.0
 """Between tries while the broker is away."""
+PROBE_KEY = "fdkd.probe"
+"""Written to see whether the broker takes anything; goes away by itself."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +65,26 @@ def make_celery(broker_url: str) -> Celery:
         worker_hijack_root_logger=False,
     )
     return app
+
+
+def broker_trouble(app: Celery) -> str | None:
+    """Tries the broker, by writing: a Redis that has become a replica, or is full, lets everybody connect.
+
+    Returns:
+        The name of an error; None when messages can be sent and heard.
+    """
+    from redis.exceptions import NoPermissionError
+
+    connection = app.connection_for_write()
+    try:
+        connection.default_channel.client.set(PROBE_KEY, "", ex=1)
+    except NoPermissionError:
+        return None  # a rule about keys, which says nothing of those of the queue
+    except Exception as error:
+        return _reason(error)
+    finally:
+        _close(connection)
+    return None
 
 
 class WakeUp:
@@ -130,8 +152,7 @@ class WakeUp:
             except Exception as error:  # whatever the broker does, a request was answered long ago
                 self.num_dropped += 1
                 if not was_away:
-                    # The type alone: a message may hold the broker's URL, with its password.
-                    _log.warning("the broker is away (%s); the sweep will ring instead", type(error).__name__)
+                    _log.warning("the broker is away (%s); the sweep will ring instead", _reason(error))
                 was_away = True
                 _close(connection)
                 connection = None
@@ -142,6 +163,12 @@ class WakeUp:
             was_away = False
             self.num_sent += 1
         _close(connection)
+
+
+def _reason(error: Exception) -> str:
+    """The type alone: a message may hold the broker's URL, with its password."""
+    # What Celery raises is an OperationalError whatever the broker said.
+    return type(error.__cause__ or error).__name__
 
 
 def _close(connection: Connection | None) -> None:
