@@ -108,6 +108,10 @@ class WakeUp:
         """Tells workers that an upload waits to be read."""
         self._ring(VALIDATE, [subject, subject_id])
 
+    def trouble(self) -> str | None:
+        """What keeps wake-ups from being sent now; see `broker_trouble`. None without a broker, too."""
+        return None if self._app is None else broker_trouble(self._app)
+
     def close(self, timeout_s: float = 1.0) -> None:
         """Sends what is left, for at most `timeout_s` seconds, and stops."""
         self._closing.set()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import redis
+from cutting_proxy import CuttingProxy
 from fastapi import APIRouter
+from own_redis import OwnRedis
 from service_fixtures import ServiceUnderTest, make_app
 from sqlalchemy import text, update
 
@@ -17,6 +23,9 @@ from service.auth import Ctx, Reader, Writer
 from service.db import Database, db_now
 from service.identifiers import new_id
 from service.tables import Worker
+
+FINE = {"database": "ok", "storage": "ok", "workers": "ok", "broker": "none"}
+"""Checks of a service that has all that it needs, and no broker."""
 
 probe = APIRouter(prefix="/v1/probe")
 
@@ -66,11 +75,11 @@ def test_livez_asks_nothing(service: ServiceUnderTest) -> None:
 
 
 def test_ready_without_a_worker_is_degraded_but_serves(service: ServiceUnderTest) -> None:
-    assert ready(service) == (200, "degraded", {"database": "ok", "storage": "ok", "workers": "none"})
+    assert ready(service) == (200, "degraded", {**FINE, "workers": "none"})
     add_worker(service.database, heard_of_s_ago=7)  # three leases are six seconds
     assert ready(service)[1] == "degraded"
     add_worker(service.database, heard_of_s_ago=5)
-    assert ready(service) == (200, "ok", {"database": "ok", "storage": "ok", "workers": "ok"})
+    assert ready(service) == (200, "ok", FINE)
     with service.database.write() as session:
         session.execute(update(Worker).values(heartbeat_at=db_now(-3600)))
     assert ready(service)[1] == "degraded"
@@ -79,7 +88,7 @@ def test_ready_without_a_worker_is_degraded_but_serves(service: ServiceUnderTest
 def test_a_storage_that_refuses_makes_it_unready(
     service: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "STORAGE_CHECK_S", 0.0)
+    monkeypatch.setattr(health, "BELIEVED_S", 0.0)
     assert ready(service)[2]["storage"] == "ok"
     folder = service.settings.storage_dir
     folder.rename(folder.with_name("gone"))
@@ -102,7 +111,7 @@ def test_the_storage_is_asked_every_few_seconds_at_most(service: ServiceUnderTes
 
 
 def test_checks_leave_nothing_behind(service: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "STORAGE_CHECK_S", 0.0)
+    monkeypatch.setattr(health, "BELIEVED_S", 0.0)
     for _ in range(3):
         ready(service)
     left = [path for path in service.settings.data_dir.rglob("*") if path.is_file()]
@@ -131,13 +140,64 @@ def test_a_database_that_is_down_is_said_and_survived(postgresql_url: str, tmp_p
         unknown = service.client.get("/v1/probe", headers={"Authorization": "Bearer x"})
         assert unknown.status_code == 503, "who it is cannot be told, so nothing is said of it"
         assert ready(service) == (
-            503, "unavailable", {"database": "failed", "storage": "ok", "workers": "unknown"}
+            503, "unavailable", {**FINE, "database": "failed", "workers": "unknown"}
         )  # fmt: skip
         assert service.client.get("/livez").status_code == 200
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         assert service.client.get("/v1/probe").status_code == 200
         assert service.client.post("/v1/probe").status_code == 200
         assert ready(service)[2]["database"] == "ok"
+
+
+def test_a_database_that_hangs_is_told_in_time(postgresql_url: str, tmp_path: Path) -> None:
+    """It takes connections and never answers, as on a machine that is paused; every thread waits for it."""
+    address = urlsplit(postgresql_url)
+    with CuttingProxy(address.port or 5432) as proxy:
+        url = postgresql_url.replace(f":{address.port}/", f":{proxy.port}/")
+        with make_app(url, tmp_path, routers=[probe]) as service:
+            assert service.client.get("/v1/probe").status_code == 200
+            proxy.hold()
+            threads = [
+                threading.Thread(target=service.client.get, args=("/v1/probe",), daemon=True)
+                for _ in range(50)  # more than there are
+            ]
+            for thread in threads:
+                thread.start()
+            began = time.monotonic()
+            assert ready(service)[:2] == (503, "unavailable")
+            assert health.PATIENCE_S - 1 < time.monotonic() - began < 2 * health.PATIENCE_S
+            began = time.monotonic()
+            assert ready(service)[:2] == (503, "unavailable")
+            assert time.monotonic() - began < health.PATIENCE_S / 2, "it hangs still, and that is known"
+            assert proxy.fired >= 1
+            proxy.cut_all()
+            proxy.release()
+            for thread in threads:
+                thread.join(60)
+
+
+def test_a_broker_that_fails_or_hangs_degrades_and_nothing_more(
+    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs are taken and run, some seconds later than with one."""
+    monkeypatch.setattr(health, "BELIEVED_S", 0.0)
+    with OwnRedis.on_a_free_port() as server, redis.Redis(port=server.port) as own:
+        with make_app(database_url, tmp_path, broker_url=server.url) as service:
+            add_worker(service.database, heard_of_s_ago=0)
+            assert ready(service) == (200, "ok", {**FINE, "broker": "ok"})
+            own.config_set("maxmemory", 1)
+            assert ready(service) == (200, "degraded", {**FINE, "broker": "failed"})
+            own.config_set("maxmemory", 0)
+            assert ready(service)[1] == "ok"
+            assert server.process is not None
+            server.process.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            assert ready(service) == (200, "degraded", {**FINE, "broker": "failed"})
+            assert time.monotonic() - began < 5
+            server.kill()
+            assert ready(service)[1] == "degraded"
+            server.start()
+            assert ready(service)[1] == "ok"
 
 
 def test_a_locked_database_is_busy_not_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
