@@ -25,6 +25,15 @@ PING_AFTER_IDLE_S = 1.0
 """A connection to PostgreSQL that lay idle for so long is tried before it is used. To try it every time would
 cost each request two more round trips; one that was cut since it was last used gives a 503."""
 
+_GONE_WITHOUT_A_WORD = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
+"""For libpq: a machine that died, or a network that drops everything, is noticed after 20 s, within a lease.
+By default whoever waits for an answer then waits for two hours, and whoever asks for a quarter of one."""
+
 
 class Timestamp(TypeDecorator[datetime]):
     """A moment: aware datetime in Python, Unix seconds as a double in the database (microseconds survive).
@@ -123,6 +132,7 @@ def _engine(url: str, pool_size: int) -> Engine:
         json_deserializer=from_json,
         connect_args={
             "connect_timeout": 5,
+            **_GONE_WITHOUT_A_WORD,
             # No statement here runs long enough to be worth compiling, which takes longer than all of them.
             "options": "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
             " -c lock_timeout=10000 -c jit=off",

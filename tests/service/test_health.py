@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from service import db, health
 from service.auth import Ctx, Reader, Writer
 from service.db import Database, db_now
 from service.identifiers import new_id
+from service.settings import Settings
 from service.tables import Worker
 
 FINE = {"database": "ok", "storage": "ok", "workers": "ok", "broker": "none"}
@@ -174,6 +176,23 @@ def test_a_database_that_hangs_is_told_in_time(postgresql_url: str, tmp_path: Pa
             proxy.release()
             for thread in threads:
                 thread.join(60)
+
+
+def test_a_database_whose_machine_is_gone_is_noticed_within_a_lease(postgresql_url: str) -> None:
+    """Nothing comes back from it, not even a refusal: only the kernel can tell, if it was asked to."""
+    database = Database(Settings(database_url=postgresql_url).resolved_database_url)
+    with database.read() as session:
+        connection = session.connection().connection.dbapi_connection
+        assert isinstance(connection, psycopg.Connection)
+        with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as own:
+            unanswered_s = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) / 1000
+            silent_s, interval_s, count = (
+                own.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            )
+    database.close()
+    assert 15 < unanswered_s < Settings().lease_s, "longer than a statement may take"
+    assert 15 < silent_s + count * interval_s < Settings().lease_s
 
 
 def test_a_broker_that_fails_or_hangs_degrades_and_nothing_more(
