@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Double, Engine, create_engine, event, literal
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Double, Engine, create_engine, event, literal, text
+from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -33,6 +33,10 @@ _GONE_WITHOUT_A_WORD = {
 }
 """For libpq: a machine that died, or a network that drops everything, is noticed after 20 s, within a lease.
 By default whoever waits for an answer then waits for two hours, and whoever asks for a quarter of one."""
+
+
+_READ_ONLY = "25006"
+"""PostgreSQL's code for a write where only reading is allowed."""
 
 
 class Timestamp(TypeDecorator[datetime]):
@@ -108,6 +112,12 @@ class Database:
         with Session(self._read_engine, expire_on_commit=False) as session:
             yield session
 
+    def is_read_only(self, session: Session) -> bool:
+        """Whether the server lets nobody write."""
+        if self.is_sqlite:
+            return False
+        return bool(session.scalar(text("SELECT current_setting('transaction_read_only') = 'on'")))
+
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()
@@ -138,9 +148,19 @@ def _engine(url: str, pool_size: int) -> Engine:
             " -c lock_timeout=10000 -c jit=off",
         },
     )
+    event.listen(engine, "handle_error", _leave_read_only)
     event.listen(engine, "checkin", _note_return)
     event.listen(engine, "checkout", partial(_ping_after_idleness, engine.dialect))
     return engine
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Takes a server that lets nobody write for one that is away: the next connection may find another.
+
+    A primary that became a replica keeps its connections, and a hosted one whose disk is full does the same.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _json_text(value: Any) -> str:

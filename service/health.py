@@ -156,6 +156,8 @@ class Readings:
     def _look_for_workers(self) -> str:
         oldest = db_now(-HEARTBEATS_MISSED * self._context.settings.lease_s)
         with self._context.database.read() as session:
+            if self._context.database.is_read_only(session):
+                raise RuntimeError("the database lets nobody write")
             found = session.scalar(select(Worker.id).where(Worker.heartbeat_at > oldest).limit(1))
         return "none" if found is None else "ok"
 

@@ -44,6 +44,11 @@ def change(context: Ctx, caller: Writer) -> int:
         return session.execute(text("SELECT 1")).scalar_one()
 
 
+@probe.post("/row")
+def write(context: Ctx, caller: Writer) -> None:
+    add_worker(context.database, heard_of_s_ago=0)
+
+
 @pytest.fixture
 def service(database_url: str, tmp_path: Path) -> Iterator[ServiceUnderTest]:
     with make_app(database_url, tmp_path, routers=[probe], lease_s=2) as service:
@@ -176,6 +181,28 @@ def test_a_database_that_hangs_is_told_in_time(postgresql_url: str, tmp_path: Pa
             proxy.release()
             for thread in threads:
                 thread.join(60)
+
+
+def test_a_database_that_only_reads_is_said_and_left(postgresql_url: str, tmp_path: Path) -> None:
+    """A primary that was made a replica keeps its connections: who stayed on them could never write again."""
+    name = postgresql_url.rpartition("/")[2]
+    with (
+        make_app(postgresql_url, tmp_path, routers=[probe]) as service,
+        psycopg.connect(postgresql_url, autocommit=True) as admin,
+    ):
+        assert service.client.post("/v1/probe/row").status_code == 200
+        admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        service.database.close()  # so that the next connections are made under it
+        refused = service.client.post("/v1/probe/row")
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert refused.headers["retry-after"]
+        assert service.client.get("/v1/probe").status_code == 200, "reading goes on"
+        assert ready(service)[:2] == (503, "unavailable")
+        admin.execute("SET default_transaction_read_only = off")
+        admin.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        service.client.post("/v1/probe/row")  # may meet one of the old connections, and is the last that does
+        assert service.client.post("/v1/probe/row").status_code == 200
+        assert ready(service)[0] == 200
 
 
 def test_a_database_whose_machine_is_gone_is_noticed_within_a_lease(postgresql_url: str) -> None:
