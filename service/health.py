@@ -180,12 +180,15 @@ class Readings:
         return "failed" if trouble else "ok" if self._context.settings.broker_url else "none"
 
 
+# Monitors and balancers often ask with HEAD, which is GET without the body.
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> Liveness:
     """Says that the process answers; asks nothing else."""
     return Liveness()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz", responses={503: {"model": Readiness, "description": "A part is missing; see `checks`."}}
 )

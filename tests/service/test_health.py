@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import threading
@@ -79,6 +80,18 @@ def test_livez_asks_nothing(service: ServiceUnderTest) -> None:
     service.database.close()
     response = service.client.get("/livez", headers={"Authorization": ""})
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_monitors_may_ask_with_head(service: ServiceUnderTest) -> None:
+    for path in ("/livez", "/readyz"):
+        response = service.client.head(path, headers={"Authorization": ""})
+        assert (response.status_code, response.content) == (200, b"")
+    shutil.rmtree(service.settings.storage_dir)
+    service.settings.storage_dir.write_text("a file where the folder was")
+    deadline = time.monotonic() + 4 * health.BELIEVED_S
+    while service.client.head("/readyz").status_code != 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_ready_without_a_worker_is_degraded_but_serves(service: ServiceUnderTest) -> None:
