@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Double, Engine, create_engine, event, literal
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Double, Engine, create_engine, event, literal, text
+from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
@@ -24,6 +24,19 @@ BUSY_TIMEOUT_MS = 30_000
 PING_AFTER_IDLE_S = 1.0
 """A connection to PostgreSQL that lay idle for so long is tried before it is used. To try it every time would
 cost each request two more round trips; one that was cut since it was last used gives a 503."""
+
+_GONE_WITHOUT_A_WORD = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
+"""For libpq: a machine that died, or a network that drops everything, is noticed after 20 s, within a lease.
+By default whoever waits for an answer then waits for two hours, and whoever asks for a quarter of one."""
+
+
+_READ_ONLY = "25006"
+"""PostgreSQL's code for a write where only reading is allowed."""
 
 
 class Timestamp(TypeDecorator[datetime]):
@@ -99,6 +112,12 @@ class Database:
         with Session(self._read_engine, expire_on_commit=False) as session:
             yield session
 
+    def is_read_only(self, session: Session) -> bool:
+        """Whether the server lets nobody write."""
+        if self.is_sqlite:
+            return False
+        return bool(session.scalar(text("SELECT current_setting('transaction_read_only') = 'on'")))
+
     def close(self) -> None:
         """Closes every connection."""
         self.engine.dispose()
@@ -123,14 +142,25 @@ def _engine(url: str, pool_size: int) -> Engine:
         json_deserializer=from_json,
         connect_args={
             "connect_timeout": 5,
+            **_GONE_WITHOUT_A_WORD,
             # No statement here runs long enough to be worth compiling, which takes longer than all of them.
             "options": "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
             " -c lock_timeout=10000 -c jit=off",
         },
     )
+    event.listen(engine, "handle_error", _leave_read_only)
     event.listen(engine, "checkin", _note_return)
     event.listen(engine, "checkout", partial(_ping_after_idleness, engine.dialect))
     return engine
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Takes a server that lets nobody write for one that is away: the next connection may find another.
+
+    A primary that became a replica keeps its connections, and a hosted one whose disk is full does the same.
+    """
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _json_text(value: Any) -> str:

@@ -27,6 +27,8 @@ SOCKET_TIMEOUT_S = 2.0
 """A broker that does not answer for so long is given up; only the sending thread waits for it."""
 PAUSE_S = 1.0
 """Between tries while the broker is away."""
+PROBE_KEY = "fdkd.probe"
+"""Written to see whether the broker takes anything; goes away by itself."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +67,26 @@ def make_celery(broker_url: str) -> Celery:
     return app
 
 
+def broker_trouble(app: Celery) -> str | None:
+    """Tries the broker, by writing: a Redis that has become a replica, or is full, lets everybody connect.
+
+    Returns:
+        The name of an error; None when messages can be sent and heard.
+    """
+    from redis.exceptions import NoPermissionError
+
+    connection = app.connection_for_write()
+    try:
+        connection.default_channel.client.set(PROBE_KEY, "", ex=1)
+    except NoPermissionError:
+        return None  # a rule about keys, which says nothing of those of the queue
+    except Exception as error:
+        return _reason(error)
+    finally:
+        _close(connection)
+    return None
+
+
 class WakeUp:
     """Sends wake-ups over Celery when a broker is set; never raises and never makes a request wait."""
 
@@ -85,6 +107,10 @@ class WakeUp:
     def validation(self, subject: Subject, subject_id: str) -> None:
         """Tells workers that an upload waits to be read."""
         self._ring(VALIDATE, [subject, subject_id])
+
+    def trouble(self) -> str | None:
+        """What keeps wake-ups from being sent now; see `broker_trouble`. None without a broker, too."""
+        return None if self._app is None else broker_trouble(self._app)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Sends what is left, for at most `timeout_s` seconds, and stops."""
@@ -130,8 +156,7 @@ class WakeUp:
             except Exception as error:  # whatever the broker does, a request was answered long ago
                 self.num_dropped += 1
                 if not was_away:
-                    # The type alone: a message may hold the broker's URL, with its password.
-                    _log.warning("the broker is away (%s); the sweep will ring instead", type(error).__name__)
+                    _log.warning("the broker is away (%s); the sweep will ring instead", _reason(error))
                 was_away = True
                 _close(connection)
                 connection = None
@@ -142,6 +167,12 @@ class WakeUp:
             was_away = False
             self.num_sent += 1
         _close(connection)
+
+
+def _reason(error: Exception) -> str:
+    """The type alone: a message may hold the broker's URL, with its password."""
+    # What Celery raises is an OperationalError whatever the broker said.
+    return type(error.__cause__ or error).__name__
 
 
 def _close(connection: Connection | None) -> None:

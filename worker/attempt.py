@@ -265,7 +265,7 @@ class Attempt:
             return give_back(
                 session, job.id, job.attempt,
                 reason="not_started" if is_start else str(ended.reason or "stopped"),
-                message=verdict.message or None,
+                message=_what_happened(ended, verdict, self._settings.lease_s),
                 after_s=backoff_s(self._settings, 0) if is_start else 0,
             )  # fmt: skip
 
@@ -319,3 +319,15 @@ class Attempt:
                 )  # fmt: skip
         except Exception:
             _log.exception("attempt %d of %s could not be released", self._job.attempt, self._job.id)
+
+
+def _what_happened(ended: Ended, verdict: Verdict, lease_s: float) -> str | None:
+    """For the user, of an attempt that is given back; that it took a signal is how, and not what."""
+    if ended.reason is StopReason.LEASE_RAN_OUT:
+        return (
+            f"The worker did not get to renew its lease for {lease_s:g} s: its machine or the database was "
+            "too slow, or could not be reached."
+        )
+    if ended.reason is not None and ended.status < 0:
+        return "The trainer did not stop in time and was ended."
+    return verdict.message or None

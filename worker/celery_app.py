@@ -12,8 +12,9 @@ import threading
 from typing import Any
 
 from celery.worker import state
+from redis.exceptions import RedisError
 
-from service.queue import make_celery
+from service.queue import broker_trouble, make_celery
 from worker.polling import Bell
 from worker.tasks import register_tasks
 
@@ -33,6 +34,7 @@ class BrokerListener:
     def __init__(self, broker_url: str, jobs: Bell, uploads: Bell) -> None:
         self._app = make_celery(broker_url)
         register_tasks(self._app, jobs, uploads)
+        logging.getLogger("celery.worker").addFilter(_tell_calmly)
         self._stopping = threading.Event()
         # Not in the main thread: Celery would take over the signals, and it raises from their handlers.
         self._thread = threading.Thread(target=self._listen, name="broker", daemon=True)
@@ -48,11 +50,18 @@ class BrokerListener:
         self._thread.join(timeout_s)
 
     def _listen(self) -> None:
+        told = None
         while not self._stopping.is_set():
-            try:
-                self._make_consumer().start()
-            except Exception:
-                _log.exception("the consumer of wake-ups failed")
+            # Not left to Celery, whose consumers never give back the sockets of a Redis that is read-only.
+            trouble = broker_trouble(self._app)
+            if trouble is None:
+                try:
+                    self._make_consumer().start()
+                except Exception:
+                    _log.exception("the consumer of wake-ups failed")
+            elif trouble != told:
+                _log.warning("the broker cannot be used (%s); the worker looks for work by itself", trouble)
+            told = trouble
             self._stopping.wait(RESTART_S)
 
     def _make_consumer(self) -> Any:
@@ -64,3 +73,13 @@ class BrokerListener:
             without_heartbeat=True,
             send_events=False,
         )
+
+
+def _tell_calmly(record: logging.LogRecord) -> bool:
+    """Has Celery say in a line that a broker refused it: it calls that unrecoverable, with a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, RedisError):
+        record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None
+        record.msg = "the broker ended a consumer of wake-ups (%s); another one is made"
+        record.args = (type(error).__name__,)
+    return True

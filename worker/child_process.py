@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -103,6 +104,8 @@ class ChildProcess:
         assert self._process.stderr is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         self._pulse = threading.Lock()
+        self._beaten_at = time.monotonic()
+        self._longest_pause_s = 0.0
         self._readers = [_read_lines(self._process.stderr, on_line, "trainer-errors")]
         if on_event is not None:
             self._readers.append(_read_lines(os.fdopen(reading, "rb"), on_event, "trainer-events"))
@@ -121,9 +124,15 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             return None
 
+    @property
+    def longest_pause_s(self) -> float:
+        """Longest time without a beat so far, in seconds: a child ends itself after one that is too long."""
+        return max(self._longest_pause_s, time.monotonic() - self._beaten_at)
+
     def beat(self) -> None:
         """One beat of the pulse by which the child knows that it still has a worker."""
         assert self._process.stdin is not None
+        self._longest_pause_s, self._beaten_at = self.longest_pause_s, time.monotonic()
         # A full pipe is a child that does not read, a broken one a child that ended: neither is news here.
         with self._pulse, contextlib.suppress(OSError, ValueError):
             os.write(self._process.stdin.fileno(), b".")
@@ -135,6 +144,7 @@ class ChildProcess:
             OSError: It has ended.
         """
         assert self._process.stdin is not None
+        self._longest_pause_s, self._beaten_at = 0.0, time.monotonic()
         with self._pulse:
             written = os.write(self._process.stdin.fileno(), line + b"\n")
         if written != len(line) + 1:  # an empty pipe takes 64 KiB at once

@@ -8,6 +8,14 @@ from worker.observation import Observation
 TIMES_MEDIAN = 20
 
 
+def longest_pause_s(settings: Settings) -> float:
+    """How long a trainer that hears nothing of its worker goes on, in seconds.
+
+    A worker that lost touch with the database has its lease, and the grace for a last checkpoint.
+    """
+    return settings.lease_s + settings.stop_grace_s
+
+
 def longest_silence_s(observation: Observation, settings: Settings) -> float:
     """How long the trainer may say nothing before it counts as hung, in seconds.
 

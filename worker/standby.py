@@ -13,6 +13,7 @@ from pathlib import Path
 
 from service.settings import Settings
 from worker.child_process import ChildProcess, LineSink, child_environment
+from worker.stall import longest_pause_s
 
 EVENTS_FD = "{events_fd}"
 """In an argument, becomes the number of the descriptor that events go to."""
@@ -76,9 +77,8 @@ class Trainers:
 
     def _command(self) -> list[str]:
         settings = self._settings
-        # A worker that lost touch with the database has its lease, and the grace for a last checkpoint.
-        silence_s = settings.lease_s + settings.stop_grace_s
-        command = [*settings.trainer_command, "--worker-pid", str(os.getpid()), "--silence-s", str(silence_s)]
+        silence_s = str(longest_pause_s(settings))
+        command = [*settings.trainer_command, "--worker-pid", str(os.getpid()), "--silence-s", silence_s]
         if settings.trainer_memory_bytes is not None:
             command += ["--memory-bytes", str(settings.trainer_memory_bytes)]
         return command

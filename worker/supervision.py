@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from service.settings import Settings
 from worker.child_process import ChildProcess
 from worker.lease import Lease
 from worker.observation import Observation
-from worker.stall import longest_silence_s
+from worker.stall import longest_pause_s, longest_silence_s
 
 TICK_S = 0.1
 """How often the trainer is looked at."""
@@ -30,7 +31,7 @@ class StopReason(StrEnum):
     LEASE_LOST = "lease_lost"
     """Another attempt has the job."""
     LEASE_RAN_OUT = "lease_ran_out"
-    """The database could not be reached for so long that another attempt may have the job."""
+    """It could not be renewed for so long that another attempt may have the job."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def supervise(
             kill_at = min(kill_at, now + grace_s)
         if now >= kill_at:
             child.kill()
+    if reason is None and status == -signal.SIGKILL and child.longest_pause_s >= longest_pause_s(settings):
+        reason = StopReason.LEASE_RAN_OUT  # this worker stood still for so long that the trainer ended itself
     return Ended(status, reason)
 
 

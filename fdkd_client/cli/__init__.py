@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -62,6 +63,9 @@ def fdkd(
 
 def main() -> None:
     """Runs the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A name that a terminal of another encoding cannot show is shown by its codes, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             app()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fdkd_client.cli.job_tables import failure_view
-from fdkd_client.cli.terminal import new_table, plain
+from fdkd_client.cli.terminal import new_table, plain, short_name
 from fdkd_client.cli.wording import age, percent, styled_state
 from fdkd_client.results import Catalog, Dataset, Model, Usage
 from fdkd_core.count_words import count, size
@@ -28,7 +28,7 @@ def datasets_table(datasets: Iterable[Dataset]) -> Table:
     for dataset in datasets:
         table.add_row(
             dataset.id,
-            plain(dataset.name),
+            short_name(dataset.name),
             styled_state(dataset.state),
             plain(dataset.format or ""),
             size(dataset.size_bytes),
@@ -75,7 +75,7 @@ def models_table(models: Iterable[Model]) -> Table:
     for model in models:
         table.add_row(
             model.id,
-            plain(model.name),
+            short_name(model.name),
             styled_state(model.state),
             _origin(model),
             plain((model.architecture or {}).get("name", "")),

@@ -20,7 +20,7 @@ from fdkd_client.cli.comparison_tables import (
 from fdkd_client.cli.diagnosis_view import diagnosis_view
 from fdkd_client.cli.job_words import what
 from fdkd_client.cli.run_view import is_control, run_view
-from fdkd_client.cli.terminal import new_table, plain
+from fdkd_client.cli.terminal import new_table, plain, short_name
 from fdkd_client.cli.wording import CHILDREN, age, duration, phase_words, styled_state
 from fdkd_client.figures import (
     ComparisonFigures,
@@ -47,7 +47,7 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
     """One line per job."""
     table = new_table("id", "name", "state", "progress", "created", wide=("name",))
     for job in jobs:
-        table.add_row(job.id, plain(job.name), styled_state(job.state), _short(job), age(job.created_at))
+        table.add_row(job.id, short_name(job.name), styled_state(job.state), _short(job), age(job.created_at))
     return table
 
 

@@ -16,12 +16,18 @@ from fdkd_core.errors import Problem
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from fdkd_client.errors import FDKDClientError
     from fdkd_client.model_figures import Answer
 
 _UNTRUNCATED = 400
 """Columns of a table that no terminal shows: a script that reads it wants whole ids."""
+
+_ID_CELLS = 30
+"""An id stays whole whatever else is cut off: a part of it is of no use to anybody."""
+_NAME_CELLS = 48
+"""Of a terminal; a character may take two."""
 
 
 class Output(StrEnum):
@@ -95,9 +101,21 @@ def new_table(*headings: str, right: Iterable[str] = (), wide: Iterable[str] = (
             heading,
             justify="right" if heading in set(right) else "left",
             overflow="ellipsis",
+            min_width=_ID_CELLS if heading == "id" else None,
             no_wrap=heading not in set(wide),
         )
     return table
+
+
+def short_name(text: str) -> Text:
+    """A name in a list: on one line, and so wide at most that it does not push the other columns away."""
+    from rich.cells import cell_len, set_cell_size
+    from rich.text import Text
+
+    shown = printable(text)
+    if cell_len(shown) > _NAME_CELLS:
+        shown = set_cell_size(shown, _NAME_CELLS - 1).rstrip() + "…"
+    return Text(shown, no_wrap=True, overflow="ellipsis")
 
 
 def plain(text: object) -> str:

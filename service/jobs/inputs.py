@@ -136,5 +136,10 @@ def _find(
     if row.deleted_at is not None or row.state != "ready":
         state = "deleted" if row.deleted_at is not None else row.state
         detail = f"The {what} is {state}; a job needs one that is ready."
+        if pointer is None:
+            detail = (
+                f"The {what} {reference} is {state}, without which the job cannot go on where it was. "
+                "Post its spec as a new job."
+            )
         raise NotReadyError(detail, problems=[Problem("not_ready", detail, pointer)], state=state)
     return row

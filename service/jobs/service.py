@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Row
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from service import failpoints, idempotency
@@ -109,7 +109,7 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
 
     def make(session: Session) -> Row[Any]:
         old = repository.lock(session, caller.owner_id, job_id)
-        _check_repeatable(old)
+        _check_repeatable(session, old)
         family = comparisons.repeat(session, old)
         given = given_to(session, old.id)
         held = given if family is None else family.given
@@ -230,11 +230,11 @@ def _ring_for(context: Context, parent_id: str) -> None:
         context.wake_up.job(job_id)
 
 
-def _check_repeatable(job: Job) -> None:
+def _check_repeatable(session: Session, job: Job) -> None:
     if job.parent_id is not None:
-        raise IsChildError(
-            f"The job is part of {job.parent_id}; retry that when it has ended.", parent_id=job.parent_id
-        )
+        state = session.scalar(select(Job.state).where(Job.id == job.parent_id))
+        when = "" if state in TERMINAL else " when it has ended"
+        raise IsChildError(f"The job is part of {job.parent_id}; retry that{when}.", parent_id=job.parent_id)
     if job.state not in TERMINAL:
         raise NotTerminalError(
             f"The job is {job.state}; only one that has ended is retried.", state=job.state

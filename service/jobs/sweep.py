@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -59,16 +60,18 @@ def _end_lost(context: Context) -> int:
     has_run_out = Job.lease_expires_at < db_now()
     with context.database.read() as session:
         lost = session.execute(
-            select(Job.id, Job.attempt).where(Job.state == JobState.RUNNING, has_run_out).limit(MAX_LOST)
+            select(Job.id, Job.attempt, Job.heartbeat_at, db_now())
+            .where(Job.state == JobState.RUNNING, has_run_out)
+            .limit(MAX_LOST)
         ).all()
     num_ended = 0
-    for job_id, attempt in lost:
+    for job_id, attempt, heard_of_at, now in lost:
         try:
             with context.database.write() as session:
                 event = lose(
                     session, job_id, attempt, context.settings,
                     code="worker_lost",
-                    message="The worker was not heard of any more.",
+                    message=_unheard(heard_of_at, now),
                     only_if=(has_run_out,),
                 )  # fmt: skip
         except StaleAttemptError:
@@ -76,6 +79,11 @@ def _end_lost(context: Context) -> int:
         _log.warning("attempt %d of %s ran out of its lease: %s", attempt, job_id, event)
         num_ended += 1
     return num_ended
+
+
+def _unheard(heard_of_at: datetime | None, now: datetime) -> str:
+    since = "any more" if heard_of_at is None else f"for {(now - heard_of_at).total_seconds():.0f} s"
+    return f"The worker was not heard of {since}: it died, stood still, or could not reach the database."
 
 
 def _ring(context: Context) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,26 @@ def test_output_that_cannot_be_written(scripted: ScriptedServer, arguments: tupl
         )
     assert ran.returncode == 2
     assert ran.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+LACKING = {"ascii": "caf\\xe9 \\u732b", "latin-1": "caf\xe9 \\u732b", "utf-8": "caf\xe9 \u732b"}
+"""What an output in each encoding shows of the name `CAT`."""
+CAT = "caf\xe9 \u732b"
+
+
+@pytest.mark.parametrize("encoding", LACKING)
+@pytest.mark.parametrize("arguments", [("jobs", "ls"), ("jobs", "show", "job_1")])
+def test_a_terminal_that_lacks_the_letters_of_a_name(
+    scripted: ScriptedServer, arguments: tuple[str, ...], encoding: str
+) -> None:
+    job = {**JOB, "name": CAT}
+    scripted.on("GET", "/v1/jobs", Answer(200, {**NONE, "data": [job]}))
+    scripted.on("GET", PATH, Answer(200, job))
+    ran = subprocess.run(
+        [FDKD, *arguments], capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}, check=False
+    )
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")
+    assert LACKING[encoding] in ran.stdout.decode(encoding)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from fdkd_client.cli.job_tables import job_view, jobs_table
@@ -265,3 +266,34 @@ def test_how_rows_were_paired_is_said_where_it_is_not_as_usual() -> None:
     assert "rows    600 of 600 training rows have a view of the teacher, and 540 no label but its" in found
     found = shown(state="succeeded", result={**RESULT, "taught": [{**rows, "paired_rows": 200}]})
     assert "rows    200 of 600 training rows have a view of the teacher; from the others" in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["\U0001f600" * 128, "words and words " * 8, "x" * 128, "\u6d4b" * 100],
+    ids=["emoji", "words", "word", "wide"],
+)
+@pytest.mark.parametrize("width", [80, 400])
+def test_a_long_name_does_not_widen_the_list(name: str, width: int) -> None:
+    fields = {"kind": "distill", "state": "cancelled", "spec": SPEC}
+    jobs = [
+        Job.model_validate({"id": f"job_{number:026}", "name": text, **fields})
+        for number, text in enumerate((name, "short"))
+    ]
+    target = io.StringIO()
+    Console(file=target, width=width).print(jobs_table(jobs))
+    lines = target.getvalue().splitlines()
+    assert len(lines) == 4, "a job, a line"
+    assert all(cell_len(line) <= min(width, 120) for line in lines)
+    assert "\u2026" in lines[2]
+    assert "cancelled" in lines[2]
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_an_id_is_whole_on_a_narrow_terminal(width: int) -> None:
+    job_id = "job_01m8q8v53sqx5fv6jnrsg4g0tr"
+    job = Job.model_validate({"id": job_id, "kind": "distill", "name": "n", "state": "queued", "spec": SPEC})
+    target = io.StringIO()
+    Console(file=target, width=width).print(jobs_table([job]))
+    assert job_id in target.getvalue()
+    assert all(len(line) <= width for line in target.getvalue().splitlines())

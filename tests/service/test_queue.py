@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from cutting_proxy import CuttingProxy
+from own_redis import OwnRedis
 
 from service import queue
-from service.queue import RUN_JOB, VALIDATE, WakeUp, make_celery
+from service.queue import RUN_JOB, VALIDATE, WakeUp, broker_trouble, make_celery
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
@@ -126,3 +127,30 @@ def test_the_application_takes_json_alone_and_acknowledges_early() -> None:
     assert conf.task_ignore_result
     assert not conf.task_acks_late
     assert conf.worker_prefetch_multiplier == 1
+
+
+def test_what_keeps_the_broker_from_taking_messages_is_named(redis_url: str) -> None:
+    """Celery calls each of these an OperationalError."""
+    with OwnRedis.on_a_free_port() as server, redis.Redis(port=server.port) as own:
+        app = make_celery(server.url)
+        assert broker_trouble(app) is None
+        own.config_set("maxmemory", 1)
+        assert broker_trouble(app) == "OutOfMemoryError"
+        own.config_set("maxmemory", 0)
+        own.replicaof("127.0.0.1", 1)
+        assert broker_trouble(app) == "ReadOnlyError"
+        own.replicaof("NO", "ONE")
+        own.config_set("requirepass", "secret")
+        assert broker_trouble(app) == "AuthenticationError"
+        server.kill()
+        assert broker_trouble(app) == "ConnectionError"
+
+
+def test_the_log_says_why_messages_are_not_sent(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with OwnRedis.on_a_free_port() as server, redis.Redis(port=server.port) as own:
+        own.config_set("maxmemory", 1)
+        wake_up = WakeUp(server.url)
+        wake_up.job("job_a")
+        assert eventually(lambda: wake_up.num_dropped == 1)
+        wake_up.close()
+    assert "the broker is away (OutOfMemoryError)" in caplog.text

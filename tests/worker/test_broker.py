@@ -110,6 +110,38 @@ def test_the_consumer_comes_back_to_a_broker_that_comes_back(
             rig.wait_for_end(job_id, "succeeded")
 
 
+@pytest.mark.long
+def test_a_broker_that_lets_nobody_write_is_waited_for(
+    make_rig: Callable[..., Rig], own_redis: OwnRedis, small_data: Path
+) -> None:
+    """As after a failover: Celery connects, is refused, and would leave a socket behind each time."""
+    rig = make_rig(broker_url=own_redis.url)
+    dataset_id = rig.add_dataset(small_data)
+    with (
+        running(rig.start_worker(sweep_s=LONG_S)) as worker,
+        closing(redis.Redis(port=own_redis.port)) as own,
+    ):
+        wait_until_ready(rig, 1)
+        rig.wait(lambda: "Connected to" in worker.log, what="the consumer")
+        own.replicaof("127.0.0.1", 1)
+        rig.wait(lambda: "ReadOnlyError" in worker.log, 20, "the refusal")
+        before = own.info("clients")["connected_clients"]
+        time.sleep(6)
+        assert own.info("clients")["connected_clients"] <= before + 2
+        assert "Traceback" not in worker.log
+        assert worker.log.count("\n") < 15, worker.log
+        own.replicaof("NO", "ONE")
+        job_id = rig.add_job(dataset_id, plan="steps=2")
+
+        def ring_and_look() -> bool:
+            rig.context.wake_up.job(job_id)
+            time.sleep(0.2)
+            return rig.job(job_id).state != "queued"
+
+        rig.wait(ring_and_look, 20, "a start by message")
+        rig.wait_for_end(job_id, "succeeded")
+
+
 def test_jobs_run_while_the_broker_is_away(
     make_rig: Callable[..., Rig], own_redis: OwnRedis, small_data: Path
 ) -> None:

@@ -54,6 +54,36 @@ def test_connections_that_are_cut_again_and_again(
     rig.require_clean_history(jobs)
 
 
+def test_a_database_that_only_reads_while_a_job_ends(
+    make_rig: Callable[..., Rig], postgresql_url: str, small_data: Path
+) -> None:
+    """As after a failover, for less than a lease: what was trained is handed over when it can be written."""
+    rig = make_rig(postgresql_url, lease_s=15.0)
+    job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=20 step_s=0.05")
+    name = postgresql_url.rpartition("/")[2]
+    with (
+        running(rig.start_worker()) as worker,
+        psycopg.connect(postgresql_url, autocommit=True) as own,
+    ):
+        wait_for_step(rig, job_id, 3)
+        own.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        rig.context.database.close()  # so that only the worker's connections are cut
+        own.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        rig.wait(lambda: not worker.trainers(), 10, "the end of the training")
+        rig.wait(lambda: "read-only transaction" in worker.log, 10, "a write that was refused")
+        own.execute("SET default_transaction_read_only = off")
+        own.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        rig.context.database.close()
+        job = rig.wait_for_end(job_id, "succeeded")
+        assert (job.attempt, job.losses) == (1, 0)
+        assert "Traceback" not in worker.log
+    assert [row.step for row in rig.metrics(job_id)] == list(range(1, 21))
+    rig.require_clean_history([job_id])
+
+
 def test_a_database_locked_for_less_than_a_lease(make_rig: Callable[..., Rig], small_data: Path) -> None:
     """Nothing can be written, and nothing happens to the job."""
     rig = make_rig(lease_s=10.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -47,7 +48,9 @@ def test_a_killed_worker_takes_its_trainer_along_and_loses_no_job(both_rig: Rig,
         assert time.monotonic() - killed_at < 10
         job = rig.wait_for_end(job_id, "succeeded")
     assert (job.attempt, job.losses) == (2, 1)
-    assert [event.data["code"] for event in rig.events(job_id, "job.lost")] == ["worker_lost"]
+    (lost,) = rig.events(job_id, "job.lost")
+    assert lost.data["code"] == "worker_lost"
+    assert re.match(r"The worker was not heard of for \d+ s: it died", lost.data["message"])
     (resumed,) = rig.events(job_id, "job.resumed")
     assert resumed.data["step"] >= 3
     assert link(rig, job_id) == chain(40)
@@ -95,6 +98,28 @@ def freeze(rig: Rig, small_data: Path, *, with_trainer: bool) -> None:
         rig.wait_for_end(job_id, "succeeded")
     assert frozen.stop() == 0
     assert link(rig, job_id) == chain(60)
+    rig.require_clean_history([job_id])
+
+
+def test_a_worker_that_stood_still_is_not_told_as_a_crash_of_its_trainer(
+    make_rig: Callable[..., Rig], small_data: Path
+) -> None:
+    """Its trainer ends itself by a signal; nobody else looks after the job, and the worker knows why."""
+    rig = make_rig(lease_s=1.5, stop_grace_s=0.5)
+    job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=40 step_s=0.05")
+    with running(rig.start_worker(sweep_s=3600)) as worker:
+        wait_for_step(rig, job_id, 4)
+        (trainer,) = worker.trainers()
+        worker.send(signal.SIGSTOP)
+        rig.wait(lambda: not is_alive(trainer.pid), 10, "the trainer's end")
+        worker.send(signal.SIGCONT)
+        job = rig.wait_for_end(job_id, "succeeded")
+    assert (job.attempt, job.losses, job.last_crash_step) == (2, 0, None)
+    assert rig.events(job_id, "job.lost") == []
+    (yielded,) = rig.events(job_id, "job.yielded")
+    assert yielded.data["reason"] == "lease_ran_out"
+    assert "did not get to renew its lease for 1.5 s" in yielded.data["message"]
+    assert link(rig, job_id) == chain(40)
     rig.require_clean_history([job_id])
 
 

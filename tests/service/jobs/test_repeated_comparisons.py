@@ -158,7 +158,14 @@ def test_without_its_teacher_it_cannot_be_repeated(api: ServiceUnderTest, post: 
         session.execute(update(Model).where(Model.id == model_id).values(deleted_at=db_now()))
     answer = api.client.post(f"/v1/jobs/{old_id}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+    assert f"The model {model_id} is deleted" in answer.json()["detail"]
     assert claim(database) is None
+    # What the user is told to do instead: the teacher is trained again.
+    assert "Post its spec as a new job." in answer.json()["detail"]
+    spec = api.client.get(f"/v1/jobs/{old_id}").json()["spec"]
+    anew = api.client.post("/v1/jobs", json={"spec": spec})
+    assert anew.status_code == 201, anew.text
+    assert take(database, TEACHER).parent_id == anew.json()["id"]
 
 
 def test_a_child_is_not_repeated_by_itself(api: ServiceUnderTest, post: Any) -> None:
@@ -168,7 +175,29 @@ def test_a_child_is_not_repeated_by_itself(api: ServiceUnderTest, post: Any) -> 
     answer = api.client.post(f"/v1/jobs/{teacher.id}/retry")
     assert (answer.status_code, answer.json()["code"]) == (409, "is_child")
     assert answer.json()["parent_id"] == parent_id
-    assert parent_id in answer.json()["detail"]
+    assert answer.json()["detail"] == f"The job is part of {parent_id}; retry that.", "it has failed with it"
+    retry(api, parent_id)
+
+
+def test_a_part_of_a_comparison_that_runs_is_repeated_with_it_afterwards(
+    api: ServiceUnderTest, post: Any
+) -> None:
+    """The sentence that refuses it is true: later the comparison is repeated, and the part with it."""
+    database, parent_id = api.database, post()
+    succeed(database, take(database, TEACHER))
+    arm = take(database, NO_TEACHER)
+    api.client.post(f"/v1/jobs/{arm.id}/cancel")
+    for _ in range(2):  # while the wish is pending, and when it is fulfilled
+        answer = api.client.post(f"/v1/jobs/{arm.id}/retry")
+        assert (answer.status_code, answer.json()["code"]) == (409, "is_child")
+        when = " when it has ended" if read(database, parent_id).state == "running" else ""
+        assert answer.json()["detail"] == f"The job is part of {parent_id}; retry that{when}."
+        if read(database, arm.id).state == "running":
+            assert api.client.post(f"/v1/jobs/{parent_id}/retry").json()["code"] == "not_terminal"
+            stop(database, arm)
+    again = retry(api, parent_id)
+    repeated = children(database, again.id)[NO_TEACHER]
+    assert (repeated.retry_of, repeated.state) == (arm.id, "queued")
 
 
 def test_a_repeated_request_repeats_once(api: ServiceUnderTest, post: Any) -> None:
