@@ -108,12 +108,15 @@ def new_table(*headings: str, right: Iterable[str] = (), wide: Iterable[str] = (
 
 
 def short_name(text: str) -> Text:
-    """A name in a list: on one line, and so wide at most that it does not push the other columns away."""
+    """A name in a list: on one line, and on a terminal so wide at most that it does not push the others away.
+
+    A script that reads the list looks for whole names.
+    """
     from rich.cells import cell_len, set_cell_size
     from rich.text import Text
 
     shown = printable(text)
-    if cell_len(shown) > _NAME_CELLS:
+    if stdout().is_terminal and cell_len(shown) > _NAME_CELLS:
         shown = set_cell_size(shown, _NAME_CELLS - 1).rstrip() + "…"
     return Text(shown, no_wrap=True, overflow="ellipsis")
 

@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from fdkd_client.cli import terminal
 from fdkd_client.cli.job_tables import job_view, jobs_table
 from fdkd_client.results import Job
 
@@ -274,7 +275,8 @@ def test_how_rows_were_paired_is_said_where_it_is_not_as_usual() -> None:
     ids=["emoji", "words", "word", "wide"],
 )
 @pytest.mark.parametrize("width", [80, 400])
-def test_a_long_name_does_not_widen_the_list(name: str, width: int) -> None:
+def test_a_long_name_does_not_widen_the_list(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "stdout", lambda: Console(force_terminal=True))
     fields = {"kind": "distill", "state": "cancelled", "spec": SPEC}
     jobs = [
         Job.model_validate({"id": f"job_{number:026}", "name": text, **fields})
