@@ -102,6 +102,7 @@ class TaughtFigures(Answer):
     paired_rows: int
     training_rows: int
     unlabelled_rows: int = 0
+    untaught_rows: int | None = None
 
 
 class RunFigures(Answer):
