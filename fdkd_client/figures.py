@@ -25,6 +25,8 @@ class GainFigures(Answer):
     """Half of the 95 % interval of `test`; null where all test rows are of one group, or in old results."""
     groups: int | None = None
     """How many groups the test rows are of; null where the data have none."""
+    grouped_by: str | None = None
+    """What these are: `group`, or of a retrieval `label`; null in old results."""
     control: float | None = None
     """The control's own figure on the test split."""
 
@@ -60,6 +62,7 @@ class UpliftFigures(Answer):
     """This, the next and `groups` as in `GainFigures`."""
     macro_f1_noise: float | None = None
     groups: int | None = None
+    grouped_by: str | None = None
     gains: list[GainFigures] = Field(default_factory=list)
     """Of all figures of another task, the main one first."""
     chance: ChanceFigures | None = None
@@ -77,6 +80,7 @@ class UpliftFigures(Answer):
             standard_error=self.standard_error,
             noise=self.noise,
             groups=self.groups,
+            grouped_by=self.grouped_by,
         )
 
 
@@ -102,6 +106,7 @@ class TaughtFigures(Answer):
     paired_rows: int
     training_rows: int
     unlabelled_rows: int = 0
+    untaught_rows: int | None = None
 
 
 class RunFigures(Answer):

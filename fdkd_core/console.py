@@ -149,7 +149,7 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
         joint = "of" if first.form == "share" else "in"
         console.print(
             f"uplift over the control: [bold]{first.gain(gain.test)}[/] {joint} test {first.words}, "
-            f"{noise_words(first, gain.test, half_width_of(gain), gain.groups)}",
+            f"{noise_words(first, gain.test, half_width_of(gain), gain.groups, gain.grouped_by)}",
             highlight=False,
         )
     if result.uplift is not None and result.uplift.chance is not None and result.uplift.chance.warning:

@@ -89,7 +89,8 @@ class Finalisation:
                 learned=self.some_labels(),
                 select_by=self.spec.training.select_by,
             )
-            gates = pass_gates(self.spec.gates, uplift)
+            is_control = results["student"].weights_sha256 == results["control"].weights_sha256
+            gates = pass_gates(self.spec.gates, uplift, is_control=is_control)
         for role, latency in self.latencies(trained).items():
             results[role] = results[role].model_copy(update={"latency": latency})
         failure = failure_of(gates)

@@ -161,6 +161,7 @@ def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
         paired_rows=rows.num_pairs,
         training_rows=len(job.data.taught_rows),
         unlabelled_rows=len(job.data.unlabelled),
+        untaught_rows=0 if rows.paired is None else int((~rows.paired).sum()),
     )
 
 

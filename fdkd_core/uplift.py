@@ -12,14 +12,16 @@ from fdkd_core.errors import GateFailedError, Problem
 from fdkd_core.row_noise import row_noise
 from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.gates import GateSpec
-from fdkd_core.spec.measures import MEASURES, MetricName, SelectBy
+from fdkd_core.spec.measures import MEASURES, Measure, MetricName, SelectBy
 from fdkd_core.spec.result import GateResult, ModelResult
 from fdkd_core.spec.uplift import (
     ALL_AGREE,
     AnyUplift,
     ChanceLevel,
     FigureGain,
+    GroupedBy,
     chance_warning,
+    groups_words,
     half_width_of,
     smallest_gap,
     uplift_of,
@@ -52,8 +54,9 @@ def measure_uplift(
         learned: Labels of the training split, or of some of its rows: what chance knows.
         select_by: What picks the weights; by that figure the models are held against chance.
     """
+    grouped_by: GroupedBy = "group"
     if groups_N is None:
-        groups_N = task.alike(labels)
+        groups_N, grouped_by = task.alike(labels), "label"
     student, control = results["student"], results["control"]
     teachers = [result for role, result in results.items() if role not in ("student", "control")]
     main = task.facts.main
@@ -73,6 +76,7 @@ def measure_uplift(
                 standard_error=noise.standard_error,
                 noise=noise.half_width,
                 groups=noise.groups,
+                grouped_by=None if noise.groups is None else grouped_by,
                 control=figure(control.test, name),
             )
         )
@@ -123,9 +127,15 @@ def _chance_level(
     )
 
 
-def pass_gates(gates: Sequence[GateSpec], uplift: AnyUplift) -> list[GateResult]:
-    """What became of each gate, in the order of the spec."""
-    return [_pass_gate(gate, uplift) for gate in gates]
+def pass_gates(gates: Sequence[GateSpec], uplift: AnyUplift, *, is_control: bool = False) -> list[GateResult]:
+    """What became of each gate, in the order of the spec.
+
+    Args:
+        gates: Of the spec.
+        uplift: As measured.
+        is_control: Whether the student is the control itself, which a search handed over.
+    """
+    return [_pass_gate(gate, uplift, is_control=is_control) for gate in gates]
 
 
 def failure_of(gates: Sequence[GateResult]) -> GateFailedError | None:
@@ -138,7 +148,32 @@ def failure_of(gates: Sequence[GateResult]) -> GateFailedError | None:
     return GateFailedError(problems) if problems else None
 
 
-def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
+_MOST_PLACES = 6
+
+
+def _places(value: float, margin: float, shown: Measure) -> int:
+    """Decimals by which a gain and a margin that differ are also seen to differ."""
+    usual = _usual_places(shown)
+    enough = (
+        places
+        for places in range(usual, _MOST_PLACES)
+        if _signed(shown, value, places) != _signed(shown, margin, places)
+    )
+    return usual if value == margin else next(enough, _MOST_PLACES)
+
+
+def _signed(shown: Measure, value: float, places: int) -> str:
+    """The value as it is shown, with its sign; of none but 0 is the sign lost."""
+    if places == _usual_places(shown):
+        return shown.signed_text(value)
+    return f"{round(shown.scale * value, places) + 0.0:+.{places}f}"
+
+
+def _usual_places(shown: Measure) -> int:
+    return 1 if shown.form == "share" else 3
+
+
+def _pass_gate(gate: GateSpec, uplift: AnyUplift, *, is_control: bool) -> GateResult:
     gain = next(found for found in uplift.gains if gate.metric in (None, found.metric))
     measure, value, error, noise = MEASURES[gain.metric], gain.test, gain.standard_error, half_width_of(gain)
     assert error is not None  # just measured
@@ -153,16 +188,23 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift) -> GateResult:
     is_clear = noise is not None and not all_agree and value - noise > gate.min_uplift
     passed = is_clear if gate.significant else value >= gate.min_uplift
     shown = MEASURES["accuracy"] if is_relative else measure  # in percent
-    margin = shown.signed_text(gate.min_uplift) + " %" if is_relative else shown.gain(gate.min_uplift)
-    wanted = f"more than {margin} beyond that noise" if gate.significant else f"at least {margin}"
+    places = _places(value, gate.min_uplift, shown)
+    amount, least = (_signed(shown, number, places) for number in (value, gate.min_uplift))
+    unit = " %" if is_relative else " points" if shown.form == "share" else ""
+    margin = least + unit
+    wanted = f"more than {margin} beyond noise" if gate.significant else f"at least {margin}"
     outcome = "passed" if passed else "not passed"
-    told = f"of the student minus its control's is {shown.gain(value)}"
+    told = f"of the student minus its control's is {amount}{unit}"
     if is_relative:
         than = "larger" if value < 0.0 else "smaller"
-        told = f"of the student is {than} than its control's by {shown.text(abs(value))} %"
-    over = "" if gain.groups is None else f" over {gain.groups} groups"
-    spread = "noise unknown: one group" if noise is None else f"±{shown.text(noise)}{over}"
-    if all_agree:
+        told = f"of the student is {than} than its control's by {amount.lstrip('+-')} %"
+    over = "" if gain.groups is None else f" over {groups_words(gain.groups, gain.grouped_by)}"
+    spread = f"±{shown.text(noise or 0.0)}{over}"
+    if is_control:
+        spread = "the student is the control itself"
+    elif noise is None:
+        spread = f"noise unknown: one {gain.grouped_by or 'group'}"
+    elif all_agree:
         spread = f"noise unknown: {ALL_AGREE}"
     return GateResult(
         metric=gain.metric,

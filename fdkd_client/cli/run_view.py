@@ -88,7 +88,7 @@ def uplift_text(uplift: UpliftFigures, main: Measure) -> str:
     return (
         f"[bold {style}]{main.gain(found.test)}[/] {joint} {main.words} over the control"
         f"{main.turned}{gap}; "
-        f"{noise_words(main, found.test, half, found.groups)}"
+        f"{noise_words(main, found.test, half, found.groups, found.grouped_by)}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fdkd_core.spec.measures import MEASURES
-from fdkd_core.spec.uplift import ALL_AGREE, AnyUplift, half_width_of
+from fdkd_core.spec.uplift import ALL_AGREE, AnyUplift, groups_words, half_width_of
 
 _HEADING = "## Did the teacher help?\n\n"
 
@@ -40,7 +40,9 @@ def _difference(uplift: AnyUplift) -> str:
     gain, *others = uplift.gains
     measure = MEASURES[gain.metric]
     points = " points" if measure.form == "share" else ""
-    noise, over = half_width_of(gain), "" if gain.groups is None else f" (over its {gain.groups} groups)"
+    noise, over = half_width_of(gain), ""
+    if gain.groups is not None:
+        over = f" (over its {groups_words(gain.groups, gain.grouped_by)})"
     verdict = (
         "exactly as good as"
         if gain.test == 0
@@ -55,7 +57,10 @@ def _difference(uplift: AnyUplift) -> str:
         f"without a teacher** ({measure.words}; {', '.join(beside)}{turned}). This is one seed: "
     )
     if noise is None:
-        text += "another would move both models. All test rows are of one group; nothing tells of another."
+        text += (
+            f"another would move both models. All test rows are of one {gain.grouped_by or 'group'}; nothing "
+            "tells of another."
+        )
     elif noise > 0:
         text += (
             f"differences under {measure.text(noise)}{points} may be noise of this test split alone{over}, "

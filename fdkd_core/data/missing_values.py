@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.count_words import count
 from fdkd_core.data.labels import LabelIndex
 from fdkd_core.data.problems import ProblemLog
 from fdkd_core.data.table import Table
@@ -34,10 +35,11 @@ def note_missing(missing: Mapping[str, NDArray[np.bool_]], splits: Sequence[str]
 
 def lines_of(missing: Mapping[str, NDArray[np.bool_]]) -> list[str]:
     """Lines for the report about columns without a value in some training rows."""
-    return [
-        f"column {name}: {rows.sum()} training rows have no value; no teacher of it teaches them"
+    lacking = {
+        name: count(int(rows.sum()), "training row has", "training rows have")
         for name, rows in missing.items()
-    ]
+    }
+    return [f"column {name}: {rows} no value for a teacher to see" for name, rows in lacking.items()]
 
 
 def complete_rows(table: Table, modalities: Sequence[str]) -> list[bool] | None:
@@ -65,12 +67,15 @@ def leave_out(
     for name in required:
         if name in table.missing and table.missing[name][train].any():
             lacking = table.missing[name][train]
-            lines.append(f"{lacking.sum()} training rows without {quote(name)} are left out")
+            left_out = count(int(lacking.sum()), "training row")
+            is_or_are = "is" if lacking.sum() == 1 else "are"
+            lines.append(f"{left_out} without {quote(name)} {is_or_are} left out")
             kept &= ~lacking
     left = labels.counts(train[kept])
     gone = [name for name, count in labels.counts(train).items() if count and not left[name]]
     if gone:
         named = ", ".join(quote(name) for name in gone[:10])
-        detail = f"no training row of {len(gone)} classes has all of {', '.join(required)}: {named}"
+        of = count(len(gone), "class", "classes")
+        detail = f"no training row of {of} has all of {', '.join(required)}: {named}"
         raise DatasetError(Problem("dataset_too_small", detail, "label"))
     return train[kept], lines

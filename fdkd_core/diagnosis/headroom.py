@@ -74,6 +74,7 @@ def compare_modalities(
     shares = [task.shares(metric, answers[place].outputs, labels) for place in (teacher, student)]
     levels = [figures[place][metric] for place in (teacher, student)]
     gap = signed(levels[0]) - signed(levels[1])
+    noise = row_noise(shares[0] - shares[1], groups_N)
     return HeadroomFindings(
         metric=metric,
         chance=chance,
@@ -91,12 +92,14 @@ def compare_modalities(
         teacher_error=row_noise(shares[0], groups_N).standard_error,
         student=levels[1],
         gap=gap,
-        standard_error=row_noise(shares[0] - shares[1], groups_N).standard_error,
+        standard_error=noise.standard_error,
         test_rows=test_rows,
         expected_gain=EXPECTED_SHARE * max(gap, 0.0),
         detectable_gain=detectable_gain(
             _deviation(task, metric, answers[student].outputs, labels, test_rows), test_rows
         ),
+        groups=noise.groups,
+        is_one_label=bool((labels == labels[0]).all()),
     )
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from fdkd_core.diagnosis.alignment import MIN_NEIGHBOURS
+from fdkd_core.diagnosis.headroom_rules import Said, headroom_rule, power_rule, teacher_rule
 from fdkd_core.diagnosis.tasks import words_of
-from fdkd_core.diagnosis.wording import amount, difference, gain, level
 from fdkd_core.spec.findings import (
     AlignmentFindings,
     Findings,
@@ -21,7 +21,6 @@ from fdkd_core.spec.findings import (
     Similarity,
     Spread,
 )
-from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.methods import MethodSpec, fd_cmkd_of, uses_features
 
 Verdict = Literal["promising", "uncertain", "unpromising"]
@@ -34,15 +33,11 @@ MAX_CONTRADICTING_FRAC = 0.01
 """Of all rows: the same sample with two labels is a mistake in one of them."""
 MAX_SHARED_FRAC = 0.1
 """Of the training rows: more rows whose student sample has several teacher samples are worth a remark."""
-MIN_GAP = 0.02
-"""By which the teacher must be ahead: a tenth of less than this is below what any test split shows. Of a
-figure with a unit, as a share of the student's."""
-CLEAR_ERRORS = 2.0
-"""Standard errors that a difference must be worth to count as seen."""
 MIN_R2 = 0.05
 """Of the whole feature: with less, even a perfect student of the shared part learns next to nothing of it."""
 MIN_MEASURED = 100
 """Rows: with fewer, the nulls are so wide that only the obvious stands out."""
+MORE_MAY_BE_SHARED = "More may be shared than so few rows can show."
 
 _ORDER = {"against": 0, "unclear": 1, "for": 2}
 _VERDICTS: dict[str, Verdict] = {"against": "unpromising", "unclear": "uncertain", "for": "promising"}
@@ -55,7 +50,7 @@ def judge(findings: Findings, method: MethodSpec) -> tuple[Verdict, list[Reason]
         findings: Of all sections.
         method: What the job would run; some rules concern only methods that pair instances.
     """
-    rules = (_pairing, _alignment, _sample, _teacher, _headroom, _similarity, _bands, _power)
+    rules = (_pairing, _alignment, _sample, teacher_rule, headroom_rule, _similarity, _bands, power_rule)
     said = [found for rule in rules for found in rule(findings, method)]
     said.sort(key=lambda found: _ORDER[found[0].speaks])
     reasons = [reason for reason, _ in said]
@@ -65,12 +60,10 @@ def judge(findings: Findings, method: MethodSpec) -> tuple[Verdict, list[Reason]
     return _VERDICTS[reasons[0].speaks], reasons, advice
 
 
-_Said = Iterator[tuple[Reason, str]]
-"""A reason, and what to do about it (nothing when empty)."""
 _Speaks = Literal["for", "unclear", "against"]
 
 
-def _pairing(findings: Findings, method: MethodSpec) -> _Said:
+def _pairing(findings: Findings, method: MethodSpec) -> Said:
     faults = [*_faulty_samples(findings), *_leaks(findings)]
     for text, step in faults:
         yield Reason(rule="pairing", speaks="unclear", text=text), step
@@ -119,7 +112,7 @@ def _leaks(findings: Findings) -> Iterator[tuple[str, str]]:
             )
 
 
-def _alignment(findings: Findings, method: MethodSpec) -> _Said:
+def _alignment(findings: Findings, method: MethodSpec) -> Said:
     scans = findings.pairing.alignment
     if not any(scan.shifts for scan in scans):
         text = (
@@ -160,104 +153,34 @@ def _shifted(scan: AlignmentFindings, first: str, second: str) -> str:
     )
 
 
-def _sample(findings: Findings, method: MethodSpec) -> _Said:
+def _sample(findings: Findings, method: MethodSpec) -> Said:
     if findings.sample.measured_rows < MIN_MEASURED:
         text = f"Similarity was measured over {findings.sample.measured_rows} rows only: its nulls are wide."
         yield Reason(rule="sample", speaks="unclear", text=text), "Gather more pairs, or take this as a hint."
 
 
-def _teacher(findings: Findings, method: MethodSpec) -> _Said:
-    teacher, found = findings.networks[0], findings.headroom
-    measure, words = MEASURES[found.metric], words_of(findings.task)
-    known = (
-        f"{level(measure, found.teacher)} on validation, where chance is "
-        f"{measure.text(found.chance, unit=True)}"
-    )
-    noise = CLEAR_ERRORS * (found.teacher_error or 0.0)
-    if measure.signed(found.teacher) <= measure.signed(found.chance) + noise:
-        text = f"The teacher {words.knows_nothing}: {known}."
-        step = "Find a better teacher: other weights, a larger network, or another modality."
-        yield Reason(rule="teacher", speaks="against", text=text), step
-    elif teacher.how == "untrained":
-        text = f"The teacher was not trained here. A linear probe on its side reaches {known}."
-        step = "Train the teacher as a job of its own (kind `train`), then diagnose with it as a model."
-        yield Reason(rule="teacher", speaks="unclear", text=text), step
-    else:
-        how = "given" if teacher.how == "given" else f"trained here for {teacher.steps} steps"
-        text = f"The teacher ({how}) {words.knows}: {known}."
-        yield Reason(rule="teacher", speaks="for", text=text), ""
-
-
-def _headroom(findings: Findings, method: MethodSpec) -> _Said:
-    found, sample = findings.headroom, findings.sample
-    noise = CLEAR_ERRORS * found.standard_error
-    measure = MEASURES[found.metric]
-    levels = (
-        f"it has {level(measure, found.teacher)}, and the student's modality reaches "
-        f"{measure.text(found.student, unit=True)} by itself with {sample.fit_rows:,} of "
-        f"{sample.train_rows:,} training rows ({difference(measure, found.gap, noise)}, two standard errors)"
-    )
-    least = MIN_GAP * (abs(found.student) if measure.form == "number" else 1.0)
-    if found.gap <= 0.0:
-        knows = "less than" if found.gap < -noise else "no more than"
-        text = (
-            f"The teacher is not ahead: {levels}. A teacher that knows {knows} its student has little to add "
-            "but noise."
-        )
-        step = "Turn the direction round, or use a stronger teacher."
-        behind = _untrained_lead(findings)
-        if behind:
-            text += behind
-            step = "Train the teacher for longer, or take another network for it, before anything else."
-        yield Reason(rule="headroom", speaks="against", text=text), step
-    elif found.gap < least or found.gap <= noise:
-        text = f"The teacher is not clearly ahead: {levels}."
-        step = "Use a stronger teacher, or more validation rows to be sure that it is one."
-        yield Reason(rule="headroom", speaks="unclear", text=text), step
-    else:
-        yield Reason(rule="headroom", speaks="for", text=f"The teacher is ahead: {levels}."), ""
-
-
-def _untrained_lead(findings: Findings) -> str:
-    """That a probe of the teacher's modality is clearly ahead of the network that was trained here; or ""."""
-    found, network = findings.headroom, findings.networks[0]
-    measure = MEASURES[found.metric]
-    reached = {p.view: p.figures[found.metric] for p in found.probes if p.part == "teacher"}
-    reached.pop("network", None)
-    if network.how != "trained" or not reached:
-        return ""
-    view = max(reached, key=lambda name: measure.signed(reached[name]))
-    ahead = measure.signed(reached[view]) - measure.signed(found.teacher)
-    least = MIN_GAP * (abs(found.teacher) if measure.form == "number" else 1.0)
-    if ahead <= max(least, CLEAR_ERRORS * (found.teacher_error or 0.0)):
-        return ""
-    return (
-        f" But a linear probe on its {view} reaches {measure.text(reached[view], unit=True)}: its network, "
-        f"trained here for {network.steps} steps, falls short of its modality."
-    )
-
-
-def _similarity(findings: Findings, method: MethodSpec) -> _Said:
+def _similarity(findings: Findings, method: MethodSpec) -> Said:
     whole = [m for m in findings.similarity.measures if m.band == "whole"]
     best = max((m for m in whole if m.measure == "r2"), key=lambda m: m.value)
     beyond = [m for m in whole if m.is_above_within_class]
     shared, stratum = words_of(findings.task).shared, findings.similarity.stratum
     has_classes = findings.task == "classification"
-    seen = _predicted(best)
+    seen, is_hint = _predicted(best), findings.sample.measured_rows < MIN_MEASURED
     speaks: _Speaks = "unclear"
     if not any(m.is_above_shuffled for m in whole):
-        text = (
-            f"Teacher and student share nothing that was found: at best {seen}. A method that pairs their "
-            "features sample by sample has nothing to align."
+        text = f"Teacher and student share nothing that was found: at best {seen}. " + (
+            MORE_MAY_BE_SHARED
+            if is_hint
+            else "A method that pairs their features sample by sample has nothing to align."
         )
         others = "a class-wise method, or logits (logit_kd)" if has_classes else "answers (logit_kd)"
         step = f"Check that the pairs belong together; else try {others}."
-        speaks = "against" if uses_features(method) else "unclear"
+        speaks = "against" if uses_features(method) and not is_hint else "unclear"
     elif stratum is not None and not beyond:
         text = (
             f"Pairs share their {shared} and no more: {seen}, and pairs shuffled within a {stratum} do as "
-            "well. What is special about a pair cannot be transferred."
-        )
+            "well. "
+        ) + (MORE_MAY_BE_SHARED if is_hint else "What is special about a pair cannot be transferred.")
         step = f"Prefer {_without_pairs(has_classes)} to methods that pair single samples."
     elif best.value < MIN_R2:
         text = f"Teacher and student share little: at best {seen}."
@@ -292,7 +215,7 @@ def _without_pairs(has_classes: bool) -> str:
     return "logits (logit_kd) or class-wise targets" if has_classes else "answers (logit_kd)"
 
 
-def _bands(findings: Findings, method: MethodSpec) -> _Said:
+def _bands(findings: Findings, method: MethodSpec) -> Said:
     banded = fd_cmkd_of(method)
     if banded is None or not banded.split:
         return
@@ -319,23 +242,6 @@ def _bands(findings: Findings, method: MethodSpec) -> _Said:
     else:
         text += ": as much, so that the split itself promises nothing."
         yield Reason(rule="bands", speaks="for", text=text), "Compare FD-CMKD with `split: false` too."
-
-
-def _power(findings: Findings, method: MethodSpec) -> _Said:
-    found = findings.headroom
-    if found.gap <= 0.0:
-        return
-    measure = MEASURES[found.metric]
-    text = (
-        f"a good method may {gain(measure, found.expected_gain)} (a tenth of the gap), and "
-        f"{found.test_rows:,} test rows show {amount(measure, found.detectable_gain)} or more with one seed"
-    )
-    if found.expected_gain < found.detectable_gain:
-        text = f"The test split is too small to see the gain: {text}."
-        step = "Plan `compare` with several seeds, or test on more rows: one run will not tell."
-        yield Reason(rule="power", speaks="unclear", text=text), step
-    else:
-        yield Reason(rule="power", speaks="for", text=f"The test split can show the gain: {text}."), ""
 
 
 def _range(null: Spread) -> str:

@@ -22,18 +22,19 @@ def gain(measure: Measure, value: float) -> str:
     return f"{'add' if measure.larger_is_better else 'take off'} {amount(measure, value)}"
 
 
-def difference(measure: Measure, ahead: float, noise: float) -> str:
+def difference(measure: Measure, ahead: float, noise: float | None) -> str:
     """By how much one is ahead of another: `+4.0 ± 1.1 points`, `smaller by 3.1 ± 0.4`.
 
     Args:
         measure: Of both.
         ahead: Turned so that more is better.
-        noise: In the same unit.
+        noise: In the same unit; None where it is not known.
     """
+    spread = "" if noise is None else f" ± {measure.text(noise)}"
     if measure.larger_is_better:
         unit = " points" if measure.form == "share" else ""
-        return f"{measure.signed_text(ahead)} ± {measure.text(noise)}{unit}"
-    return f"{'smaller' if ahead >= 0 else 'larger'} by {measure.text(abs(ahead))} ± {measure.text(noise)}"
+        return f"{measure.signed_text(ahead)}{spread}{unit}"
+    return f"{'smaller' if ahead >= 0 else 'larger'} by {measure.text(abs(ahead))}{spread}"
 
 
 def left_out(sample: SampleFindings) -> str:

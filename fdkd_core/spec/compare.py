@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fdkd_core.spec.job import MethodJobSpec, StudentSpec, TeacherSpec, TrainSpec
+from fdkd_core.spec.job import MethodJobSpec, StudentSpec, TeacherSpec, TrainSpec, fitting_methods
 from fdkd_core.spec.judging import judged_training
 from fdkd_core.spec.methods import FDCMKDSpec, FeatureMSESpec, LogitKDSpec, MethodSpec, NoneSpec
 from fdkd_core.spec.strict import Name
@@ -18,6 +18,24 @@ from fdkd_core.spec.tuning import TuningSpec
 NO_TEACHER = "no_teacher"
 """Label of the control that everything is compared with."""
 FakeTeacher = Literal["shuffled_pairs", "permuted_channels", "untrained_teacher"]
+METHODS = (LogitKDSpec(), FeatureMSESpec(), FDCMKDSpec())
+"""What is compared where nothing is named, as far as it fits the job."""
+FAKES: tuple[FakeTeacher, ...] = ("shuffled_pairs", "permuted_channels", "untrained_teacher")
+"""Likewise with what."""
+
+
+def _fitting_methods(known: dict[str, Any]) -> tuple[MethodSpec, ...]:
+    """Those of a job that names none, from its other fields, as far as they are valid."""
+    task = known.get("task")
+    return METHODS if task is None else fitting_methods(METHODS, task, known.get("teacher"))
+
+
+def _fitting_fakes(known: dict[str, Any]) -> tuple[FakeTeacher, ...]:
+    """The same of controls: recorded outputs have no untrained twin, nor logits alone any channels."""
+    teacher = known.get("teacher")
+    if teacher is None or teacher.outputs_from is None:
+        return FAKES
+    return FAKES[:1] if teacher.outputs_from.features is None else FAKES[:2]
 
 
 class CompareSpec(MethodJobSpec):
@@ -29,17 +47,20 @@ class CompareSpec(MethodJobSpec):
 
     kind: Literal["compare"]
     name: Name = "comparison"
-    methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1, max_length=20)] = (
-        LogitKDSpec(),
-        FeatureMSESpec(),
-        FDCMKDSpec(),
+    methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1, max_length=20)] = Field(
+        default_factory=_fitting_methods,
+        json_schema_extra={"default": [method.model_dump(mode="json") for method in METHODS]},
     )
-    """The method of this project beside one baseline on logits and one on features."""
-    fake_teachers: tuple[FakeTeacher, ...] = ("shuffled_pairs", "permuted_channels", "untrained_teacher")
+    """The method of this project beside one baseline on logits and one on features; where nothing is named,
+    those of them that fit the task and what was recorded of the teacher."""
+    fake_teachers: tuple[FakeTeacher, ...] = Field(
+        default_factory=_fitting_fakes, json_schema_extra={"default": list(FAKES)}
+    )
     """Further controls, run with the first method of the list that is FD-CMKD, else with the first that does
     not train its teacher. What still "helps" with shuffled pairs or an untrained teacher does not come from
     what the teacher knows; permuted channels leave it all it knows and tell whether their order matters, and
-    are left out for methods to which no order is another: those on logits, and on relations among samples."""
+    are left out for methods to which no order is another: those on logits, and on relations among samples.
+    Where nothing is named, so is the untrained twin of recorded outputs, which there is not."""
     tuning: TuningSpec = TuningSpec()
     """The budget of each method and of each control."""
     seeds: Seeds = 3

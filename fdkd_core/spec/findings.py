@@ -223,6 +223,11 @@ class HeadroomFindings(StrictModel):
     """What a good method may add: a stated share of the gap."""
     detectable_gain: float
     """Smallest gain that the test split would show in four of five cases, with one seed."""
+    groups: int | None = None
+    """How many groups the validation rows are of, over which the errors above are; of a retrieval without
+    such a column, labels. Null where rows are independent, and in results of earlier releases."""
+    is_one_label: bool = False
+    """Whether all these rows have the same label: figures on them tell nothing of any other."""
 
 
 class StepSpeed(StrictModel):

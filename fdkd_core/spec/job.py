@@ -146,6 +146,28 @@ class ControlsSpec(StrictModel):
 
 
 Teacher = TypeVar("Teacher", bound=TeacherSpec)
+AnyMethod = TypeVar("AnyMethod", bound=MethodSpec)
+
+_ANY_WIDTH = 2
+"""Of a recorded feature, whose width only the data tell: no method that is tried by default needs more."""
+
+
+def fitting_methods(
+    methods: tuple[AnyMethod, ...], task: TaskSpec, teacher: TeacherSpec | None
+) -> tuple[AnyMethod, ...]:
+    """Of methods that nobody named, those for the task and for what was recorded of a teacher.
+
+    Args:
+        methods: To choose from.
+        task: Of the job.
+        teacher: Null where it is not valid, which is said of it.
+    """
+    found = tuple(method for method in methods if not task_problems(method, task))
+    recorded = None if teacher is None else teacher.outputs_from
+    if recorded is None:
+        return found
+    width, gives_logits = 0 if recorded.features is None else _ANY_WIDTH, recorded.logits is not None
+    return tuple(method for method in found if not method_problems(method, width, gives_logits=gives_logits))
 
 
 def _judged_teacher(teacher: Teacher, task: TaskSpec | None, at: tuple[str | int, ...] = ()) -> Teacher:
@@ -234,9 +256,7 @@ class DistillSpec(MethodJobSpec):
         task, teacher = info.data.get("task"), info.data.get("teacher")
         if task is None or not isinstance(method, AutoSpec) or "methods" in method.model_fields_set:
             return method
-        fitting = tuple(found for found in method.methods if not task_problems(found, task))
-        if teacher is not None and teacher.outputs_from is not None and teacher.outputs_from.features is None:
-            fitting = tuple(found for found in fitting if not method_problems(found, teacher_dim=0))
+        fitting = fitting_methods(method.methods, task, teacher)
         fitted = method.model_copy(update={"methods": fitting})
         fitted.model_fields_set.discard("methods")  # nobody has named them now either
         return fitted

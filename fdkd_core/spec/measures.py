@@ -40,6 +40,10 @@ class Measure(NamedTuple):
         """The figure turned so that larger is better."""
         return value if self.larger_is_better else -value
 
+    def possible(self, bound: float) -> float:
+        """The end of an interval of the figure itself: that of few seeds goes on beyond 0 and 100 %."""
+        return min(max(bound, 0.0), 1.0) if self.form == "share" else bound
+
     def text(self, value: float, *, unit: bool = False) -> str:
         """The figure for people: 93.4, or `93.4 %` with its unit."""
         if self.form == "share":

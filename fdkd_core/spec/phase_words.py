@@ -15,6 +15,7 @@ _WORDS = {
     "speed": "timing training steps",
 }
 _PATTERNS = {
+    r"teacher(\d+)": "training teacher {0}",
     r"trial-(\d+)": "trial {0}",
     r"seed-(\d+)": "final run {0}",
     r"rung0-(\d+)": "short training of configuration {0}",
@@ -24,6 +25,12 @@ _PATTERNS = {
     r"fold0-(\d+)": "the tuned control without fold {0}",
     r"fold(\d+)-(\d+)": "finalist {0} without fold {1}",
 }
+
+
+def teacher_words(phase: str) -> str:
+    """A teacher by the name of its phase, within a sentence: `the teacher`, `teacher 2`."""
+    number = phase.removeprefix("teacher")
+    return f"teacher {number}" if number.isdigit() else f"the {phase}"
 
 
 def phase_words(phase: str, arms: dict[str, str] | None = None) -> str:

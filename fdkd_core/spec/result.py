@@ -82,6 +82,9 @@ class TaughtRows(StrictModel):
     """All that the student was trained on."""
     unlabelled_rows: int = 0
     """Those of them that have no label, and learn from the teacher alone."""
+    untaught_rows: int | None = None
+    """Those of them that learn from their label alone: without a view, and with `class` also without any in
+    their class. Null in results of earlier releases."""
 
     @property
     def sentence(self) -> str:

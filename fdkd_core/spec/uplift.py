@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from fdkd_core.count_words import count
 from fdkd_core.spec.measures import Measure, MetricName
 from fdkd_core.spec.strict import StrictModel
 
@@ -17,6 +18,10 @@ the share closed is a ratio of noise."""
 
 ALL_AGREE = "every test row says the same"
 """Why a gain without spread is no certain one: among few rows, or in a single one, that is luck."""
+
+
+GroupedBy = Literal["group", "label"]
+"""What makes test rows succeed or fail together: the column `group`, or their label."""
 
 
 class FigureGain(StrictModel):
@@ -35,6 +40,8 @@ class FigureGain(StrictModel):
     groups: int | None = None
     """Of the test rows, how many speakers, patients or whatever `group` names. Without such a column null,
     but of a retrieval how many labels, since queries of one label mostly find, or miss, together."""
+    grouped_by: GroupedBy | None = None
+    """Which of the two `groups` are. Null where it is, and in results of earlier releases."""
     control: float | None = None
     """The control's own figure on the test split; of classification it stands beside."""
 
@@ -77,6 +84,8 @@ class Uplift(StrictModel):
     """The same of `test_macro_f1`."""
     groups: int | None = None
     """See `FigureGain`."""
+    grouped_by: GroupedBy | None = None
+    """See `FigureGain`."""
     chance: ChanceLevel | None = None
     """Null in results of earlier releases, as in `TaskUplift`."""
 
@@ -91,6 +100,7 @@ class Uplift(StrictModel):
                 standard_error=self.standard_error,
                 noise=self.noise,
                 groups=self.groups,
+                grouped_by=self.grouped_by,
             ),
             FigureGain(
                 metric="macro_f1",
@@ -99,6 +109,7 @@ class Uplift(StrictModel):
                 standard_error=self.macro_f1_standard_error,
                 noise=self.macro_f1_noise,
                 groups=self.groups,
+                grouped_by=self.grouped_by,
             ),
         ]
 
@@ -143,6 +154,7 @@ def uplift_of(
         noise=accuracy.noise,
         macro_f1_noise=macro.noise,
         groups=accuracy.groups,
+        grouped_by=accuracy.grouped_by,
         chance=chance,
     )
 
@@ -173,7 +185,18 @@ def half_width_of(gain: HasNoise) -> float | None:
     return gain.noise
 
 
-def noise_words(measure: Measure, gain: float, half_width: float | None, groups: int | None) -> str:
+def groups_words(groups: int, grouped_by: str | None) -> str:
+    """Such as `12 groups`, or `1 label` where that is what they are."""
+    return count(groups, grouped_by or "group")
+
+
+def noise_words(
+    measure: Measure,
+    gain: float,
+    half_width: float | None,
+    groups: int | None,
+    grouped_by: str | None = None,
+) -> str:
     """Whether a gain is more than what the test split leaves uncertain.
 
     Args:
@@ -181,16 +204,17 @@ def noise_words(measure: Measure, gain: float, half_width: float | None, groups:
         gain: Student minus control.
         half_width: See `FigureGain`.
         groups: See `FigureGain`.
+        grouped_by: See `FigureGain`.
     """
     if half_width is None:
-        return "of unknown noise, since all test rows are of one group (one seed)"
+        return f"of unknown noise, since all test rows are of one {grouped_by or 'group'} (one seed)"
     if gain == half_width == 0:
         # The student may be the control's, or both may be right throughout: which, is said elsewhere.
         # By another figure they may differ: mAP of rows without any class is 0, whatever is answered.
         return "no test row tells student and control apart by it"
     if half_width == 0:
         return f"of unknown noise, since {ALL_AGREE} (one seed)"
-    over = "" if groups is None else f" over its {groups} groups"
+    over = "" if groups is None else f" over its {groups_words(groups, grouped_by)}"
     found = "within" if abs(gain) <= half_width else "more than"
     return f"{found} the noise of this test split (±{measure.text(half_width)}{over}; one seed)"
 

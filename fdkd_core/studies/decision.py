@@ -58,7 +58,7 @@ class Difference:
     def exceeds(self, errors: float) -> bool:
         """Whether it is more than so many standard errors above nothing.
 
-        A standard error of 0 is none: folds or seeds that agree to the row, which is luck among few rows. Nor
+        A standard error of 0 is none: folds, seeds or rows that all agree, which is luck among few rows. Nor
         is a row more among those of one split, which is ahead by one error up to rounding.
         """
         return self.mean > errors * self.standard_error * (1.0 + _ROUNDING) > 0.0
@@ -77,6 +77,9 @@ def difference(found: Scores, control: Scores) -> Difference:
         return Difference(float(gains.mean()), over_seeds)
     rows_N = np.mean(found.shares, axis=0) - np.mean(control.shares, axis=0)
     over_rows = row_noise(rows_N, control.groups).standard_error
+    if over_rows == 0.0:
+        # Of a single row, or of a few that agree, nobody knows how others would differ; seeds do not tell.
+        return Difference(float(gains.mean()), 0.0)
     return Difference(float(gains.mean()), math.hypot(over_seeds, over_rows))
 
 
@@ -126,4 +129,6 @@ def in_words(found: Difference, select_by: str, *, on_validation: bool = True) -
     joint = "of" if measure.form == "share" else "in"
     where = "validation " if on_validation else ""
     amount = f"{measure.gain(found.mean)} {joint} {where}{measure.words}{measure.turned}"
+    if found.standard_error == 0.0 and found.mean != 0.0:
+        return f"{amount} (of unknown noise: all that was measured says the same)"
     return f"{amount} (standard error {measure.scale * found.standard_error:.2g})"

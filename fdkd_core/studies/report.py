@@ -114,7 +114,8 @@ def with_interval(found: Estimate, measure: Measure) -> str:
     mean = measure.text(found.mean, unit=True)
     if found.low == found.high:
         return mean
-    return f"{mean} (95 % interval {measure.text(found.low)} to {measure.text(found.high)})"
+    low, high = (measure.text(measure.possible(bound)) for bound in (found.low, found.high))
+    return f"{mean} (95 % interval {low} to {high})"
 
 
 def _facts(result: CompareResult) -> TaskFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fdkd_core.count_words import count
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import signed_figure
 from fdkd_core.spec.measures import Measure
@@ -13,6 +14,8 @@ from fdkd_core.studies import statistics
 
 SIGNIFICANCE = 1.0 - statistics.CONFIDENCE
 PERMUTED: TeacherView = "permuted_channels"
+FEW_ROWS = 20
+"""Of validation: with fewer, each moves a figure by more than five points."""
 
 
 def summarise(
@@ -84,7 +87,7 @@ def _beside_chance(best: Arm, measure: Measure, chance: float | None, blind: str
         name = "The control" if best.label == NO_TEACHER else best.label
         has = measure.text(best.test.mean, unit=True)
         if best.test.low != best.test.high:
-            has += f" with {measure.text(least, unit=True)} at the bad end of its interval"
+            has += f" with {measure.text(measure.possible(least), unit=True)} at the bad end of its interval"
         yield (
             f"{name} is not clearly better than {blind}, which has {measure.text(chance, unit=True)} "
             f"({measure.words}; {has}): whatever helps, it does not know enough yet to be of use."
@@ -183,11 +186,15 @@ def _failures(arms: Sequence[Arm]) -> Iterator[str]:
 
 def _caveat(arms: Sequence[Arm]) -> Iterator[str]:
     runs = max((arm.runs for arm in arms), key=len)
-    rows = runs[0].test.num_samples
+    rows, chosen_by = runs[0].test.num_samples, runs[0].val.num_samples
+    if chosen_by < FEW_ROWS:
+        found = count(chosen_by, "validation row")
+        yield f"All was chosen on {found}: so few hardly tell one arm from another."
     if len(runs) == 1:
-        yield f"Each arm ran with one seed, which is evidence for nothing; the test split has {rows:,} rows."
+        has = count(rows, "row")
+        yield f"Each arm ran with one seed, which is evidence for nothing; the test split has {has}."
     else:
         yield (
-            f"The intervals are over {len(runs)} seeds of training; they do not cover which {rows:,} rows "
-            "the test split happens to have."
+            f"The intervals are over {len(runs)} seeds of training; they do not cover which "
+            f"{'row' if rows == 1 else f'{rows:,} rows'} the test split happens to have."
         )

@@ -15,13 +15,15 @@ from small_job import small_spec, write_small_data
 from warm_process import run_warm
 
 from fdkd_core.__main__ import main
+from fdkd_core.bundle.card_uplift import uplift_section
 from fdkd_core.console import show_result
 from fdkd_core.errors import GateFailedError, SpecError
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import GateSpec, MLPSpec
+from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import RunResult, Uplift
-from fdkd_core.spec.uplift import FigureGain, TaskUplift
+from fdkd_core.spec.uplift import FigureGain, TaskUplift, noise_words
 from fdkd_core.tasks.classification import Classification, macro_f1, macro_f1_influence
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 
@@ -72,8 +74,40 @@ def test_a_gate_is_passed_by_its_margin(gate: dict[str, Any], found: Uplift, pas
         spec.on_fail,
     )
     assert outcome.sentence.endswith(": passed." if passed else "not passed.")
-    assert f"{100 * outcome.value:+.1f} points" in outcome.sentence
-    assert f"{100 * spec.min_uplift:+.1f} points" in outcome.sentence.partition("asks for")[2]
+    places = 2 if outcome.value == 0.0099 else 1  # with one it would be no less than the margin
+    assert f"{100 * outcome.value:+.{places}f} points" in outcome.sentence
+    assert f"{100 * spec.min_uplift:+.{places}f} points" in outcome.sentence.partition("asks for")[2]
+
+
+@pytest.mark.parametrize(
+    ("gained", "margin", "told"),
+    [
+        (-0.0004, 0.0, "is -0.04 points (±4.0); the job asks for at least +0.00 points: not passed."),
+        (-0.000004, 0.0, "is -0.0004 points (±4.0); the job asks for at least +0.0000 points: not passed."),
+        (0.0, 0.0, "is +0.0 points (±4.0); the job asks for at least +0.0 points: passed."),
+        (0.0104, 0.01, "is +1.04 points (±4.0); the job asks for at least +1.00 points: passed."),
+    ],
+)
+def test_a_gain_and_a_margin_that_differ_are_seen_to_differ(gained: float, margin: float, told: str) -> None:
+    (outcome,) = pass_gates([GateSpec(min_uplift=margin)], uplift(gained))
+    assert outcome.sentence.endswith(told)
+
+
+def test_a_gate_says_that_the_control_was_handed_over() -> None:
+    (outcome,) = pass_gates([GateSpec(min_uplift=0.5)], uplift(0.0), is_control=True)
+    assert "is +0.0 points (the student is the control itself); the job asks for" in outcome.sentence
+
+
+def test_labels_are_not_called_groups() -> None:
+    measure = MEASURES["accuracy"]
+    found = uplift(0.1).model_copy(update={"noise": 0.04, "groups": 12, "grouped_by": "label"})
+    (outcome,) = pass_gates([GateSpec()], found)
+    assert "(±4.0 over 12 labels)" in outcome.sentence
+    assert "±4.0 over its 12 labels; one seed" in noise_words(measure, 0.1, 0.04, 12, "label")
+    assert "all test rows are of one label" in noise_words(measure, 0.1, None, 1, "label")
+    assert "±4.0 over its 12 groups; one seed" in noise_words(measure, 0.1, 0.04, 12)
+    card = uplift_section(found, [], is_distilled=True, is_control=False)
+    assert "(over its 12 labels)" in card
 
 
 def test_only_a_gate_that_must_be_passed_fails_a_job() -> None:

@@ -202,10 +202,15 @@ def test_all_pairs_are_the_default(plain: RunResult) -> None:
 def partly(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same data, in which 30 training rows have nothing for the teacher to see."""
     arrays = np.load(data)
+    return without_teacher(arrays, np.arange(30), tmp_path_factory.mktemp("partly") / "partly.parquet")
+
+
+def without_teacher(arrays: Any, rows: np.ndarray, path: Path) -> Path:
+    """Writes the data with nothing for the teacher to see in some rows."""
     clean: list[Any] = arrays["clean"].tolist()
-    clean[:30] = [None] * 30
+    for row in rows.tolist():
+        clean[row] = None
     columns = {name: arrays[name].tolist() for name in ("id", "split", "wave")}
-    path = tmp_path_factory.mktemp("partly") / "partly.parquet"
     labels = [str(label) for label in arrays["label"]]
     pq.write_table(
         pa.table(
@@ -230,6 +235,7 @@ def test_rows_without_a_teachers_sample_are_trained_on(
     assert isinstance(found, RunResult)
     (taught,) = found.taught
     assert (taught.paired_rows, taught.training_rows) == (66, 96)
+    assert taught.untaught_rows == (30 if pairing == "instance" else 0)
     planned = {phase["name"]: phase["total_steps"] for phase in events[0]["phases"]}
     assert planned == {"teacher": 3 * 5, "student": STEPS_PER_PHASE, "control": STEPS_PER_PHASE}
     steps = [event for event in events if event["event"] == "step"]
@@ -244,6 +250,19 @@ def test_rows_without_a_teachers_sample_are_trained_on(
     again = run(spec, partly, tmp_path / "out", options=OPTIONS)
     assert isinstance(again, RunResult)
     assert again.student.weights_sha256 == found.student.weights_sha256
+
+
+def test_a_class_without_a_teachers_sample_has_no_mean_and_the_result_says_so(
+    data: Path, tmp_path: Path
+) -> None:
+    arrays = np.load(data)
+    lacking = np.flatnonzero((arrays["split"] == "train") & (arrays["label"] == arrays["label"][0]))
+    partly = without_teacher(arrays, lacking, tmp_path / "partly.parquet")
+    found = run(small_spec(pairing="class"), partly, tmp_path / "out", options=OPTIONS)
+    assert isinstance(found, RunResult)
+    (taught,) = found.taught
+    assert (taught.paired_rows, taught.untaught_rows) == (96 - len(lacking), len(lacking))
+    assert f"but {len(lacking)} are of a class without one, from which" in taught.sentence
 
 
 def test_too_few_rows_for_a_teacher_are_refused_early(partly: Path, tmp_path: Path) -> None:

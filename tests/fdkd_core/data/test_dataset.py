@@ -353,7 +353,7 @@ def test_training_rows_may_lack_the_teachers_column(folder):
     assert report["modalities"]["image"]["training_rows_without"] == 3
     assert report["modalities"]["audio"]["training_rows_without"] == 0
     assert report["modalities"]["image"]["distinct_values"] == 23
-    assert "column image: 3 training rows have no value; no teacher of it teaches them" in report["warnings"]
+    assert "column image: 3 training rows have no value for a teacher to see" in report["warnings"]
     image = data.modalities["image"]
     assert image.has(np.arange(6)).tolist() == [False, True, True, False, False, True]
     with pytest.raises(AssertionError, match="without a value"):

@@ -41,6 +41,17 @@ def test_a_lead_on_one_of_two_speakers_is_uncertain() -> None:
     assert by_rows.standard_error == pytest.approx(np.sqrt(0.3 * 0.7 / 99))
     # Deviations: 30 of .7 and 40 of -.3 add up to 9 on the first voice, to -9 on the second.
     assert by_voice.standard_error == pytest.approx(np.sqrt(2 * (9**2 + 9**2)) / 100)
+    assert (by_rows.groups, by_voice.groups) == (None, 2)
+
+
+def test_rows_of_one_label_are_known_for_what_they_are() -> None:
+    labels = np.zeros(100, np.int64)
+    assert compared(
+        answers(labels, ("teacher", "network", 70), ("student", "network", 40)), labels
+    ).is_one_label
+    labels = np.arange(100) % 4
+    views = answers(labels, ("teacher", "network", 70), ("student", "network", 40))
+    assert not compared(views, labels).is_one_label
 
 
 def test_the_teacher_as_it_teaches_is_held_against_the_best_of_the_student() -> None:

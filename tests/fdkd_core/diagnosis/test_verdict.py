@@ -262,3 +262,49 @@ def test_a_test_split_must_be_large_enough() -> None:
 
 def test_few_measured_rows_leave_it_open() -> None:
     assert reason_of(good_findings(sample={"measured_rows": 60}), "sample").speaks == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("sample", "headroom", "words"),
+    [
+        (
+            {"val_rows": 1},
+            {"is_one_label": True},
+            "on 1 validation row, where chance is 10.0 %, but a single",
+        ),
+        ({"val_rows": 8}, {}, "on 8 validation rows, where chance is 10.0 %, but so few rows tell little"),
+        ({"val_rows": 13}, {"is_one_label": True}, "but all of these rows have the same label."),
+        (
+            {},
+            {"groups": 1},
+            "on 1,000 validation rows, where chance is 10.0 %, but all of these rows are of one",
+        ),
+    ],
+)
+@pytest.mark.parametrize("teacher", [0.05, 1.0])
+def test_few_validation_rows_say_neither_that_a_teacher_knows_nor_that_it_does_not(
+    sample: dict[str, Any], headroom: dict[str, Any], words: str, teacher: float
+) -> None:
+    figures = {"teacher": teacher, "gap": teacher - 0.5, "standard_error": 0.0, "teacher_error": 0.0}
+    findings = good_findings(sample=sample, headroom={**figures, **headroom})
+    known, ahead = (reason_of(findings, rule) for rule in ("teacher", "headroom"))
+    assert known.speaks == ahead.speaks == "unclear"
+    assert known.text.startswith("Whether the teacher knows the classes is open: ")
+    assert words in known.text
+    assert ahead.text.startswith("Whether the teacher is ahead is open: ")
+    assert "± 0.0" not in ahead.text
+    assert "points, of unknown noise)" in ahead.text
+    # Of a gap that nobody knows, nobody knows a tenth either.
+    assert all(reason.rule != "power" for reason in judge(findings, FD_CMKD)[1])
+
+
+def test_a_verdict_says_how_many_rows_it_rests_on() -> None:
+    assert "90.0 % accuracy on 1,000 validation rows" in reason_of(good_findings(), "teacher").text
+
+
+def test_few_measured_rows_do_not_say_that_nothing_is_shared() -> None:
+    nothing = {"measures": [similarity(band, shared=False) for band in ("low", "high", "whole")]}
+    found = reason_of(good_findings(similarity=nothing, sample={"measured_rows": 60}), "similarity")
+    assert found.speaks == "unclear"
+    assert found.text.endswith("More may be shared than so few rows can show.")
+    assert reason_of(good_findings(similarity=nothing), "similarity").speaks == "against"

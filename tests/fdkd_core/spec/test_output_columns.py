@@ -113,7 +113,10 @@ INCOMPATIBLE = "incompatible"
         (LOGITS, {"method": {"name": "fd_cmkd"}}, (INCOMPATIBLE, "/method")),
         (BOTH, {"method": {"name": "c2kd"}}, (INCOMPATIBLE, "/method")),
         (BOTH, {"kind": "study", "teacher_view": "untrained_teacher"}, (INCOMPATIBLE, "/teacher_view")),
-        (BOTH, {"kind": "compare"}, (INCOMPATIBLE, "/fake_teachers")),
+        (BOTH, {"kind": "compare", "fake_teachers": ["untrained_teacher"]}, (INCOMPATIBLE, "/fake_teachers")),
+        (FEATURES, {"kind": "compare", "methods": [{"name": "dkd"}]}, (INCOMPATIBLE, "/methods/0")),
+        (FEATURES, {"method": {"name": "auto", "methods": [{"name": "dkd"}]}},
+         (INCOMPATIBLE, "/method/methods/0")),
         (BOTH, {"kind": "diagnose"}, (INCOMPATIBLE, "/teacher/outputs_from")),
         (BOTH, {"more_teachers": [{"outputs_from": FEATURES}], "teacher_weighting": "confidence"},
          (INCOMPATIBLE, "/more_teachers/0/outputs_from")),
@@ -123,6 +126,28 @@ INCOMPATIBLE = "incompatible"
 )  # fmt: skip
 def test_what_does_not_fit(columns: Any, changes: Any, expected: tuple[str, str]) -> None:
     assert problems(spec(columns, **changes)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("columns", "compared", "views", "tried"),
+    [
+        (BOTH, ["logit_kd", "feature_mse", "fd_cmkd"], ["shuffled_pairs", "permuted_channels"],
+         ["logit_kd", "dist", "fd_cmkd", "combine"]),
+        (FEATURES, ["feature_mse", "fd_cmkd"], ["shuffled_pairs", "permuted_channels"], ["fd_cmkd"]),
+        (LOGITS, ["logit_kd"], ["shuffled_pairs"], ["logit_kd", "dist"]),
+    ],
+)  # fmt: skip
+def test_what_nobody_named_is_what_the_columns_are_fit_for(
+    columns: Any, compared: list[str], views: list[str], tried: list[str]
+) -> None:
+    comparison, search = spec(columns, kind="compare"), spec(columns, method={"name": "auto"})
+    assert problems(comparison) == problems(search) == []
+    assert [method.name for method in comparison.methods] == compared
+    assert list(comparison.fake_teachers) == views
+    assert [method.name for method in search.methods_used] == tried
+    # Nobody has named them now either; and what was resolved reads as it is.
+    assert not {"methods", "fake_teachers"} & comparison.model_fields_set
+    assert load_spec(comparison.model_dump(mode="json")) == comparison
 
 
 def test_a_comparison_trains_no_teacher_and_all_arms_look_into_the_same_columns() -> None:

@@ -9,6 +9,8 @@ from fdkd_core.spec.phase_words import phase_words
     ("phase", "words"),
     [
         ("student", "training the student"),
+        ("teacher", "training the teacher"),
+        ("teacher2", "training teacher 2"),
         ("trial-12", "trial 12"),
         ("seed-3", "final run 3"),
         ("rung0-7", "short training of configuration 7"),

@@ -106,3 +106,15 @@ def test_useless_methods_rarely_win_and_never_by_much() -> None:
 
     assert won(0.0) < 0.2
     assert won(0.03) < 0.05
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_row_or_two_that_agree_earn_nothing_however_seeds_differ(rows: int) -> None:
+    """Two seeds of three are right where the control is wrong: beyond what seeds do, on these rows alone."""
+    control, method = (
+        Scores(label, values, [np.full(rows, value) for value in values])
+        for label, values in (("no_teacher", [0.0, 0.0, 0.0]), ("kd", [1.0, 1.0, 0.0]))
+    )
+    winner, reason = decide([control, method], "accuracy")
+    assert winner == 0
+    assert "kd, is at +66.7 points of validation accuracy (of unknown noise: all that was measured" in reason
