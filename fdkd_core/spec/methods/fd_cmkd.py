@@ -55,7 +55,8 @@ class FDCMKDSpec(DistillingSpec):
     """Factor of the band heads' loss; 1 in the authors' script."""
     projector: Projector = "auto"
     """`auto`: a Linear on the student side only where widths differ, the least that is needed, and for `pca`
-    and `class`, whose directions are the teacher's own; `linear`: always. Not exported."""
+    and `class`, whose directions are the teacher's own; `linear`: always. Not exported. Of two widths the one
+    without a map between them gained more, where the student can be as wide (docs/decisions/0038)."""
 
 
 _PLAIN = FDCMKDSpec(
