@@ -179,6 +179,8 @@ class StudyFigures(Answer):
     select_by: str = "accuracy"
     chance: float | None = None
     """What who looks at no sample has of it on the test split."""
+    taught: list[TaughtFigures] = Field(default_factory=list)
+    """Of the teacher; empty without one."""
     trials: list[TrialFigures] = Field(default_factory=list)
     runs: list[FinalRunFigures] = Field(default_factory=list)
     teacher: ModelFigures | None = None

@@ -18,7 +18,7 @@ from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.phases import FurtherTeacher, Phase, Trained
 from fdkd_core.preparation import make_phase, training_of
-from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, TrainSpec, teacher_name
+from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec, StudySpec, TrainSpec, teacher_name
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.result import RunResult, TaughtRows
 from fdkd_core.spec.tasks import facts_of
@@ -154,7 +154,7 @@ def _taught(
 
 def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:
     """How many training rows a teacher spoke about."""
-    assert isinstance(job.spec, DistillSpec)
+    assert isinstance(job.spec, DistillSpec | StudySpec)
     return TaughtRows(
         teacher=teacher,
         pairing=job.spec.pairing,

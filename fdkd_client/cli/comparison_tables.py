@@ -20,6 +20,7 @@ from fdkd_client.model_figures import SplitFigures
 from fdkd_core.cost_words import cost_lines
 from fdkd_core.count_words import begin, count
 from fdkd_core.spec.measures import MEASURES, Measure
+from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.result import CANCELLED
 from fdkd_core.spec.tasks import facts_of_figures
 
@@ -70,6 +71,7 @@ def study_view(result: StudyFigures) -> Group:
         table,
         "",
         Text(f"{name}, tuned in {count(len(result.trials), 'trial')}{told}: {tuned}{why}"),
+        *(Text(printable(pairing_sentence(rows))) for rows in result.taught if not goes_without_saying(rows)),
         *(
             Text(f"{heading}: {printable(words)}")
             for heading, words in cost_lines(

@@ -170,6 +170,8 @@ class StudyResult(StrictModel):
     chance: float | None = None
     """What who looks at no sample has of it on the test split; of the task's main figure where the loss
     decided. Null in results of earlier releases."""
+    taught: list[TaughtRows] = Field(default_factory=list)
+    """One, of the teacher; empty without one, and in results of earlier releases."""
     trials: list[Trial]
     runs: list[FinalRun]
     teacher: ModelResult | None

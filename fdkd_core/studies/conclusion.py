@@ -5,7 +5,7 @@ Free of torch and of data: what it is given is all it knows, wherever the studie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from fdkd_core.spec import CompareSpec
@@ -13,6 +13,7 @@ from fdkd_core.spec.compare import NO_TEACHER, arms
 from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.judging import reported_by
 from fdkd_core.spec.measures import Measure, MetricName
+from fdkd_core.spec.pairing_words import goes_without_saying
 from fdkd_core.spec.result import Arm, CompareResult, ModelResult, StudyResult
 from fdkd_core.spec.tasks import facts_of
 from fdkd_core.spec.uplift import smallest_gap
@@ -68,11 +69,20 @@ def conclude(
         teacher=teacher,
         arms=found,
         best=best,
-        summary=summarise(found, best, measure, chance, facts_of(spec.task).chance),
+        summary=[
+            *summarise(found, best, measure, chance, facts_of(spec.task).chance),
+            *_how_paired(studies),
+        ],
         bundle=bundle if best is not None else None,
         versions=library_versions(),
         seconds=seconds,
     )
+
+
+def _how_paired(studies: Sequence[StudyResult]) -> list[str]:
+    """What the teacher spoke about, where that does not go without saying; the same for all methods."""
+    taught = next((study.taught for study in studies if study.taught), [])
+    return [f"{rows.sentence}." for rows in taught if not goes_without_saying(rows)]
 
 
 def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:

@@ -15,6 +15,7 @@ from fdkd_core.spec.auto_result import AutoFinalist, AutoReport
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
+from fdkd_core.spec.pairing_words import goes_without_saying
 from fdkd_core.spec.result import Arm, CompareResult, FinalRun, StudyResult
 from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies import statistics
@@ -45,6 +46,9 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
     console.print(f"{tuned}: {escape(values)}{why}", highlight=False)
     expected = statistics.estimate([figure(run.test, first.name) for run in result.runs])
     console.print(f"test {first.words}: [bold]{with_interval(expected, first)}[/]", highlight=False)
+    for rows in result.taught:
+        if not goes_without_saying(rows):
+            console.print(rows.sentence, highlight=False)
     teacher = None if result.teacher is None else result.teacher.latency
     for heading, words in cost_lines(result.student.latency, teacher, result.export):
         console.print(f"{heading}: {words}", highlight=False)

@@ -16,7 +16,7 @@ from fdkd_core.spec import MethodSpec, NoneSpec, StudySpec
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.judging import reported_by, selected_by
 from fdkd_core.spec.measures import MetricName
-from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, Trial
+from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, TaughtRows, Trial
 from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies import statistics
 from fdkd_core.studies.report import parameters_text, with_interval, write_trials
@@ -51,6 +51,7 @@ def hand_over_study(
     student: Trained,
     teacher: Trained | None,
     measured: ModelResult | None,
+    taught: list[TaughtRows],
 ) -> StudyResult:
     """Writes bundles, report and result of a study.
 
@@ -63,6 +64,7 @@ def hand_over_study(
         student: The model of the final run that is best on validation.
         teacher: None for a method without one.
         measured: Figures of the teacher.
+        taught: How many rows it taught; empty without one.
     """
     spec = job.spec
     assert isinstance(spec, StudySpec)
@@ -87,6 +89,7 @@ def hand_over_study(
         teacher_view=spec.teacher_view,
         select_by=selected_by(spec.training, spec.task),
         chance=_chance(final),
+        taught=taught,
         trials=trials,
         runs=runs,
         teacher=measured,
@@ -145,6 +148,7 @@ def study_card(
         results={"student": found.student}
         if found.teacher is None
         else {"student": found.student, "teacher": found.teacher},
+        taught=found.taught,
         data_report=data_report,
         identity=identity,
         versions=found.versions,

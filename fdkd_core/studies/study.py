@@ -15,6 +15,7 @@ from fdkd_core.job_run import JobRun
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.phases import Trained, make_model
 from fdkd_core.preparation import make_phase, teacher_training
+from fdkd_core.single_run import taught_rows
 from fdkd_core.spec import AnyJobSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
 from fdkd_core.spec.judging import selected_by
 from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, Trial
@@ -90,6 +91,7 @@ def conduct(
         student=student,
         teacher=teacher,
         measured=measured,
+        taught=[] if lesson.rows is None else [taught_rows("teacher", lesson.rows, job)],
     )
 
 

@@ -220,13 +220,17 @@ def test_models_that_were_given_are_named() -> None:
     assert "given" not in shown(state="queued")
 
 
-def test_what_the_student_of_a_study_costs() -> None:
+def test_what_the_student_of_a_study_costs_and_which_rows_it_was_taught() -> None:
     study = {
         **RESULT, "kind": "study", "method": {"name": "fd_cmkd"}, "lr": 0.1,
         "student": {**MODEL, "latency": latency(0.125)},
     }  # fmt: skip
     text = shown(state="succeeded", kind="study", result=study)
     assert "speed: 0.125 ms for a sample; one CPU thread" in text
+    assert "training rows" not in text
+    rows = {"teacher": "teacher", "pairing": "instance", "paired_rows": 30, "training_rows": 96}
+    text = shown(state="succeeded", kind="study", result={**study, "taught": [rows]})
+    assert "30 of 96 training rows have a view of the teacher; from the others" in text
 
 
 def test_a_failed_gate_says_what_to_do() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import run_and_die
+from rich.console import Console
 from small_job import STEPS_PER_PHASE, small_study, write_small_data
 from warm_process import run_warm
 
@@ -23,6 +25,7 @@ from fdkd_core.run import run
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import StudyResult
 from fdkd_core.spec.task_fit import CHANGED_OUTPUTS
+from fdkd_core.studies.console import show_study
 from fdkd_core.studies.study import FAKES
 from fdkd_core.training import checkpoint
 
@@ -97,6 +100,27 @@ def test_the_output_folder_holds_what_it_should(finished: Finished) -> None:
     card = (out / "student" / "README.md").read_text()
     assert "## How it was chosen" in card
     assert "Of 3 trials one was taken" in card
+
+
+def test_a_study_says_how_its_rows_were_paired(finished: Finished, data: Path, tmp_path: Path) -> None:
+    assert [rows.paired_rows for rows in finished[1].taught] == [96]
+    spec = small_study(paired_fraction=0.5, tuning={"trials": 1}, seeds=1)
+    result = run(spec, data, tmp_path / "out", options=OPTIONS)
+    assert isinstance(result, StudyResult)
+    paired = result.taught[0].paired_rows
+    assert 40 < paired < 60
+    told = f"{paired} of 96 training rows have a view of the teacher; from the others the student learnt"
+    card = (tmp_path / "out" / "student" / "README.md").read_text()
+    assert told in printed(result)
+    assert told in card.replace("\\", "")
+    for text in (printed(finished[1]), (finished[0] / "student" / "README.md").read_text()):
+        assert "from the others" not in text
+
+
+def printed(result: StudyResult) -> str:
+    shown = io.StringIO()
+    show_study(Console(file=shown, width=200), result, Path("out"))
+    return shown.getvalue()
 
 
 def test_the_bundle_predicts_what_the_result_claims(finished: Finished, data: Path) -> None:
