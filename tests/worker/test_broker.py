@@ -99,13 +99,7 @@ def test_the_consumer_comes_back_to_a_broker_that_comes_back(
             own_redis.start()
             job_id = rig.add_job(dataset_id, plan="steps=2")
             started = time.monotonic()
-
-            def ring_and_look(job_id: str = job_id) -> bool:
-                rig.context.wake_up.job(job_id)
-                time.sleep(0.2)
-                return rig.job(job_id).state != "queued"
-
-            rig.wait(ring_and_look, 20, "a start by message")
+            wait_for_start_by_message(rig, job_id)
             assert time.monotonic() - started < 15
             rig.wait_for_end(job_id, "succeeded")
 
@@ -132,14 +126,19 @@ def test_a_broker_that_lets_nobody_write_is_waited_for(
         assert worker.log.count("\n") < 15, worker.log
         own.replicaof("NO", "ONE")
         job_id = rig.add_job(dataset_id, plan="steps=2")
-
-        def ring_and_look() -> bool:
-            rig.context.wake_up.job(job_id)
-            time.sleep(0.2)
-            return rig.job(job_id).state != "queued"
-
-        rig.wait(ring_and_look, 20, "a start by message")
+        wait_for_start_by_message(rig, job_id)
         rig.wait_for_end(job_id, "succeeded")
+
+
+def wait_for_start_by_message(rig: Rig, job_id: str) -> None:
+    """Rings until the worker hears it: that it listens again is not to be seen from outside."""
+
+    def ring_and_look() -> bool:
+        rig.context.wake_up.job(job_id)
+        time.sleep(0.2)
+        return rig.job(job_id).state != "queued"
+
+    rig.wait(ring_and_look, 30, "a start by message")
 
 
 def test_jobs_run_while_the_broker_is_away(
@@ -186,13 +185,7 @@ def test_forged_messages_do_nothing(
             rig.wait(lambda: client.llen("fdkd") == 0, 20, "the queue to be empty")
         # It lives, and listens.
         job_id = rig.add_job(rig.add_dataset(small_data))
-
-        def ring_and_look() -> bool:
-            rig.context.wake_up.job(job_id)
-            time.sleep(0.2)
-            return rig.job(job_id).state != "queued"
-
-        rig.wait(ring_and_look, 30, "a start by message")
+        wait_for_start_by_message(rig, job_id)
         rig.wait_for_end(job_id, "succeeded")
         assert worker.process.poll() is None
     assert not canary.exists()
