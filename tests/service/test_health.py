@@ -194,6 +194,10 @@ def test_a_database_that_hangs_is_told_in_time(postgresql_url: str, tmp_path: Pa
             proxy.release()
             for thread in threads:
                 thread.join(60)
+            deadline = time.monotonic() + 60
+            while ready(service)[0] != 200:  # or its own look would still hold a connection at the end
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
 
 
 def test_a_database_that_only_reads_is_said_and_left(postgresql_url: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from job_rows import JobRows
 from small_job import small_spec
-from sqlalchemy import select
+from sqlalchemy import select, text
 from warm_process import WarmProcess, run_warm
 from worker_process import SCRIPTED, WorkerUnderTest
 
@@ -41,6 +41,11 @@ FAST: dict[str, Any] = {
     "device": "cpu",
 }
 """The test profile: everything that takes 10 s in a real installation takes half a second."""
+
+_OPEN_TRANSACTIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND state LIKE 'idle in transaction%'"
+)
 
 
 @dataclass
@@ -87,22 +92,29 @@ class Rig(JobRows):
         """Stops a worker outside of a write.
 
         One that sleeps with SQLite's only lock keeps everybody from writing until it goes on, lease or no
-        lease; PostgreSQL ends such a transaction by itself.
+        lease; PostgreSQL ends such a transaction by itself, after longer than a test waits.
         """
-        while True:
+        worker.send(signal.SIGSTOP)
+        while self._is_writing():
+            worker.send(signal.SIGCONT)
+            time.sleep(0.1)
             worker.send(signal.SIGSTOP)
-            if not self.context.database.is_sqlite:
-                return
-            probe = sqlite3.connect(self.folder / "test.db", isolation_level=None, timeout=0.5)
-            try:
-                probe.execute("BEGIN IMMEDIATE")
-                probe.execute("ROLLBACK")
-                return
-            except sqlite3.OperationalError:
-                worker.send(signal.SIGCONT)
-                time.sleep(0.1)
-            finally:
-                probe.close()
+
+    def _is_writing(self) -> bool:
+        """Whether somebody has a transaction open, whom nobody but this test lets go on."""
+        if not self.context.database.is_sqlite:
+            time.sleep(0.2)  # what the server was doing for it has come to an end by then
+            with self.context.database.read() as session:
+                return bool(session.scalar(text(_OPEN_TRANSACTIONS)))
+        probe = sqlite3.connect(self.folder / "test.db", isolation_level=None, timeout=0.5)
+        try:
+            probe.execute("BEGIN IMMEDIATE")
+            probe.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+        finally:
+            probe.close()
+        return False
 
     # What became of it.
 

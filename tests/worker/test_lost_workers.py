@@ -106,7 +106,7 @@ def test_a_worker_that_stood_still_is_not_told_as_a_crash_of_its_trainer(
 ) -> None:
     """Its trainer ends itself by a signal; nobody else looks after the job, and the worker knows why."""
     rig = make_rig(lease_s=1.5, stop_grace_s=0.5)
-    job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=40 step_s=0.05")
+    job_id = rig.add_job(rig.add_dataset(small_data), plan="steps=120 step_s=0.05")
     with running(rig.start_worker(sweep_s=3600)) as worker:
         wait_for_step(rig, job_id, 4)
         (trainer,) = worker.trainers()
@@ -119,7 +119,7 @@ def test_a_worker_that_stood_still_is_not_told_as_a_crash_of_its_trainer(
     (yielded,) = rig.events(job_id, "job.yielded")
     assert yielded.data["reason"] == "lease_ran_out"
     assert "did not get to renew its lease for 1.5 s" in yielded.data["message"]
-    assert link(rig, job_id) == chain(40)
+    assert link(rig, job_id) == chain(120)
     rig.require_clean_history([job_id])
 
 
