@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 import sys
 import zipfile
@@ -88,6 +89,21 @@ def test_long_trainings(tmp_path: Path) -> None:
     text = report(tmp_path, "long")
     assert direction in text
     assert "| logit_kd |" in text
+
+
+@pytest.mark.long
+def test_students_as_wide_as_their_teachers(tmp_path: Path) -> None:
+    write_motion(tmp_path / "phone_watch_har" / "arrays.npz")
+    direction = "phone gyro->phone acc as wide"
+    rows = run_tables(tmp_path, "as-wide", "--only", direction, "--arm", "feature_mse")
+    assert [row["method"] for row in rows] == ["teacher", *["none"] * 2, *["feature_mse"] * 2]
+    folder = tmp_path / "work" / "phone-gyro-to-phone-acc-as-wide"
+    teacher, student = (
+        json.loads((folder / name / "result.json").read_text())["student"]["architecture"]
+        for name in ("teacher", "as-wide-feature_mse")
+    )
+    assert student == teacher
+    assert "| feature_mse |" in report(tmp_path, "as-wide")
 
 
 @pytest.mark.long
