@@ -12,6 +12,7 @@ from fdkd_core.count_words import count
 from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.diagnosis.wording import amount, difference, gain, level
 from fdkd_core.spec.findings import Findings, Reason
+from fdkd_core.spec.judging import FEW_ROWS
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.methods import MethodSpec
 
@@ -20,8 +21,6 @@ MIN_GAP = 0.02
 figure with a unit, as a share of the student's."""
 CLEAR_ERRORS = 2.0
 """Standard errors that a difference must be worth to count as seen."""
-MIN_VALIDATED = 20
-"""Rows: of fewer each moves a figure by more than five points, and their standard error is itself a guess."""
 
 Said = Iterator[tuple[Reason, str]]
 """A reason, and what to do about it (nothing when empty)."""
@@ -60,7 +59,7 @@ def _doubt(findings: Findings) -> str:
     found, rows = findings.headroom, findings.sample.val_rows
     if found.is_one_label and rows > 1:
         return "all of these rows have the same label"
-    if rows < MIN_VALIDATED:
+    if rows < FEW_ROWS:
         return f"{'so few rows tell' if rows > 1 else 'a single row tells'} little of others"
     return "all of these rows are of one group" if found.groups == 1 else ""
 

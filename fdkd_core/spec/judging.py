@@ -9,6 +9,10 @@ from fdkd_core.spec.measures import MEASURES, Measure, SelectBy
 from fdkd_core.spec.tasks import TaskSpec, facts_of
 from fdkd_core.spec.training import TrainingSpec
 
+FEW_ROWS = 20
+"""Of validation: with fewer each moves a figure by more than five points, and their standard error is itself
+a guess."""
+
 
 def selected_by(training: TrainingSpec, task: TaskSpec) -> SelectBy:
     """The validation figure that picks weights, and the better of two trainings."""

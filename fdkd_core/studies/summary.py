@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fdkd_core.count_words import count
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import signed_figure
+from fdkd_core.spec.judging import FEW_ROWS
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.result import Arm, Estimate, FinalRun
 from fdkd_core.spec.study import TeacherView
@@ -14,8 +15,6 @@ from fdkd_core.studies import statistics
 
 SIGNIFICANCE = 1.0 - statistics.CONFIDENCE
 PERMUTED: TeacherView = "permuted_channels"
-FEW_ROWS = 20
-"""Of validation: with fewer, each moves a figure by more than five points."""
 
 
 def summarise(
