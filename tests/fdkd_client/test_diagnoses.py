@@ -21,7 +21,7 @@ pytestmark = (
     pytest.mark.long
 )  # what is found is tested in the core, and what is accepted in the checks of specs
 SHORT = {"epochs": 2, "batch_size": 16, "augment": "none"}
-FIGURES = {"multilabel": "mAP", "regression": "R²", "retrieval": "recall@1", "pair": "recall@1",
+FIGURES = {"multilabel": "mAP", "regression": "R²", "retrieval": "Recall@1", "pair": "Recall@1",
            "segmentation": "mIoU"}  # fmt: skip
 
 
