@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from fdkd_client.model_figures import Answer, ExportFigures, ModelFigures, SplitFigures
+from fdkd_core.spec.row_blocks import SEEDS
 
 
 class GainFigures(Answer):
@@ -222,7 +223,11 @@ class ArmFigures(Answer):
     val: EstimateFigures | None = None
     test: EstimateFigures | None = None
     difference: EstimateFigures | None = None
-    """To the control `no_teacher`, paired by seed."""
+    """To the control `no_teacher`, paired by seed; what its interval is over says `ComparisonFigures`."""
+    over_seeds: EstimateFigures | None = None
+    """The same with an interval over seeds alone; null in old results, whose `difference` is that."""
+    row_error: float | None = None
+    """Standard error of the difference over test rows, or groups of them; null where it is not known."""
     p_value: float | None = None
     p_value_holm: float | None = None
     """Adjusted for the number of methods that were compared."""
@@ -240,6 +245,8 @@ class ComparisonFigures(Answer):
     data_sha256: str
     metric: str = "accuracy"
     """What the estimates are of, 0..1."""
+    intervals: str = SEEDS
+    """What intervals of differences are over, in words; those of an arm's own figures are over seeds."""
     chance: float | None = None
     """What who looks at no sample has of it."""
     teacher: ModelFigures | None = None

@@ -48,18 +48,26 @@ def row_noise(shares_N: NDArray[np.floating[Any]], groups_N: NDArray[np.int64] |
     over_rows = float(shares_N.std(ddof=1) / math.sqrt(len(shares_N))) if len(shares_N) > 1 else 0.0
     if groups_N is None:
         is_many = len(shares_N) >= MANY_ROWS or over_rows == 0.0
-        return RowNoise(over_rows, (FACTOR if is_many else _factor(len(shares_N))) * over_rows, None)
+        return RowNoise(
+            over_rows, (FACTOR if is_many else errors_in_half_width(len(shares_N))) * over_rows, None
+        )
     names, places_N = np.unique(groups_N, return_inverse=True)
     groups = len(names)
     if groups == 1:
         return RowNoise(over_rows, None, 1)
     sums_G = np.bincount(places_N, weights=shares_N - shares_N.mean())
-    over_groups = math.sqrt(groups / (groups - 1) * float((sums_G**2).sum())) / len(shares_N)
+    over_groups = clustered_error(sums_G, len(shares_N))
     error = max(over_groups, over_rows)
-    return RowNoise(error, _factor(groups) * error, groups)
+    return RowNoise(error, errors_in_half_width(groups) * error, groups)
 
 
-def _factor(count: int) -> float:
+def clustered_error(deviations_G: NDArray[Any], rows: int) -> float:
+    """Standard error of a mean over so many rows, from the sum of each group's deviations, shape [G > 1]."""
+    groups = len(deviations_G)
+    return math.sqrt(groups / (groups - 1) * float((deviations_G**2).sum())) / rows
+
+
+def errors_in_half_width(count: int) -> float:
     """Standard errors in half of the interval of so many groups or rows, at least two."""
     from scipy.special import stdtrit  # 0.3 s, which large data without groups never need
 

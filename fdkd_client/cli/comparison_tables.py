@@ -22,6 +22,7 @@ from fdkd_core.count_words import begin, count
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.result import CANCELLED
+from fdkd_core.spec.row_blocks import SEEDS
 from fdkd_core.spec.tasks import facts_of_figures
 
 _VERDICT_STYLES = {
@@ -135,8 +136,11 @@ def _legend(result: ComparisonFigures, measure: Measure) -> str:
     if max((len(arm.runs) for arm in result.arms), default=0) == 1:
         return f"{heading}, of one seed; gap: share of the way from the control to the teacher.{told}"
     adjusted = "of methods adjusted for their number" if fakes else "adjusted for the number of methods"
+    over = "over seeds; p of the paired t-test"
+    if result.intervals != SEEDS:
+        over = f"over seeds, and to the control over {printable(result.intervals)}; p as that ends at 0"
     return (
-        f"{heading}, ± half of a 95 % interval over seeds; p of the paired t-test, {adjusted}; gap: share of "
+        f"{heading}, ± half of a 95 % interval {over}, {adjusted}; gap: share of "
         f"the way from the control to the teacher.{told}"
     )
 

@@ -16,6 +16,7 @@ from fdkd_core.spec.figures import SplitMetrics as SplitMetrics
 from fdkd_core.spec.findings import DiagnosisResult
 from fdkd_core.spec.measures import MetricName, SelectBy
 from fdkd_core.spec.pairing_words import pairing_sentence
+from fdkd_core.spec.row_blocks import SEEDS, RowBlocks
 from fdkd_core.spec.strict import StrictModel
 from fdkd_core.spec.uplift import AnyUplift
 from fdkd_core.spec.uplift import TaskUplift as TaskUplift
@@ -174,6 +175,9 @@ class StudyResult(StrictModel):
     """One, of the teacher; empty without one, and in results of earlier releases."""
     trials: list[Trial]
     runs: list[FinalRun]
+    test_rows: RowBlocks | None = None
+    """Of the final runs, in the figure that comparisons report: what each row of the test split adds. Null in
+    results of earlier releases."""
     teacher: ModelResult | None
     student: ModelResult
     """Of the final run that was best on validation: the one handed over."""
@@ -216,9 +220,16 @@ class Arm(StrictModel):
     test: Estimate | None
     """Of `CompareResult.metric`."""
     difference: Estimate | None
-    """To the control `no_teacher`, paired by seed; null for that control itself."""
+    """To the control `no_teacher`, paired by seed; null for that control itself. What its interval is over
+    stands in `CompareResult.intervals`."""
+    over_seeds: Estimate | None = None
+    """The same with an interval over seeds alone; null in results of earlier releases, whose `difference` is
+    that."""
+    row_error: float | None = None
+    """Standard error of the difference over rows, or groups, of the test split; null where nobody knows."""
     p_value: float | None
-    """Two-sided, of the paired t-test; null with one seed, and where all differences are the same."""
+    """Two-sided, of the paired t-test where intervals are over seeds alone, and else the level at which the
+    interval ends at 0; null with one seed, and where all differences are the same."""
     p_value_holm: float | None
     """The same, adjusted (Holm 1979) for the number of methods that were compared; null for controls."""
     teacher_gap_closed: float | None
@@ -240,6 +251,9 @@ class CompareResult(StrictModel):
     data_sha256: str
     metric: MetricName
     """What the estimates are of, 0..1."""
+    intervals: str = SEEDS
+    """What intervals of differences are over, in words: `seeds`, `seeds and test rows`, or such as `seeds and
+    the 12 groups of the test split`. Those of an arm's own figures are over seeds alone."""
     chance: float | None = None
     """What who looks at no sample has of it; null in results of earlier releases."""
     teacher: ModelResult | None

@@ -15,10 +15,12 @@ from fdkd_core.spec.judging import reported_by
 from fdkd_core.spec.measures import Measure, MetricName
 from fdkd_core.spec.pairing_words import goes_without_saying
 from fdkd_core.spec.result import Arm, CompareResult, ModelResult, StudyResult
+from fdkd_core.spec.row_blocks import SEEDS
 from fdkd_core.spec.tasks import facts_of
 from fdkd_core.spec.uplift import smallest_gap
 from fdkd_core.studies import statistics
-from fdkd_core.studies.summary import paired_differences, summarise
+from fdkd_core.studies.gains import gain_over
+from fdkd_core.studies.summary import summarise
 from fdkd_core.versions import library_versions
 
 Outcome = StudyResult | str
@@ -49,15 +51,16 @@ def conclude(
         _arm(label, study.teacher_view, outcomes[label], measure.name)
         for label, study in arms(spec, None).items()
     ]
-    control = next(arm for arm in found if arm.label == NO_TEACHER)
-    if control.error is None:
-        found = [arm if arm is control else _compared(arm, control, teacher, measure) for arm in found]
+    control = outcomes[NO_TEACHER]
+    if isinstance(control, StudyResult):
+        found = [_compared(arm, outcomes[arm.label], control, teacher, measure) for arm in found]
     p_values = {arm.label: arm.p_value for arm in found if not arm.is_control and arm.p_value is not None}
     made = sum(not arm.is_control and arm.difference is not None for arm in found)
     adjusted = statistics.holm(p_values, made)
     found = [arm.model_copy(update={"p_value_holm": adjusted.get(arm.label)}) for arm in found]
     best = _best(found, measure)
-    studies = [outcome for outcome in outcomes.values() if isinstance(outcome, StudyResult)]
+    by_label = {label: study for label, study in outcomes.items() if isinstance(study, StudyResult)}
+    studies = list(by_label.values())
     chance = next((study.chance for study in studies if study.chance is not None), None)
     return CompareResult(
         kind="compare",
@@ -65,12 +68,13 @@ def conclude(
         spec_sha256=identity["spec"],
         data_sha256=identity["data"],
         metric=cast(MetricName, measure.name),
+        intervals=_intervals(found, studies),
         chance=chance,
         teacher=teacher,
         arms=found,
         best=best,
         summary=[
-            *summarise(found, best, measure, chance, facts_of(spec.task).chance),
+            *summarise(found, by_label, best, measure, facts_of(spec.task).chance),
             *_how_paired(studies),
         ],
         bundle=bundle if best is not None else None,
@@ -112,30 +116,42 @@ def _arm(label: str, view: str, outcome: Outcome, metric: str) -> Arm:
     )
 
 
-def _compared(arm: Arm, control: Arm, teacher: ModelResult | None, measure: Measure) -> Arm:
-    """The arm with its difference to the control."""
-    differences = paired_differences(arm.runs, control.runs, measure.name)
-    if not differences:
+def _compared(
+    arm: Arm, outcome: Outcome, control: StudyResult, teacher: ModelResult | None, measure: Measure
+) -> Arm:
+    """The arm with its difference to the control, unless it is that itself."""
+    if arm.label == NO_TEACHER or isinstance(outcome, str):
         return arm
-    difference = statistics.estimate(differences)
+    gain = gain_over(outcome, control, measure.name)
+    if gain is None:
+        return arm
     share = None
     if teacher is not None:
         assert arm.test is not None
-        assert control.test is not None
+        value = statistics.estimate([figure(run.test, measure.name) for run in control.runs]).mean
         share = statistics.share_of_gap(
             measure.signed(arm.test.mean),
-            measure.signed(control.test.mean),
+            measure.signed(value),
             signed_figure(teacher.test, measure.name),
-            smallest_gap=smallest_gap(measure, control.test.mean),
+            smallest_gap=smallest_gap(measure, value),
         )
     return arm.model_copy(
         update={
-            "difference": difference,
-            "p_value": statistics.paired_p_value(differences),
+            "difference": gain.difference,
+            "over_seeds": gain.over_seeds,
+            "row_error": gain.row_error,
+            "p_value": gain.p_value,
             "teacher_gap_closed": share,
-            "verdict": statistics.verdict(difference),
+            "verdict": gain.verdict,
         }
     )
+
+
+def _intervals(arms: Sequence[Arm], studies: Sequence[StudyResult]) -> str:
+    """What intervals of differences are over, in words."""
+    rows = next((study.test_rows for study in studies if study.test_rows is not None), None)
+    is_known = rows is not None and any(arm.row_error is not None for arm in arms)
+    return rows.words if rows is not None and is_known else SEEDS
 
 
 def _best(found: list[Arm], measure: Measure) -> str | None:

@@ -58,8 +58,9 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
 def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> None:
     """The table of arms, and what it means."""
     measure = MEASURES[result.metric]
-    intervals = ", 95 % intervals over seeds" if any(len(a.runs) > 1 for a in result.arms) else ", one seed"
-    table = _table(f"{result.name}: {measure.heading}{intervals}")
+    has_several = any(len(arm.runs) > 1 for arm in result.arms)
+    intervals = f"95 % intervals over {result.intervals}" if has_several else "one seed"
+    table = _table(f"{result.name}: {measure.heading}, {intervals}")
     table.add_column("", overflow="fold")
     for heading in ("lr", "val", "test", "to control"):
         table.add_column(heading, justify="right", no_wrap=True)

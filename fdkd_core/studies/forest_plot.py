@@ -69,7 +69,8 @@ def axis_label(result: CompareResult) -> str:
     """What the differences are of, and what the lines beside them are."""
     measure = MEASURES[result.metric]
     unit = ", points" if measure.form == "share" else ""
-    how = "one seed" if max((len(arm.runs) for arm in result.arms), default=0) == 1 else "95 % interval"
+    has_one = max((len(arm.runs) for arm in result.arms), default=0) == 1
+    how = "one seed" if has_one else f"95 % interval over {result.intervals}"
     return f"test {measure.words} over the tuned control without a teacher{unit}{measure.turned} ({how})"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from fdkd_core.bundle import ModelCard
@@ -20,9 +23,11 @@ from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, TaughtRows
 from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies import statistics
 from fdkd_core.studies.report import parameters_text, with_interval, write_trials
+from fdkd_core.studies.row_blocks import row_blocks
 from fdkd_core.studies.search import Candidate, with_lr
-from fdkd_core.studies.trainings import best_run, evaluate
+from fdkd_core.studies.trainings import best_run, evaluate, row_groups
 from fdkd_core.tasks import task_of
+from fdkd_core.tasks.blind import Blind
 from fdkd_core.versions import library_versions
 
 _METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
@@ -52,6 +57,7 @@ def hand_over_study(
     teacher: Trained | None,
     measured: ModelResult | None,
     taught: list[TaughtRows],
+    shares: Sequence[NDArray[np.float64] | None],
 ) -> StudyResult:
     """Writes bundles, report and result of a study.
 
@@ -65,6 +71,8 @@ def hand_over_study(
         teacher: None for a method without one.
         measured: Figures of the teacher.
         taught: How many rows it taught; empty without one.
+        shares: Of each final run, what every test row adds to the reported figure; None of a run that an
+            earlier release did.
     """
     spec = job.spec
     assert isinstance(spec, StudySpec)
@@ -76,6 +84,8 @@ def hand_over_study(
     figures = final.model_result(student, val=best.val, test=best.test)
     if not is_arm:
         figures, measured = with_latencies(final, student, figures, teacher, measured)
+    chance = _chance(final)
+    kept = [found for found in shares if found is not None]
     found = StudyResult(
         kind="study",
         name=spec.name,
@@ -88,10 +98,13 @@ def hand_over_study(
         chosen=why,
         teacher_view=spec.teacher_view,
         select_by=selected_by(spec.training, spec.task),
-        chance=_chance(final),
+        chance=chance.value,
         taught=taught,
         trials=trials,
         runs=runs,
+        test_rows=row_blocks(np.stack(kept), chance.shares, row_groups(job.data, "test"))
+        if len(kept) == len(runs)
+        else None,
         teacher=measured,
         student=figures,
         bundle="student",
@@ -113,12 +126,12 @@ def hand_over_study(
     return found
 
 
-def _chance(final: Finalisation) -> float:
-    """The figure, on the test split, of who looks at no sample."""
+def _chance(final: Finalisation) -> Blind:
+    """Who looks at no sample of the test split, in the reported figure."""
     assert isinstance(final.spec, StudySpec)
     metric = cast(MetricName, reported_by(final.spec.training, final.spec.task).name)
     labels = final.data.labels[final.data.splits["test"]]
-    return task_of(final.data).chance(metric, final.some_labels(), labels).value
+    return task_of(final.data).chance(metric, final.some_labels(), labels)
 
 
 def with_latencies(

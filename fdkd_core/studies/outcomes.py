@@ -59,7 +59,7 @@ class Outcomes:
         write_atomic(self.weights_path(phase), weights)
 
     def write_shares(self, phase: str, shares: NDArray[np.float64]) -> None:
-        """Keeps what each validation row adds to a phase's figure. To be called before the outcome is noted.
+        """Keeps what each row of a split adds to a phase's figure. To be called before the outcome is noted.
 
         Raises:
             StorageError: The disk is full or failing.

@@ -13,6 +13,7 @@ from fdkd_core.count_words import count
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.result import CANCELLED, Arm, CompareResult, Estimate, StudyResult, Trial
+from fdkd_core.spec.row_blocks import SEEDS
 from fdkd_core.spec.tasks import TaskFacts, facts_of_figures
 from fdkd_core.studies.forest_plot import render_forest_plot
 
@@ -163,9 +164,8 @@ def _notes(result: CompareResult) -> Iterable[str]:
         yield (
             f"Figures are {measure.heading}, means over {len(finished[0].runs)} seeds with 95 % intervals of "
             f"Student's t. Every arm was tuned with {trials} on validation, and trained anew with the same "
-            f"fresh seeds; differences are paired by seed{turned}. p is of the paired t-test, two-sided; "
-            "Holm's correction is for the number of methods. The verdict goes by the interval, which does "
-            "not cover the choice of the test rows."
+            f"fresh seeds; differences are paired by seed{turned}. {_over(result.intervals)} "
+            "Holm's correction is for the number of methods. The verdict goes by the interval."
         )
     fakes = sorted({arm.teacher_view for arm in finished if arm.teacher_view != "paired"})
     if fakes:
@@ -173,6 +173,15 @@ def _notes(result: CompareResult) -> Iterable[str]:
             f"Arms with {escape(' or '.join(fakes))} are controls, hollow in the plot: the same method with "
             "a teacher changed in that way."
         )
+
+
+def _over(intervals: str) -> str:
+    """What intervals of differences are over, and what that makes of p."""
+    if intervals == SEEDS:
+        return (
+            "Their intervals do not cover the choice of the test rows; p is of the paired t-test, two-sided."
+        )
+    return f"Their intervals are over {intervals}; p is the level at which the interval ends at 0."
 
 
 def _mean(found: Estimate | None, measure: Measure) -> str:

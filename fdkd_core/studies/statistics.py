@@ -1,8 +1,9 @@
-"""What a few seeds can tell: means with intervals, paired differences, and several methods at once.
+"""What a few seeds and test rows can tell: means with intervals, paired differences, several methods at once.
 
 A seed decides initial weights, order of batches, augmentation and dropout, and every arm of a comparison runs
-with the same ones; differences are therefore taken seed by seed. The intervals speak of the training alone:
-the test rows are the same in every run, and that others would give other figures is not in them.
+with the same ones; differences are therefore taken seed by seed. The test rows are the same in every run;
+that others would give other figures is a second spread, and where it is known intervals are over both
+(docs/decisions/0040).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from fdkd_core.spec.result import Estimate
@@ -26,14 +28,67 @@ def estimate(values: Sequence[float]) -> Estimate:
     Args:
         values: One per seed; at least one.
     """
-    mean = statistics.fmean(values)
-    half = 0.0
-    if len(values) > 1:
-        from scipy.special import stdtrit  # 0.3 s, which most runs never need
+    return over_all(statistics.fmean(values), [over_seeds(values)] if len(values) > 1 else [])
 
-        freedom = len(values) - 1
-        half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * standard_error(values)
+
+@dataclass(frozen=True)
+class Spread:
+    """One of the things by which a mean would come out otherwise: other seeds, other test rows."""
+
+    error: float
+    """Standard error of the mean."""
+    freedom: int
+    """Degrees of freedom of its Student's t."""
+
+
+def over_seeds(values: Sequence[float]) -> Spread:
+    """Of a mean over seeds; at least two values."""
+    return Spread(standard_error(values), len(values) - 1)
+
+
+def over_all(mean: float, spreads: Sequence[Spread]) -> Estimate:
+    """A mean with its 95 % interval over several independent spreads, whose half-widths add in squares.
+
+    What seeds and rows do together is in both spreads, and so counted twice: the interval errs to the wide
+    side.
+
+    References:
+        Zou and Donner, "Construction of confidence limits about effect measures", Statist. Med. 2008 (MOVER).
+        On what is counted twice, Cameron, Gelbach and Miller, "Robust inference with multiway clustering",
+        J. Bus. Econ. Stat. 2011.
+    """
+    half = _half_width(spreads, 1.0 - CONFIDENCE)
     return Estimate(mean=mean, low=mean - half, high=mean + half)
+
+
+def p_value(mean: float, spreads: Sequence[Spread]) -> float | None:
+    """The level at which the interval of `over_all` ends at 0; with one spread that of Student's t-test.
+
+    Returns:
+        None where nothing spreads and the mean is not 0: no test is defined.
+    """
+    if mean == 0.0:
+        return 1.0
+    if not any(spread.error > 0.0 for spread in spreads):
+        return None
+    from scipy.optimize import brentq
+
+    def beyond(log_p: float) -> float:
+        return _half_width(spreads, math.exp(log_p)) - abs(mean)
+
+    # At 1 the interval has no width, so that it has lost 0 somewhere before.
+    return 0.0 if beyond(_LEAST_LOG_P) < 0.0 else math.exp(brentq(beyond, _LEAST_LOG_P, 0.0, xtol=1e-12))
+
+
+_LEAST_LOG_P = -200.0
+
+
+def _half_width(spreads: Sequence[Spread], level: float) -> float:
+    """Of the interval that leaves out so much."""
+    from scipy.special import stdtrit  # 0.3 s, which most runs never need
+
+    # The lower tail: 1 - level / 2 is 1 for a small level.
+    return math.hypot(*(float(stdtrit(spread.freedom, level / 2.0)) * spread.error for spread in spreads))
 
 
 def standard_error(values: Sequence[float]) -> float:
@@ -44,23 +99,6 @@ def standard_error(values: Sequence[float]) -> float:
     """
     spread = statistics.stdev(values)
     return 0.0 if spread <= ROUNDING * max(map(abs, values)) else spread / math.sqrt(len(values))
-
-
-def paired_p_value(differences: Sequence[float]) -> float | None:
-    """Two-sided p-value of Student's paired t-test.
-
-    Returns:
-        None where the test is not defined: with one difference, or where all are the same but not zero.
-    """
-    if len(differences) < 2:
-        return None
-    error = standard_error(differences)
-    mean = statistics.fmean(differences)
-    if error == 0.0:
-        return 1.0 if mean == 0.0 else None
-    from scipy.special import stdtr
-
-    return float(2.0 * stdtr(len(differences) - 1, -abs(mean / error)))
 
 
 def holm(p_values: Mapping[str, float], comparisons: int | None = None) -> dict[str, float]:

@@ -17,7 +17,7 @@ from fdkd_core.phases import Trained, make_model
 from fdkd_core.preparation import make_phase, teacher_training
 from fdkd_core.single_run import taught_rows
 from fdkd_core.spec import AnyJobSpec, NoneSpec, StudySpec, TeachingSpec, TrainingSpec
-from fdkd_core.spec.judging import selected_by
+from fdkd_core.spec.judging import reported_by, selected_by
 from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, Trial
 from fdkd_core.studies.choice import Choice, choose
 from fdkd_core.studies.handover import hand_over_study, measure_teacher
@@ -88,6 +88,7 @@ def conduct(
         why=choice.reason,
         trials=trials,
         runs=runs,
+        shares=[lesson.outcomes.read_shares(name) for name in final_names(spec.seeds)],
         student=student,
         teacher=teacher,
         measured=measured,
@@ -147,7 +148,14 @@ def final_runs(lesson: Lesson, tuned: Candidate, seeds: int, steps_before: int) 
     runs: list[FinalRun] = []
     for index, name in enumerate(names):
         runs.append(
-            run_final(lesson, name, tuned, spec.training.seed + index + 1, steps_before + index * steps)
+            run_final(
+                lesson,
+                name,
+                tuned,
+                spec.training.seed + index + 1,
+                steps_before + index * steps,
+                shares_of=reported_by(spec.training, spec.task).name,
+            )
         )
         best = best_run(runs, select_by)
         for other in names[: len(runs)]:

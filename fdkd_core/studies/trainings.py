@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.data.table import PairedDataset
+from fdkd_core.data.table import PairedDataset, Split
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.weights import load_weights, render_weights
@@ -23,6 +23,7 @@ from fdkd_core.spec import NoneSpec, TeachingSpec, TrainingSpec
 from fdkd_core.spec.figures import signed_figure
 from fdkd_core.spec.result import FinalRun, SplitMetrics, Trial
 from fdkd_core.studies.outcomes import Outcomes
+from fdkd_core.studies.row_blocks import RowGroups
 from fdkd_core.studies.search import Candidate
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
@@ -114,8 +115,24 @@ def values_of(lesson: Lesson, trials: list[Trial], names: list[str], select_by: 
     return values
 
 
-def run_final(lesson: Lesson, name: str, candidate: Candidate, seed: int, steps_before: int) -> FinalRun:
+def run_final(
+    lesson: Lesson,
+    name: str,
+    candidate: Candidate,
+    seed: int,
+    steps_before: int,
+    *,
+    shares_of: str | None = None,
+) -> FinalRun:
     """Trains a candidate with a fresh seed, then reads the test split once. The weights are kept.
+
+    Args:
+        lesson: What it learns from.
+        name: Of the phase.
+        candidate: What is trained.
+        seed: The fresh one.
+        steps_before: For the job's progress.
+        shares_of: A figure: what each test row adds to it is kept with the outcome.
 
     Raises:
         TrainingDivergedError: It diverged. Leaving the seed out would make the method look better than it
@@ -128,7 +145,8 @@ def run_final(lesson: Lesson, name: str, candidate: Candidate, seed: int, steps_
     training = candidate.training.model_copy(update={"seed": seed})
     try:
         trained, _ = job.run_phase(lesson.phase(name, candidate, training), steps_before)
-        val, test = evaluate(job, trained, "val"), evaluate(job, trained, "test")
+        val = evaluate(job, trained, "val")
+        test, answers = _judged(job, trained, "test")
     except TrainingDivergedError as error:
         where = f"after tuning, in the run with seed {seed}: "
         raise TrainingDivergedError(error.step, error.term, error.value, where=where) from None
@@ -136,6 +154,8 @@ def run_final(lesson: Lesson, name: str, candidate: Candidate, seed: int, steps_
         seed=seed, val=val, test=test, seconds=trained.seconds, epochs=trained.epochs,
         best_epoch=trained.best_epoch, execution=trained.execution,
     )  # fmt: skip
+    if shares_of is not None:
+        lesson.outcomes.write_shares(name, _shares(job.data, answers, shares_of, "test"))
     lesson.outcomes.write_weights(name, render_weights(trained.model))
     lesson.outcomes.write(name, run.model_dump(mode="json"), checkpoints=job.phase_prefix + name)
     return run
@@ -178,10 +198,19 @@ def row_shares(job: JobRun, trained: Trained, select_by: str) -> NDArray[np.floa
     return _shares(job.data, _judged(job, trained, "val")[1], select_by)
 
 
+def row_groups(data: PairedDataset, split: Split) -> RowGroups | None:
+    """Which rows of a split succeed or fail together; None where they are independent."""
+    groups = data.groups_of(split)
+    if groups is not None:
+        return RowGroups(groups, "group")
+    alike = task_of(data).alike(data.labels[data.splits[split]])
+    return None if alike is None else RowGroups(alike, "label")
+
+
 def validation_groups(data: PairedDataset) -> NDArray[np.int64] | None:
-    """Of validation rows: which succeed or fail together; None where they are independent."""
-    groups = data.groups_of("val")
-    return groups if groups is not None else task_of(data).alike(data.labels[data.splits["val"]])
+    """Number of each validation row's group; None where they are independent."""
+    groups = row_groups(data, "val")
+    return None if groups is None else groups.numbers
 
 
 def selection_value(found: SplitMetrics | None, select_by: str) -> float:
@@ -197,5 +226,7 @@ def _judged(job: JobRun, trained: Trained, split: str) -> tuple[SplitMetrics, ND
         raise TrainingDivergedError(0, split, math.nan) from None
 
 
-def _shares(data: PairedDataset, answers: NDArray[Any], select_by: str) -> NDArray[np.float64]:
-    return task_of(data).shares(select_by, answers, data.labels[data.splits["val"]])
+def _shares(
+    data: PairedDataset, answers: NDArray[Any], metric: str, split: Split = "val"
+) -> NDArray[np.float64]:
+    return task_of(data).shares(metric, answers, data.labels[data.splits[split]])

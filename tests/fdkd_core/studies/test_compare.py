@@ -8,8 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
+from scipy import stats
 from small_job import STEPS_PER_PHASE, WITH_ONNX, small_comparison, write_small_data
 
 from fdkd_core.__main__ import main
@@ -69,6 +71,24 @@ def test_every_arm_has_the_same_trials_and_seeds(finished: Finished) -> None:
     assert all(arm.difference is not None for arm in result.arms[1:])
     rates = [[t.lr for t in arm_result(finished[0], folder).trials] for folder in FOLDERS]
     assert rates[0] == rates[1] == rates[2]
+
+
+def test_the_interval_of_a_difference_is_over_seeds_and_test_rows(finished: Finished) -> None:
+    out, result, _ = finished
+    assert result.intervals == "seeds and test rows"
+    control = arm_result(out, FOLDERS[0]).test_rows
+    assert control is not None
+    for arm, folder in zip(result.arms[1:], FOLDERS[1:], strict=True):
+        rows = arm_result(out, folder).test_rows
+        assert rows is not None
+        differences = np.subtract(rows.shares, control.shares)  # of few rows each is a block
+        assert arm.row_error == pytest.approx(differences.std(ddof=1) / len(differences) ** 0.5)
+        assert arm.difference is not None
+        assert arm.over_seeds is not None
+        halves = [found.high - found.mean for found in (arm.difference, arm.over_seeds)]
+        of_rows = stats.t.ppf(0.975, len(differences) - 1) * arm.row_error
+        assert halves[0] == pytest.approx((halves[1] ** 2 + of_rows**2) ** 0.5)
+        assert halves[0] > halves[1]
 
 
 def test_the_output_folder_holds_report_teacher_and_the_best_arms_student(finished: Finished) -> None:

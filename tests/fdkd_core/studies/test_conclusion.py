@@ -148,10 +148,11 @@ def test_a_method_that_helps_is_said_to() -> None:
 def test_a_difference_of_errors_is_said_to_be_turned() -> None:
     """`+0.05` of an error reads like more of it."""
     arms = [found for found in concluded(fd=BETTER).arms if "shuffled" not in found.label]
-    told = summarise(arms, "fd_cmkd", MEASURES["rmse"])[0]
+    studies = {"fd_cmkd": study_result("fd_cmkd", compare_spec(), BETTER)}
+    told = summarise(arms, studies, "fd_cmkd", MEASURES["rmse"])[0]
     assert "fd_cmkd helps: +0.04333 (95 % interval" in told
     assert ") in RMSE, turned so that more is better, on the test split over the tuned control." in told
-    assert "turned" not in summarise(arms, "fd_cmkd", MEASURES["accuracy"])[0]
+    assert "turned" not in summarise(arms, studies, "fd_cmkd", MEASURES["accuracy"])[0]
 
 
 def test_one_help_among_several_methods_is_doubted() -> None:

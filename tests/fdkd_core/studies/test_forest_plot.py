@@ -45,7 +45,9 @@ def test_any_name_can_be_drawn(name: str) -> None:
 
 
 def test_no_interval_is_announced_where_there_is_none() -> None:
-    assert axis_label(result()).endswith("without a teacher, points (95 % interval)")
+    assert axis_label(result()).endswith("without a teacher, points (95 % interval over seeds)")
+    both = result().model_copy(update={"intervals": "seeds and test rows"})
+    assert axis_label(both).endswith("points (95 % interval over seeds and test rows)")
     one = result()
     arms = [arm.model_copy(update={"runs": arm.runs[:1]}) for arm in one.arms]
     assert axis_label(one.model_copy(update={"arms": arms})).endswith(", points (one seed)")

@@ -26,6 +26,7 @@ from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import StudyResult
 from fdkd_core.spec.task_fit import CHANGED_OUTPUTS
 from fdkd_core.studies.console import show_study
+from fdkd_core.studies.outcomes import Outcomes
 from fdkd_core.studies.study import FAKES
 from fdkd_core.training import checkpoint
 
@@ -87,6 +88,31 @@ def test_a_study_says_what_chance_has(finished: Finished, data: Path) -> None:
         labels, split = arrays["label"], arrays["split"]
     frequent = np.bincount(labels[split == "train"]).argmax()
     assert finished[1].chance == (labels[split == "test"] == frequent).mean()
+
+
+def test_a_study_says_what_each_test_row_adds(finished: Finished, data: Path) -> None:
+    result = finished[1]
+    rows = result.test_rows
+    assert rows is not None
+    with np.load(data) as arrays:
+        assert sum(rows.rows) == (arrays["split"] == "test").sum()
+    accuracy = np.mean([run.test.accuracy for run in result.runs])
+    assert sum(rows.shares) / sum(rows.rows) == pytest.approx(accuracy)
+    assert sum(rows.chance) / sum(rows.rows) == pytest.approx(result.chance)
+    assert (rows.groups, rows.num_groups, rows.grouped_by) == (None, None, None)
+
+
+def test_runs_that_an_earlier_release_did_have_no_rows(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of them are in the outcomes is all that is asked."""
+    read = Outcomes.read_shares
+    monkeypatch.setattr(
+        Outcomes, "read_shares", lambda self, phase: None if phase == "seed-1" else read(self, phase)
+    )
+    result = run(small_study(), data, tmp_path / "out", options=OPTIONS)
+    assert isinstance(result, StudyResult)
+    assert result.test_rows is None
 
 
 def test_the_output_folder_holds_what_it_should(finished: Finished) -> None:
