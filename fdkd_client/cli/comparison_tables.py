@@ -138,7 +138,7 @@ def _legend(result: ComparisonFigures, measure: Measure) -> str:
     adjusted = "of methods adjusted for their number" if fakes else "adjusted for the number of methods"
     over = "over seeds; p of the paired t-test"
     if result.intervals != SEEDS:
-        over = f"over seeds, and to the control over {printable(result.intervals)}; p as that ends at 0"
+        over = f"over seeds, to the control over {printable(result.intervals)}; p of the same"
     return (
         f"{heading}, ± half of a 95 % interval {over}, {adjusted}; gap: share of "
         f"the way from the control to the teacher.{told}"
