@@ -128,8 +128,8 @@ def test_what_the_columns_of_a_comparison_are_is_said_of_all_its_arms() -> None:
     both = {**RESULT, "intervals": "seeds and the 12 groups of the test split"}
     over_both = " ".join(shown({**SUCCEEDED, "result": both}).split())
     assert (
-        "± half of a 95 % interval over seeds, to the control over seeds and the 12 groups of the test split; "
-        "p of the same, adjusted for the number of methods"
+        "± half of a 95 % interval over seeds, to the control over seeds and the 12 groups of the test "
+        "split; p of the same, adjusted for the number of methods"
     ) in over_both
     # p of a fake teacher is not one of the methods', and not adjusted.
     view = "shuffled_pairs"
