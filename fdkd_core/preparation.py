@@ -38,6 +38,7 @@ from fdkd_core.spec import (
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compare import teacher_training as compared_teacher_training
 from fdkd_core.spec.compatibility import check, missing_columns
+from fdkd_core.spec.default_fit import fit_defaults
 from fdkd_core.spec.judging import judged_training
 from fdkd_core.spec.named_models import START_POINTER as START
 from fdkd_core.spec.named_models import start_problems
@@ -163,7 +164,7 @@ def _in_spec(problems: Sequence[Problem], spec: AnyJobSpec, modalities: list[str
 def resolve_spec(
     spec: AnyJobSpec, data: PairedDataset, given: Given, start: StartingWeights | None = None
 ) -> AnyJobSpec:
-    """The spec with the architectures that were left open filled in: equal runs give equal text."""
+    """The spec with what was left open filled in, by data and given models: equal runs give equal text."""
 
     def default_for(modality: str) -> ArchitectureSpec:
         return default_architecture(data.modalities[modality].recipe["kind"], spec.task)
@@ -188,7 +189,8 @@ def resolve_spec(
     changes: dict[str, object] = {"student": student, "teacher": first}
     if others:
         changes["more_teachers"] = tuple(others)
-    return spec.model_copy(update=changes)
+    report = None if given[0] is None else given[0].report
+    return fit_defaults(spec.model_copy(update=changes), report)
 
 
 def training_of(teacher: TeacherSpec, task: TaskSpec) -> TrainingSpec:

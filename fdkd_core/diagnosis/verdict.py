@@ -31,6 +31,10 @@ MAX_BLANK_FRAC = 0.02
 """Of all rows: placeholders teach the student to imitate the teacher's view of nothing."""
 MAX_CONTRADICTING_FRAC = 0.01
 """Of all rows: the same sample with two labels is a mistake in one of them."""
+MAX_REPEATED_FRAC = 0.1
+"""Of the pairs of a split: with more, it is smaller than its number of rows says, and so is what noise is."""
+MAX_UNPAIRED_FRAC = 0.5
+"""Of the training rows: with more, the label alone teaches most of them."""
 MAX_SHARED_FRAC = 0.1
 """Of the training rows: more rows whose student sample has several teacher samples are worth a remark."""
 MIN_R2 = 0.05
@@ -64,7 +68,7 @@ _Speaks = Literal["for", "unclear", "against"]
 
 
 def _pairing(findings: Findings, method: MethodSpec) -> Said:
-    faults = [*_faulty_samples(findings), *_leaks(findings)]
+    faults = [*_faulty_samples(findings), *_faulty_rows(findings), *_leaks(findings)]
     for text, step in faults:
         yield Reason(rule="pairing", speaks="unclear", text=text), step
     if not faults:
@@ -97,6 +101,26 @@ def _faulty_samples(findings: Findings) -> Iterator[tuple[str, str]]:
                 f"{words.contradiction}.",
                 f"Look at the labels of equal {part} samples.",
             )
+
+
+def _faulty_rows(findings: Findings) -> Iterator[tuple[str, str]]:
+    for split in findings.pairing.repeats:
+        if split.repeated_pairs > MAX_REPEATED_FRAC * split.rows:
+            yield (
+                f"{split.repeated_pairs:,} of {split.rows:,} {split.split} pairs stand in an earlier row "
+                "already: that split is smaller than it looks, and its figures are less certain.",
+                f"Drop the repeated rows of {split.split}, or find out how they came there.",
+            )
+    sample = findings.sample
+    if sample.unpaired_rows > MAX_UNPAIRED_FRAC * sample.train_rows:
+        yield (
+            f"{sample.unpaired_rows:,} of {sample.train_rows:,} training rows lack the teacher's sample: the "
+            "teacher is silent about most of what the student learns from.",
+            "Find the missing samples. Where there are none, `pairing: class` lets a teacher's class means "
+            "teach those rows too."
+            if findings.task == "classification"
+            else "Find the missing samples.",
+        )
 
 
 def _leaks(findings: Findings) -> Iterator[tuple[str, str]]:

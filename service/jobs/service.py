@@ -21,7 +21,7 @@ from service.jobs.gpus import check_gpus, needed_gpus
 from service.jobs.inputs import find_inputs, hold_inputs
 from service.jobs.schemas import HistoryQuery, JobBody, JobQuery
 from service.jobs.states import TERMINAL, JobEventType, JobState
-from service.jobs.submission import check_inputs, read_submission, student_parameters
+from service.jobs.submission import fit_to_inputs, read_submission, student_parameters
 from service.jobs.waiting import check_room
 from service.pagination import Page
 from service.tables import Job
@@ -39,13 +39,13 @@ def submit(context: Context, caller: Caller, body: JobBody, key: str | None) -> 
         QueueFullError: Too many jobs wait.
         ConflictError, InvalidRequestError: See `idempotency.recall`.
     """
-    submission = read_submission(body)
+    posted = read_submission(body)
     limit = context.settings.max_queued_jobs
     intent = Intent.of(caller.owner_id, "POST /v1/jobs", key, body.model_dump()) if key is not None else None
 
     def make(session: Session) -> Row[Any]:
-        inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=True)
-        check_inputs(submission, inputs)
+        inputs = find_inputs(session, caller.owner_id, posted.spec, max_waiting=limit, hold=True)
+        submission = fit_to_inputs(posted, inputs)
         check_gpus(session, submission.spec, context.settings.lease_s)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
         return repository.insert_job(
@@ -70,11 +70,11 @@ def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
     Raises:
         Exception: What `submit` would raise now.
     """
-    submission = read_submission(body)
+    posted = read_submission(body)
     limit = context.settings.max_queued_jobs
     with context.database.read() as session:
-        inputs = find_inputs(session, caller.owner_id, submission.spec, max_waiting=limit, hold=False)
-        check_inputs(submission, inputs)
+        inputs = find_inputs(session, caller.owner_id, posted.spec, max_waiting=limit, hold=False)
+        submission = fit_to_inputs(posted, inputs)
         check_gpus(session, submission.spec, context.settings.lease_s)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
     return {

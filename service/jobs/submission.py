@@ -12,6 +12,7 @@ from fdkd_core.spec import AnyJobSpec, TeachingSpec, load_spec, teacher_name
 from fdkd_core.spec.catalogue import default_architecture
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.cost import parameters
+from fdkd_core.spec.default_fit import fit_defaults
 from fdkd_core.spec.loading import pointer_token
 from fdkd_core.spec.named_models import START, start_problems
 from fdkd_core.spec.stated import parsed_architecture
@@ -52,13 +53,16 @@ def read_submission(body: JobBody) -> Submission:
     return Submission(spec, body.metadata)
 
 
-def check_inputs(submission: Submission, inputs: Inputs) -> None:
+def fit_to_inputs(submission: Submission, inputs: Inputs) -> Submission:
     """Checks that dataset, given models and spec fit together.
+
+    Returns:
+        The same, of what it does by default without that which its teacher cannot serve.
 
     Raises:
         InputError: With a problem for each reason why the job could not start.
     """
-    spec = submission.spec
+    spec = fit_defaults(submission.spec, inputs.report(teacher_name(0)))
     teachers = spec.teachers if isinstance(spec, TeachingSpec) else ()
     first, *others = [inputs.report(teacher_name(index)) for index in range(len(teachers))] or [None]
     problems = check(
@@ -66,6 +70,7 @@ def check_inputs(submission: Submission, inputs: Inputs) -> None:
     )
     if problems:
         raise InputError(_in_body(problems))
+    return replace(submission, spec=spec)
 
 
 def student_parameters(submission: Submission, inputs: Inputs) -> int:

@@ -13,7 +13,7 @@ import torch
 import yaml
 from onnx import TensorProto, helper
 from onnx_samples import NUM_HIDDEN, array, changed, model_of, teacher
-from small_job import small_spec, write_small_data
+from small_job import small_comparison, small_spec, write_small_data
 from warm_process import run_warm
 
 from fdkd_core.__main__ import main
@@ -27,7 +27,7 @@ from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import AnyJobSpec, DistillingSpec, load_spec
 from fdkd_core.spec.compatibility import check
-from fdkd_core.spec.result import RunResult
+from fdkd_core.spec.result import CompareResult, RunResult
 from fdkd_core.teachers import GivenTeacher
 
 GIVEN = {"modality": "clean", "model": "teacher.onnx"}
@@ -268,7 +268,8 @@ def test_what_needs_more_than_a_frozen_file(data: Path, monkeypatch: pytest.Monk
     assert pointers(permuted, data, GOOD) == []
     assert sorted(map(str, pointers(permuted, data, ALONE))) == ["/method", "/teacher_view"]
     comparison = {**basis, "kind": "compare", "methods": [KD]}
-    assert pointers(load_spec(comparison), data, GOOD) == ["/fake_teachers"]
+    named = {**comparison, "fake_teachers": ["untrained_teacher"]}
+    assert pointers(load_spec(named), data, GOOD) == ["/fake_teachers"]
     assert pointers(load_spec({**comparison, "fake_teachers": ["shuffled_pairs"]}), data, ALONE) == []
     diagnosis = {**basis, "kind": "diagnose", "method": KD}
     assert pointers(load_spec(diagnosis), data, GOOD) == []
@@ -328,3 +329,17 @@ def test_by_the_command_line(data: Path, original: tuple[Path, RunResult], tmp_p
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["teacher"]["epochs"] == 0
     assert result["uplift"] is not None
+
+
+@pytest.mark.slow
+def test_a_comparison_that_names_nothing_runs_with_what_the_file_can_serve(
+    data: Path, tmp_path: Path, write: Any
+) -> None:
+    spec = small_comparison(teacher=GIVEN, training=BRIEF, tuning={"trials": 1}, seeds=1).model_dump(
+        mode="json"
+    )
+    del spec["methods"], spec["fake_teachers"]
+    result = run(load_spec(spec), data, tmp_path / "out", options=write(ALONE))
+    assert isinstance(result, CompareResult)
+    assert [arm.label for arm in result.arms] == ["no_teacher", "logit_kd", "logit_kd shuffled_pairs"]
+    assert not any(arm.error for arm in result.arms)

@@ -247,6 +247,28 @@ def test_faults_of_the_student_are_held_against_rows_without_a_teacher_too() -> 
     assert "35 of 1,500 rows have a blank teacher sample" in reason_of(teacher, "pairing").text
 
 
+@pytest.mark.parametrize(("split", "name"), [(0, "train"), (1, "val")])
+def test_repeated_pairs_are_a_fault(split: int, name: str) -> None:
+    repeats = [part.model_dump() for part in good_findings().pairing.repeats]
+    rows = repeats[split]["rows"]
+    repeats[split]["repeated_pairs"] = rows // 10
+    assert reason_of(good_findings(pairing={"repeats": repeats}), "pairing").speaks == "for"
+    repeats[split]["repeated_pairs"] = rows // 10 + 1
+    found = reason_of(good_findings(pairing={"repeats": repeats}), "pairing")
+    assert found.speaks == "unclear"
+    assert f"{rows // 10 + 1:,} of {rows:,} {name} pairs stand in an earlier row already" in found.text
+
+
+def test_most_rows_without_a_teacher_are_a_fault() -> None:
+    rows = good_findings().sample.train_rows
+    assert reason_of(good_findings(sample={"unpaired_rows": rows // 2}), "pairing").speaks == "for"
+    findings = good_findings(sample={"unpaired_rows": rows // 2 + 1})
+    found = reason_of(findings, "pairing")
+    assert found.speaks == "unclear"
+    assert f"of {rows:,} training rows lack the teacher's sample" in found.text
+    assert any("pairing: class" in step for step in judge(findings, FD_CMKD)[2])
+
+
 def test_pairs_that_are_not_one_to_one_are_remarked_on() -> None:
     repeats = [part.model_dump() for part in good_findings().pairing.repeats]
     repeats[0].update(student_rows=500, student_samples=100, most_teachers=6)

@@ -56,3 +56,49 @@ def test_it_does_not_fit(
     add_model(api.database, format="onnx", architecture=None, report={**REPORT, **report})
     problem = check_refusal(post(api, teacher), 422, code)
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "methods", "arms"),
+    [
+        ([LOGITS, FEATURES], ["logit_kd", "feature_mse", "fd_cmkd"],
+         ["fd_cmkd shuffled_pairs", "fd_cmkd permuted_channels"]),
+        ([LOGITS], ["logit_kd"], ["logit_kd shuffled_pairs"]),
+    ],
+)  # fmt: skip
+def test_a_comparison_compares_by_default_what_the_file_can_serve(
+    api: ServiceUnderTest, dataset_id: str, outputs: Any, methods: list[str], arms: list[str]
+) -> None:
+    add_model(api.database, format="onnx", architecture=None, report={**REPORT, "outputs": outputs})
+    document = {**spec(teacher={"modality": "image", "model": "teacher"}), "kind": "compare"}
+    checked = api.client.post("/v1/jobs?validate_only=true", json={"spec": document})
+    assert checked.status_code == 200, checked.text
+    assert checked.json()["children"] == ["no_teacher", *methods, *arms]
+    answer = api.client.post("/v1/jobs", json={"spec": document})
+    assert answer.status_code == 201, answer.text
+    stored = answer.json()["spec"]
+    assert stored == checked.json()["spec"]
+    assert [method["name"] for method in stored["methods"]] == methods
+    assert stored["fake_teachers"] == [arm.split()[1] for arm in arms]
+
+
+def test_what_somebody_named_of_it_is_refused(api: ServiceUnderTest, dataset_id: str) -> None:
+    add_model(api.database, format="onnx", architecture=None, report={**REPORT, "outputs": [LOGITS]})
+    document = {
+        **spec(teacher={"modality": "image", "model": "teacher"}),
+        "kind": "compare", "methods": [{"name": "pkd"}], "fake_teachers": ["untrained_teacher"],
+    }  # fmt: skip
+    problem = check_refusal(api.client.post("/v1/jobs", json={"spec": document}), 422, "incompatible")
+    pointers = {error["pointer"] for error in problem["errors"]}
+    assert pointers == {"/spec/methods/0", "/spec/fake_teachers"}
+
+
+def test_auto_tries_by_default_what_the_file_can_serve(api: ServiceUnderTest, dataset_id: str) -> None:
+    add_model(api.database, format="onnx", architecture=None, report={**REPORT, "outputs": [LOGITS]})
+    answer = post(api, {}, method={"name": "auto"})
+    assert answer.status_code == 201, answer.text
+    tried = answer.json()["spec"]["method"]["methods"]
+    assert [method["name"] for method in tried] == ["logit_kd", "dist"]
+    named = {"name": "auto", "methods": [{"name": "fd_cmkd"}]}
+    problem = check_refusal(post(api, {}, method=named), 422, "incompatible")
+    assert [error["pointer"] for error in problem["errors"]] == ["/spec/method/methods/0"]
