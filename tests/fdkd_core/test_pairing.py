@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def planted() -> Planted:
     found = make_planted(0, num_train=64, num_test=64)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(found.teacher_outputs.logits.shape, generator=generator)
-    return Planted(found.data, ModelOutput(found.teacher_outputs.features, logits))
+    return replace(found, teacher_outputs=ModelOutput(found.teacher_outputs.features, logits))
 
 
 @pytest.fixture(scope="module")

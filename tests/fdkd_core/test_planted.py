@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from planted import Planted, make_planted
 
+from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, evaluate_model, make_trainee
-from fdkd_core.spec import FDCMKDSpec, FeatureMSESpec, MethodSpec, MLPSpec, NoneSpec, SGDSpec, TrainingSpec
+from fdkd_core.run import run
+from fdkd_core.spec import (
+    FDCMKDSpec,
+    FeatureMSESpec,
+    MethodSpec,
+    MLPSpec,
+    NoneSpec,
+    PKDSpec,
+    SGDSpec,
+    TrainingSpec,
+    load_spec,
+)
+from fdkd_core.spec.result import CompareResult
 from fdkd_core.training.loop import Hooks, LoopState, fit
 
 CPU = torch.device("cpu")
@@ -19,9 +34,12 @@ WEIGHTS = (3.0, 30.0)
 GRIDS: dict[str, list[MethodSpec]] = {
     "none": [NoneSpec()],
     "feature_mse": [FeatureMSESpec(weight=weight) for weight in WEIGHTS],
+    # Its gradient is larger: with 3 it is further behind, with 30 it diverges.
+    "raw feature_mse": [FeatureMSESpec(weight=weight, normalize=False) for weight in (0.1, 1.0)],
+    "pkd": [PKDSpec(weight=weight) for weight in WEIGHTS],
     "fd_cmkd": [FDCMKDSpec(low_weight=weight, high_weight=0.1 * weight) for weight in WEIGHTS],
 }
-"""Equal budgets: each method has its learning rate and weight chosen among the same values, on validation.
+"""Equal budgets: each method has its learning rate and one of two weights chosen, on validation.
 The control has no weight to choose, so it tries the learning rates with two seeds."""
 
 
@@ -60,16 +78,56 @@ def one_thread() -> None:
 
 
 @pytest.mark.slow
-def test_fd_cmkd_beats_feature_mse_where_only_the_low_band_is_shared() -> None:
-    control = tuned_accuracy("none", shared=True)
-    feature = tuned_accuracy("feature_mse", shared=True)
-    decoupled = tuned_accuracy("fd_cmkd", shared=True)
-    # Seen when written: 0.45, 0.47, 0.61, with a spread over seeds of about 0.02.
-    assert decoupled > feature + 0.06
-    assert decoupled > control + 0.06
+def test_fd_cmkd_beats_feature_methods_where_only_the_low_band_is_shared() -> None:
+    found = {name: tuned_accuracy(name, shared=True) for name in GRIDS}
+    decoupled = found.pop("fd_cmkd")
+    # Seen when written: 0.61 beside 0.46, 0.48, 0.41 and 0.44, with a spread over seeds of about 0.02.
+    assert {name: value for name, value in found.items() if value > decoupled - 0.06} == {}
 
 
-@pytest.mark.long
 @pytest.mark.slow
-def test_no_gain_is_claimed_where_nothing_is_shared() -> None:
+def test_it_gains_nothing_where_nothing_is_shared() -> None:
     assert tuned_accuracy("fd_cmkd", shared=False) < tuned_accuracy("none", shared=False) + 0.04
+
+
+def compared(folder: Path, *methods: MethodSpec, shared: bool) -> CompareResult:
+    """What a comparison of three seeds tells a user."""
+    spec = {
+        "kind": "compare",
+        "dataset": "planted",
+        "task": {"kind": "classification"},
+        "teacher": {"modality": "features", "outputs_from": {"features": "features"}},
+        "student": {"modality": "inputs", "architecture": {"name": "mlp", "width": 64, "depth": 2}},
+        "methods": [method.model_dump(mode="json") for method in methods],
+        "fake_teachers": ["shuffled_pairs"],
+        "training": {"epochs": 40, "batch_size": 50, "augment": "none"},
+        "tuning": {"trials": 1},
+        "export": {"onnx": False, "latency_s": 0.0},
+    }
+    data = make_planted(0, shared=shared).write(folder / "planted.npz")
+    options = RunOptions(device="cpu", threads=1)
+    result = run(load_spec(spec), data, folder / "out", options=options)
+    assert isinstance(result, CompareResult)
+    return result
+
+
+STRONG = FDCMKDSpec(low_weight=3.0, high_weight=0.3)
+
+
+@pytest.mark.slow
+def test_a_comparison_says_that_it_helps_where_it_does_and_by_what(tmp_path: Path) -> None:
+    result = compared(tmp_path, STRONG, FeatureMSESpec(weight=3.0), shared=True)
+    assert {arm.label: arm.verdict for arm in result.arms} == {
+        "no_teacher": None, "fd_cmkd": "helps", "feature_mse": "no evidence",
+        "fd_cmkd shuffled_pairs": "no evidence",
+    }  # fmt: skip
+    assert result.best == "fd_cmkd"
+    assert result.summary[0].startswith("fd_cmkd helps: +")
+    assert any(sentence.startswith("It takes the real teacher: ") for sentence in result.summary)
+
+
+@pytest.mark.slow
+def test_a_comparison_claims_no_gain_where_nothing_is_shared(tmp_path: Path) -> None:
+    result = compared(tmp_path, STRONG, shared=False)
+    assert {arm.label for arm in result.arms if arm.verdict == "helps"} == set()
+    assert not any("helps: +" in sentence for sentence in result.summary)

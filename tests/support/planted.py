@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,20 @@ class Planted:
 
     data: PairedDataset
     teacher_outputs: ModelOutput
+    features: NDArray[np.float32]
+    """Those of the teacher, of all rows, shape [N, D]."""
+
+    def write(self, path: Path) -> Path:
+        """The same as an .npz, the features in a column `features`."""
+        inputs = self.data.modalities["inputs"]
+        split = np.empty(len(self.data.ids), dtype="U5")
+        for name, rows in self.data.splits.items():
+            split[rows] = name
+        np.savez(
+            path, inputs=inputs.values[inputs.index], features=self.features, label=self.data.labels,
+            split=split, id=np.array(self.data.ids),
+        )  # fmt: skip
+        return path
 
 
 def band_basis(dim: int, *, low: bool) -> NDArray[np.float64]:
@@ -46,13 +61,15 @@ def make_planted(
     spread: float = 1.5,
     noise: float = 0.3,
     private_energy: float = 4.0,
+    scale_spread: float = 0.7,
 ) -> Planted:
     """Makes pairs whose teacher features hold the class-bearing latent in one band.
 
     The label is decided by a latent z. The student sees z through a random nonlinear mixture with noise. The
     teacher's feature holds, in the low band, a nearly clean image of z when `shared`, and otherwise something
     of its own; its high band is private in both cases, has `private_energy` times the low band's energy, and
-    cannot be told from the student's input.
+    cannot be told from the student's input. The norm of a feature is private too: log-normal over samples,
+    its logarithm with the standard deviation `scale_spread`.
     """
     rng = np.random.default_rng(seed)
     total = 2 * num_train + num_test
@@ -72,7 +89,10 @@ def make_planted(
     low_part = carried @ (rng.normal(size=(latent, low.shape[1])) / np.sqrt(latent))
     high_part = rng.normal(size=(total, high.shape[1]))
     high_part *= np.sqrt(private_energy) * np.linalg.norm(low_part) / np.linalg.norm(high_part)
-    features = low_part @ low.T + high_part @ high.T + 3.0  # a mean, as post-ReLU features have
+    # The last draws, so that all else is the same whatever the spread.
+    norms = np.exp(scale_spread * rng.normal(size=(total, 1)))
+    # With a mean, as post-ReLU features have.
+    features = norms * (low_part @ low.T + high_part @ high.T) + 3.0
 
     raw = inputs.astype(np.float32)
     rows = {
@@ -97,4 +117,4 @@ def make_planted(
         features=torch.from_numpy(features[rows["train"]]).float(),
         logits=torch.zeros(num_train, classes),
     )
-    return Planted(data, outputs)
+    return Planted(data, outputs, features.astype(np.float32))

@@ -40,7 +40,7 @@ def by_band(found: SimilarityFindings) -> dict[tuple[str, str], Similarity]:
 
 
 def planted(*, shared: bool) -> SimilarityFindings:
-    made = make_planted(0, shared=shared, num_train=400, num_test=10)
+    made = make_planted(0, shared=shared, num_train=400, num_test=10, scale_spread=0.0)
     rows = made.data.splits["train"]
     view = clean_inputs(made.data.modalities["inputs"], rows).astype(np.float64)
     return measure(made.teacher_outputs.features.double().numpy(), view, made.data.labels[rows])
