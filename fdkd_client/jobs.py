@@ -214,8 +214,10 @@ class Jobs:
     def retry(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
         """Makes a new job of a failed or cancelled one, which goes on from its checkpoint.
 
+        Part of a comparison is repeated with it; what is returned is the new part.
+
         Raises:
-            ConflictError: It has not ended, or has succeeded.
+            ConflictError: It, or the comparison that it is part of, has not ended; or it has succeeded.
         """
         headers = _key(idempotency_key)
         return read(Job, self._transport.json("POST", f"{_path(job_id)}/retry", headers=headers))

@@ -211,7 +211,7 @@ class NotTerminalError(ConflictError):
 
 
 class IsChildError(ConflictError):
-    """The job is part of a comparison, which is retried and deleted as a whole."""
+    """The job is part of a comparison, which is deleted as a whole, and retried when it has ended."""
 
     code = "is_child"
 

@@ -230,6 +230,8 @@ def retry(
     with connect() as client:
         _warn_of_the_same_end(client.jobs.get(job))
         found = client.jobs.retry(job, idempotency_key=idempotency_key)
+        if found.parent_id is not None:
+            say(f"It is part of a comparison, which is repeated with it: {plain(found.parent_id)}")
         _after_creation(client, found, wait, timeout, output)
 
 

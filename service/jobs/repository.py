@@ -81,6 +81,12 @@ def show(session: Session, owner_id: str, job_id: str) -> Row[Any]:
     return row
 
 
+def show_child(session: Session, owner_id: str, parent_id: str, name: str) -> Row[Any]:
+    """Reads the part of a comparison that has this name."""
+    found = session.execute(select(Job.id).where(Job.parent_id == parent_id, Job.name == name)).scalar_one()
+    return show(session, owner_id, found)
+
+
 def require_id(job_id: str) -> None:
     """Refuses what has not the form of a job's id before it reaches a query.
 

@@ -151,7 +151,8 @@ def retry_job(job_id: str, key: RequestKey, context: Ctx, caller: Writer) -> Res
     """Queues a new job that does what a failed or cancelled one did, and goes on from its last checkpoint.
 
     A comparison is repeated without the jobs of it that had succeeded; it may have succeeded itself, without
-    some of its arms.
+    some of its arms. One of its jobs is repeated with the comparison, once that has ended, as are the others
+    that did not succeed; the answer is the new one in its place, part of a new comparison.
     """
     return service.retry(context, caller, job_id, key).response()
 

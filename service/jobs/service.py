@@ -92,11 +92,12 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
     """Creates a job that does what a failed or cancelled one did, and goes on from its last checkpoint.
 
     A comparison is repeated without the children that had succeeded: it takes over what they found. One that
-    has succeeded without some of its arms can be repeated too.
+    has succeeded without some of its arms can be repeated too. A child is repeated with its comparison, whose
+    table is to have it, and so are the others that did not succeed; what is returned is the new child.
 
     Raises:
         NotFoundError: No such job.
-        IsChildError: It is part of a comparison.
+        IsChildError: It is part of a comparison that has not ended yet.
         NotTerminalError: It has not ended yet.
         TerminalStateError: It has succeeded; there is nothing to try again.
         NotReadyError: Its dataset or a model was deleted.
@@ -110,25 +111,27 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
     def make(session: Session) -> Row[Any]:
         old = repository.lock(session, caller.owner_id, job_id)
         _check_repeatable(session, old)
-        family = comparisons.repeat(session, old)
-        given = given_to(session, old.id)
+        whole = old if old.parent_id is None else session.get_one(Job, old.parent_id)
+        family = comparisons.repeat(session, whole)
+        given = given_to(session, whole.id)
         held = given if family is None else family.given
-        inputs = hold_inputs(session, caller.owner_id, old.dataset_id, held, max_waiting=limit)
+        inputs = hold_inputs(session, caller.owner_id, whole.dataset_id, held, max_waiting=limit)
         check_room(session, caller.owner_id, inputs.num_waiting, limit)
-        return repository.insert_job(
+        made = repository.insert_job(
             session,
             family,
             given=given,
             owner_id=caller.owner_id,
-            kind=old.kind,
-            name=old.name,
-            spec=old.spec,
-            labels=old.labels,
-            dataset_id=old.dataset_id,
-            retry_of=old.id,
-            work_key=old.work_key,
-            gpus=old.gpus,
+            kind=whole.kind,
+            name=whole.name,
+            spec=whole.spec,
+            labels=whole.labels,
+            dataset_id=whole.dataset_id,
+            retry_of=whole.id,
+            work_key=whole.work_key,
+            gpus=whole.gpus,
         )
+        return made if whole is old else repository.show_child(session, caller.owner_id, made.id, old.name)
 
     return _make_once(context, intent, make)
 
@@ -216,7 +219,8 @@ def _make_once(context: Context, intent: Intent | None, make: Callable[[Session]
         failpoints.reach("jobs.before_commit")
     failpoints.reach("jobs.after_commit")
     if job is not None:
-        _ring_for(context, job.id) if job.children is not None else context.wake_up.job(job.id)
+        family_of = job.id if job.children is not None else job.parent_id
+        _ring_for(context, family_of) if family_of is not None else context.wake_up.job(job.id)
     return made
 
 
@@ -233,8 +237,9 @@ def _ring_for(context: Context, parent_id: str) -> None:
 def _check_repeatable(session: Session, job: Job) -> None:
     if job.parent_id is not None:
         state = session.scalar(select(Job.state).where(Job.id == job.parent_id))
-        when = "" if state in TERMINAL else " when it has ended"
-        raise IsChildError(f"The job is part of {job.parent_id}; retry that{when}.", parent_id=job.parent_id)
+        if state not in TERMINAL:
+            detail = f"The job is part of {job.parent_id}, which is {state}; retry it when that has ended."
+            raise IsChildError(detail, parent_id=job.parent_id)
     if job.state not in TERMINAL:
         raise NotTerminalError(
             f"The job is {job.state}; only one that has ended is retried.", state=job.state

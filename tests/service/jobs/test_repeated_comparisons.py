@@ -26,7 +26,6 @@ from fdkd_core.spec.compare import NO_TEACHER
 from service.db import db_now
 from service.jobs.families import TEACHER
 from service.jobs.schemas import JobRead
-from service.jobs.states import JobState
 from service.tables import Job, Model
 from worker.inputs import find_inputs
 
@@ -51,7 +50,7 @@ def retry(api: ServiceUnderTest, job_id: str) -> JobRead:
     assert answer.status_code == 201, answer.text
     job = JobRead.model_validate_json(answer.text)
     assert job.retry_of == job_id
-    require_sound(api.database, job.id)
+    require_sound(api.database, job.parent_id or job.id)
     return job
 
 
@@ -168,45 +167,73 @@ def test_without_its_teacher_it_cannot_be_repeated(api: ServiceUnderTest, post: 
     assert take(database, TEACHER).parent_id == anew.json()["id"]
 
 
-def test_a_child_is_not_repeated_by_itself(api: ServiceUnderTest, post: Any) -> None:
-    database, parent_id = api.database, post()
-    teacher = take(database, TEACHER)
-    fail(database, teacher)
-    answer = api.client.post(f"/v1/jobs/{teacher.id}/retry")
-    assert (answer.status_code, answer.json()["code"]) == (409, "is_child")
-    assert answer.json()["parent_id"] == parent_id
-    assert answer.json()["detail"] == f"The job is part of {parent_id}; retry that.", "it has failed with it"
-    retry(api, parent_id)
+def test_a_child_is_repeated_with_its_comparison(api: ServiceUnderTest, post: Any) -> None:
+    """The answer is the new child; what had succeeded is taken over, and the table is made anew."""
+    database, old_id = api.database, post()
+    succeed(database, take(database, TEACHER))
+    done = take(database, NO_TEACHER)
+    succeed(database, done)
+    failed = take(database, "logit_kd")
+    work_key = leave_checkpoint(api, failed)
+    fail(database, failed)
+    for name in ("fd_cmkd", "fd_cmkd shuffled_pairs"):
+        succeed(database, take(database, name))
+    succeed(database, take(database))
+    new = retry(api, failed.id)
+    assert (new.name, new.kind, new.state, new.retry_of) == ("logit_kd", "study", "queued", failed.id)
+    assert new.parent_id is not None
+    assert new.parent_id != old_id
+    parent = read(database, new.parent_id)
+    assert (parent.retry_of, parent.state) == (old_id, "queued")
+    assert parent.children is not None
+    assert set(parent.children["adopted"]) == {TEACHER, NO_TEACHER, "fd_cmkd", "fd_cmkd shuffled_pairs"}
+    assert list(children(database, parent.id)) == ["logit_kd"]
+    arm = take(database, "logit_kd")
+    assert (arm.id, arm.work_key) == (new.id, work_key)
+    succeed(database, arm)
+    assert take(database).id == parent.id
+    refused = api.client.post(f"/v1/jobs/{done.id}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "terminal_state")
 
 
-def test_a_part_of_a_comparison_that_runs_is_repeated_with_it_afterwards(
+def test_a_teacher_that_failed_is_repeated_with_all_that_waited_for_it(
     api: ServiceUnderTest, post: Any
 ) -> None:
-    """The sentence that refuses it is true: later the comparison is repeated, and the part with it."""
+    database, old_id = api.database, post()
+    teacher = take(database, TEACHER)
+    fail(database, teacher)
+    new = retry(api, teacher.id)
+    assert new.parent_id is not None
+    assert list(children(database, new.parent_id)) == [TEACHER, *ARMS]
+    assert read(database, new.parent_id).retry_of == old_id
+    assert take(database, TEACHER).id == new.id
+
+
+def test_the_same_request_repeats_a_child_once(api: ServiceUnderTest, post: Any) -> None:
+    database = api.database
+    post()
+    teacher = take(database, TEACHER)
+    fail(database, teacher)
+    answers = [
+        api.client.post(f"/v1/jobs/{teacher.id}/retry", headers={"Idempotency-Key": "again"})
+        for _ in range(2)
+    ]
+    assert answers[0].json()["id"] == answers[1].json()["id"] != teacher.id
+    assert answers[0].headers["location"] == f"/v1/jobs/{answers[0].json()['id']}"
+
+
+def test_a_part_of_a_comparison_that_runs_is_repeated_afterwards(api: ServiceUnderTest, post: Any) -> None:
+    """The sentence that refuses it is true."""
     database, parent_id = api.database, post()
     succeed(database, take(database, TEACHER))
     arm = take(database, NO_TEACHER)
     api.client.post(f"/v1/jobs/{arm.id}/cancel")
-    for _ in range(2):  # while the wish is pending, and when it is fulfilled
-        answer = api.client.post(f"/v1/jobs/{arm.id}/retry")
-        assert (answer.status_code, answer.json()["code"]) == (409, "is_child")
-        when = " when it has ended" if read(database, parent_id).state == "running" else ""
-        assert answer.json()["detail"] == f"The job is part of {parent_id}; retry that{when}."
-        if read(database, arm.id).state == "running":
-            assert api.client.post(f"/v1/jobs/{parent_id}/retry").json()["code"] == "not_terminal"
-            stop(database, arm)
-    again = retry(api, parent_id)
-    repeated = children(database, again.id)[NO_TEACHER]
-    assert (repeated.retry_of, repeated.state) == (arm.id, "queued")
-
-
-def test_a_repeated_request_repeats_once(api: ServiceUnderTest, post: Any) -> None:
-    database, old_id = api.database, post()
-    fail(database, take(database, TEACHER))
-    answers = [
-        api.client.post(f"/v1/jobs/{old_id}/retry", headers={"Idempotency-Key": "k"}) for _ in range(2)
-    ]
-    assert answers[0].json() == answers[1].json()
-    assert answers[1].headers["idempotent-replayed"] == "true"
-    with database.read() as session:
-        assert session.query(Job).where(Job.state == JobState.QUEUED).count() == 1 + 5
+    refused = api.client.post(f"/v1/jobs/{arm.id}/retry")  # while the wish is pending
+    assert (refused.status_code, refused.json()["code"]) == (409, "is_child")
+    assert refused.json()["parent_id"] == parent_id
+    detail = f"The job is part of {parent_id}, which is running; retry it when that has ended."
+    assert refused.json()["detail"] == detail
+    assert api.client.post(f"/v1/jobs/{parent_id}/retry").json()["code"] == "not_terminal"
+    stop(database, arm)
+    again = retry(api, arm.id)
+    assert (again.name, again.retry_of, again.state) == (NO_TEACHER, arm.id, "queued")
