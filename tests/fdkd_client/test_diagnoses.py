@@ -17,9 +17,6 @@ import fdkd_client
 from fdkd_client import Client
 from fdkd_client.figures import DiagnosisFigures
 
-pytestmark = (
-    pytest.mark.long
-)  # what is found is tested in the core, and what is accepted in the checks of specs
 SHORT = {"epochs": 2, "batch_size": 16, "augment": "none"}
 FIGURES = {"multilabel": "mAP", "regression": "R²", "retrieval": "Recall@1", "pair": "Recall@1",
            "segmentation": "mIoU"}  # fmt: skip
@@ -47,7 +44,12 @@ def short_spec(kind: str) -> dict[str, Any]:
     return found.model_dump(mode="json")
 
 
-@pytest.mark.parametrize("kind", FIGURES)
+# What is found is tested in the core, and what is accepted in the checks of specs: one task shows the way.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    ["regression", *(pytest.param(kind, marks=pytest.mark.long) for kind in FIGURES if kind != "regression")],
+)
 def test_a_task_is_diagnosed(kind: str, real: Client, tmp_path: Path) -> None:
     # An .npz says nothing of its columns: depth would be a series.
     data = write_scenes(tmp_path / kind, 80) if kind == "segmentation" else write_planted(tmp_path, kind)

@@ -16,7 +16,6 @@ from fdkd_core.spec.result import CompareResult, StudyResult
 ARMS = ["no_teacher", "fd_cmkd", "fd_cmkd shuffled_pairs"]
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_a_comparison_from_rows_to_report(rig: Rig, small_data: Path) -> None:
     training = small_spec().training.model_dump(mode="json") | {"epochs": 1}
@@ -39,6 +38,7 @@ def test_a_comparison_from_rows_to_report(rig: Rig, small_data: Path) -> None:
         assert len(arm.runs) == 2
         assert (arm.difference is None) == (arm.label == "no_teacher")
         assert set(rig.models(children[arm.label].id)) == {"student"}
+    assert result.intervals == "seeds and test rows"
     assert result.summary
     assert result.teacher is not None
     teacher = rig.models(children["teacher"].id)["student"]
