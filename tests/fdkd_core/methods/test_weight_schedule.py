@@ -1,8 +1,8 @@
 """The factor of the distillation weights over a training, by hand.
 
-At a quarter, half and three quarters of what follows the warm-up, a linear decay has 3/4, 1/2 and 1/4 left, a
-cosine (1 + cos(pi / 4)) / 2 = 0.8535534, 1/2 and (1 - cos(pi / 4)) / 2 = 0.1464466. With an end factor e it is
-e + (1 - e) times that.
+At a quarter, half and three quarters of what follows the warm-up, a linear decay has 3/4, 1/2 and 1/4
+left, a cosine (1 + cos(pi / 4)) / 2 = 0.8535534, 1/2 and (1 - cos(pi / 4)) / 2 = 0.1464466. With an end
+factor e it is e + (1 - e) times that.
 """
 
 from __future__ import annotations
