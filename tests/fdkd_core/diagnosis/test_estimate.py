@@ -39,7 +39,7 @@ EXPECTED: dict[EstimateName, float] = {
 
 @pytest.fixture(scope="module")
 def data() -> PairedDataset:
-    """100 training rows, 40 of which the teacher does not see, and 20 without a label, all of which it does."""
+    """100 training rows, of which the teacher sees 60, and 20 without a label, all of which it sees."""
     array = np.random.default_rng(0).normal(size=(150, 2))
     splits = {**in_splits(100, 20, 10), "unlabelled": np.arange(130, 150)}
     found = paired_dataset(array, array, np.arange(150) % 3, splits)

@@ -1,6 +1,6 @@
 """Whole methods on numbers small enough to compute on paper, in float64.
 
-Logits are multiples of L = ln 2, so that probabilities are ratios of powers of two: (L, 0, 0) is (2, 1, 1) / 4.
+Logits are multiples of L = ln 2, whose probabilities are ratios of powers of two: (L, 0, 0) is (2, 1, 1) / 4.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def test_lskd() -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_dist(temperature: float) -> None:
-    """Teacher's rows (3, 1, 1) / 5, (1, 3, 1) / 5, (1, 1, 3) / 5; the student's second and third change places.
+    """Teacher's rows (3, 1, 1) / 5, (1, 3, 1) / 5, (1, 1, 3) / 5; in the student 2 and 3 change places.
 
-    Less their mean, the rows are (2, -1, -1) / 3 of 2/5 and its turns: two different ones have the product -3
-    of 6, rho = -1/2. Rows: rho = 1, -1/2, -1/2, so inter = 0, 3/2, 3/2. Columns: the first is the same, the
-    other two have changed places: rho = 1, -1/2, -1/2, mean 0, so intra = 1 for each sample. T^2 multiplies
-    both, where logits are T times as large. With weights 2 and 5: 5, 8, 8, times T^2.
+    Less their mean, 1/3, the rows are 2/15 times (2, -1, -1) and its turns: the product of two different ones
+    is -3, of one with itself 6, so rho = -1/2. Rows: rho = 1, -1/2, -1/2, inter = 0, 3/2, 3/2. Columns: the
+    first is the same, the other two have changed places: rho = 1, -1/2, -1/2, mean 0, so intra = 1 for each
+    sample. T^2 multiplies both, where logits are T times as large. With weights 2 and 5: 5, 8, 8, times T^2.
     """
     probabilities = tensor([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]])
     teacher = temperature * probabilities.log() + tensor([[0.0], [4.0], [-7.0]])  # a constant is no change
@@ -92,7 +92,7 @@ def test_c2kd(temperature: float, task_loss: tuple[float, float]) -> None:
     (-4, 4) / 45, and z_P - z_Q = (-2, -1), of which only the difference counts: 4 / 45.
 
     Sample 2, label 2. Student (0, 0, 1), its proxy (1, 0, 0): (1/4) 1 + (1/4) 1 = 1 / 2. Teacher (1, 0, 0),
-    its proxy (0, 1, 0): 1 / 2. One pair of classes is ordered by both proxies, and unlike: tau < 0, cross = 0.
+    its proxy (0, 1, 0): 1 / 2. One pair of classes is ordered by both proxies, unlike: tau < 0, cross = 0.
 
     The teacher's own loss: -ln(8 / 11) and -ln(1 / 4). With T = 2 and all logits twice as large the KLs are 4
     times these, the teacher's loss -ln(64 / 69), -ln(1 / 6).
@@ -103,7 +103,7 @@ def test_c2kd(temperature: float, task_loss: tuple[float, float]) -> None:
         student_dim=3, teacher_dim=3,
     ).double()  # fmt: skip
     identity = torch.eye(3).tolist()
-    set_linear(method.teacher.hidden[1], [row + [0.0, 0.0] for row in identity])
+    set_linear(method.teacher.hidden[1], [[*row, 0.0, 0.0] for row in identity])
     set_linear(method.teacher.classifier, [identity[1], identity[0], identity[2]])
     for proxy in (method.student_proxy, method.teacher_proxy):
         set_linear(proxy.layers[0], identity)
@@ -147,8 +147,8 @@ def test_the_distances_of_fd_cmkd(changes: dict[str, Any], low: float, high: flo
     (3, 4, -3, -4). Over their norms: low (1, 0, -1, 0) / sqrt 2 and (0.6, 0.8, -0.6, -0.8) / sqrt 2, whose
     cosine is 0.6: L_low = 2 - 2 * 0.6 = 0.8. High (1, -1, 1, -1) / 2 and its opposite: under MSE 4 * 1^2 = 4.
     s(1/2) is ln(1 + 2/2) / 2 = L / 2 with a = sqrt D = 2: L_high = 4 (L / 2 + L / 2)^2; ln 1.5 with a = 1:
-    4 (2 ln 1.5)^2. Not scaled, low differs by (1, 4, -1, -4): 34. High is 1 and -2 in each channel, s(1) = ln 3 / 2
-    and s(2) = ln 5 / 2: L_high = 4 (ln 3 / 2 + ln 5 / 2)^2.
+    4 (2 ln 1.5)^2. Not scaled, low differs by (1, 4, -1, -4): 34. High is 1 and -2 in each channel, with
+    s(1) = ln 3 / 2 and s(2) = ln 5 / 2: L_high = 4 (ln 3 / 2 + ln 5 / 2)^2.
     """
     method = build(FDCMKDSpec(**changes), 4, 4, classes=2).double()
     terms = method.terms(step([[6.0, 11.0, 0.0, 3.0]], [[5.0, 1.0, 1.0, 1.0]], [0]))
