@@ -92,3 +92,6 @@ def test_rows_of_the_ablation_are_stated_as_they_are() -> None:
     }
     assert list(stated) == list(PAPER_ABLATION)
     assert stated == PAPER_ABLATION
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    short = FDCMKDSpec.model_validate(yaml.safe_load(block)["method"])
+    assert short == PAPER_ABLATION["all, logMSE"]
