@@ -55,7 +55,8 @@ def bands(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unit(features: Tensor) -> Tensor:
-    return features / features.norm(dim=1, keepdim=True)
+    norms: Tensor = features.norm(dim=1, keepdim=True)
+    return features / norms
 
 
 def squared(student: Tensor, teacher: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def comparison(*, seed: int, teachers_seed: int) -> CompareSpec:
 def held_out(spec: AnyJobSpec, path: Path) -> dict[str, Any]:
     """Which rows a job does not train on, as it reads the data itself."""
     data = load_data(spec, path, given_teachers(spec, OPTIONS), OPTIONS)
-    return {split: data.splits[split].tolist() for split in ("val", "test")}  # type: ignore[index]
+    return {split: data.splits[split].tolist() for split in ("val", "test")}
 
 
 @pytest.fixture(scope="module")
