@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fdkd_core.methods import METHODS
 from fdkd_core.spec import (
+    PAPER_ABLATION,
     AutoSpec,
     ClassificationSpec,
     CombineSpec,
     DistillingSpec,
+    FDCMKDSpec,
     MultilabelSpec,
     RegressionSpec,
     RetrievalSpec,
@@ -76,3 +79,19 @@ def test_parts_are_as_many_as_is_said() -> None:
     most = next(bound.max_length for bound in bounds if hasattr(bound, "max_length"))
     assert f"{least} to {most} `parts`" in ROWS["combine"][1]
     assert CombinedPart.model_fields["weight"].default == 1.0
+
+
+def test_rows_of_the_ablation_are_stated_as_they_are() -> None:
+    section = DOCUMENT.split("## The rows of the paper's ablation\n")[1]
+    shared = re.search(r"^Each is `(\{.*\})`$", section, re.MULTILINE)
+    assert shared is not None
+    rows = re.findall(r"^\| ([^|`]+) \| `(\{.*\})` \|", section, re.MULTILINE)
+    stated = {
+        name: FDCMKDSpec.model_validate(yaml.safe_load(shared[1]) | yaml.safe_load(fields))
+        for name, fields in rows
+    }
+    assert list(stated) == list(PAPER_ABLATION)
+    assert stated == PAPER_ABLATION
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    short = FDCMKDSpec.model_validate(yaml.safe_load(block)["method"])
+    assert short == PAPER_ABLATION["all, logMSE"]

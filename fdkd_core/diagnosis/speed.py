@@ -38,7 +38,7 @@ EstimateName = Literal["loading", "teacher", "teacher outputs", "student", "cont
 
 
 @dataclass(frozen=True)
-class _Forward:
+class ForwardTime:
     """Seconds per row of a forward pass in eval mode."""
 
     teacher_s: float
@@ -82,7 +82,7 @@ def measure_speed(
     outputs = scattered(outputs, present)
     started = time.monotonic()
     predict_rows(student.model, data.modalities[student.trained.modality], rows, job.device)
-    forward = _Forward(teacher_s, (time.monotonic() - started) / len(rows))
+    forward = ForwardTime(teacher_s, (time.monotonic() - started) / len(rows))
 
     phases: dict[PhaseName, Phase] = {}
     if job.given is None:
@@ -105,7 +105,7 @@ def measure_speed(
     overhead = by_phase["student"].step_s / by_phase["control"].step_s if "control" in by_phase else None
     estimate = [
         PhaseEstimate(phase=name, seconds=seconds)
-        for name, seconds in _estimate(job, by_phase, trainings, forward, loading_s).items()
+        for name, seconds in estimate_job(spec, data, by_phase, trainings, forward, loading_s).items()
     ]
     return SpeedFindings(
         steps=steps,
@@ -159,26 +159,35 @@ def _time_steps(name: PhaseName, trainee: Trainee, device: torch.device) -> Step
         phase=name,
         batch_size=trainee.spec.batch_size,
         timed_steps=len(step_s),
-        steps_per_s=1.0 / _per_step(for_batch, for_step, device),
+        steps_per_s=1.0 / seconds_per_step(for_batch, for_step, device),
         batch_s=for_batch,
         step_s=for_step,
     )
 
 
-def _per_step(batch_s: float, step_s: float, device: torch.device) -> float:
+def seconds_per_step(batch_s: float, step_s: float, device: torch.device) -> float:
     """The loop makes the next batch meanwhile: free on a GPU, while on a CPU the two share the cores."""
     return max(batch_s, step_s, 1e-9) if device.type == "cuda" else batch_s + step_s
 
 
-def _estimate(
-    job: JobRun,
+def estimate_job(
+    spec: DiagnoseSpec,
+    data: PairedDataset,
     steps: dict[PhaseName, StepSpeed],
     trainings: dict[str, TrainingSpec],
-    forward: _Forward,
+    forward: ForwardTime,
     loading_s: float,
 ) -> dict[EstimateName, float]:
-    spec, data = job.spec, job.data
-    assert isinstance(spec, DiagnoseSpec)
+    """Seconds of each part of the job: all epochs with their validation, and what is done once.
+
+    Args:
+        spec: The diagnosis.
+        data: All rows of the job.
+        steps: As timed; without `teacher` where one is given, without `control` where there is no method.
+        trainings: Of each phase.
+        forward: Of a row.
+        loading_s: Of the data.
+    """
     rows = {split: len(found) for split, found in data.splits.items()}
     seen, taught = data.modalities[spec.teacher.modality], data.taught_rows
     seconds: dict[EstimateName, float] = {"loading": loading_s}

@@ -54,7 +54,8 @@ def inter_class_distance(
 
     References:
         Huang et al., "Knowledge Distillation from A Stronger Teacher" (DIST), NeurIPS 2022, section 3,
-        inter-class relation. They add 1e-8 to the product of the norms; here constant rows give rho = 0.
+        eq. 8, inter-class relation. They add 1e-8 to the product of the norms; here constant rows give
+        rho = 0.
     """
     check_same_shape(student_BC, teacher_BC, "logits")
     rho_B = row_correlation(
@@ -81,7 +82,8 @@ def intra_class_distance(
         ValueError: The shapes differ.
 
     References:
-        Huang et al., NeurIPS 2022, section 3, intra-class relation. A constant column counts as rho = 0.
+        Huang et al., NeurIPS 2022, section 3, eq. 9, intra-class relation. A constant column counts as
+        rho = 0.
     """
     check_same_shape(student_BC, teacher_BC, "logits")
     rho_C = row_correlation(

@@ -14,8 +14,8 @@ class DIST(Method):
     """CE + b (1 - mean_i rho(row i)) + g (1 - mean_c rho(column c)), rho of probabilities.
 
     References:
-        Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022. The task loss keeps
-        factor 1, their alpha.
+        Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, eq. 8 and 9. The
+        task loss keeps factor 1, their alpha.
     """
 
     def __init__(self, spec: DISTSpec, context: MethodContext) -> None:

@@ -35,6 +35,17 @@ def views(
     )
 
 
+def in_float64(step: StepViews) -> StepViews:
+    """The same step with exact comparisons in mind; the student's outputs are leaves again."""
+    assert step.teacher is not None
+    assert step.teacher_inputs is not None
+    return step._replace(
+        student=ModelOutput(*(part.detach().double().requires_grad_() for part in step.student)),
+        teacher=ModelOutput(*(part.double() for part in step.teacher)),
+        teacher_inputs=step.teacher_inputs.double(),
+    )
+
+
 def teacher_model(teacher_dim: int = 16, classes: int = CLASSES) -> Backbone:
     """A small frozen teacher, as a job hands it to a method."""
     return MLP(TEACHER_INPUTS, classes, teacher_dim, 1, 0.3).eval().requires_grad_(False)

@@ -83,5 +83,9 @@ PAPER_ABLATION: dict[str, FDCMKDSpec] = {
         update={"split": True, "scale": True, "shared_classifier": True, "high_distance": "log_mse"}
     ),
 }
-"""The rows of the paper's ablation table, each a spec; add `reduction: mean` and `band_heads: true` for
-the authors' script to the letter."""
+"""The rows of the paper's ablation table, each a spec, and how to state it in docs/methods.md; add
+`reduction: mean` and `band_heads: true` for the authors' script to the letter.
+
+`align only` is read as its name says: L_align is all there is. It has no distance of features (`low_weight`,
+which is that of a feature that is not split, is 0), and its one classifier sees the whole feature, as without
+`+ frequency` there are no bands. All other rows keep a distance."""

@@ -77,6 +77,9 @@ def test_it_says_what_the_job_would_cost(finished: Any) -> None:
         "loading", "teacher", "teacher outputs", "student", "control", "testing",
     ]  # fmt: skip
     assert speed.total_s == pytest.approx(sum(part.seconds for part in speed.estimate))
+    for step in speed.steps:  # on a CPU batches are made on the cores that train
+        assert 1.0 / step.steps_per_s == pytest.approx(step.batch_s + step.step_s)
+    assert speed.method_overhead == pytest.approx(speed.steps[1].step_s / speed.steps[2].step_s)
     assert speed.peak_bytes > 50 * 2**20
     assert speed.growth_bytes <= speed.peak_bytes
 

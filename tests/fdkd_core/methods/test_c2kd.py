@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from method_steps import build, views
+from method_steps import build, in_float64, views
 from small_job import small_spec, write_small_data
 from torch.nn import functional
 
@@ -25,7 +25,7 @@ def context(teacher: torch.nn.Module, classes: int = 3) -> MethodContext:
 
 
 def test_it_equals_its_definition() -> None:
-    step, method = views(12), build(C2KDSpec())
+    step, method = in_float64(views(12)), build(C2KDSpec()).double()
     terms = method.terms(step)
     with torch.no_grad():
         teacher = method.teacher(step.teacher_inputs)
@@ -52,7 +52,7 @@ def test_it_equals_its_definition() -> None:
 
 def test_the_side_that_teaches_is_constant() -> None:
     """Each learner's gradient is that of KL(q || softmax z) with q fixed: softmax z - q."""
-    step, method = views(12), build(C2KDSpec())
+    step, method = in_float64(views(12)), build(C2KDSpec()).double()
     terms = method.terms(step)
     with torch.no_grad():
         teacher = method.teacher(step.teacher_inputs)

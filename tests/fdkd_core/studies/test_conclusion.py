@@ -175,6 +175,22 @@ def test_a_control_that_is_best_is_said_to_be() -> None:
     assert arm(result, "logit_kd").verdict == "hurts"
 
 
+def test_validation_picks_the_arm_and_not_the_test_split() -> None:
+    """What is best on validation is worst on the test rows, and the other way round."""
+    for best, told in (
+        ("logit_kd", "logit_kd is best on validation, and yet it hurts: -4.7 points"),
+        ("no_teacher", "No method is better on validation than the tuned control: train without a teacher."),
+    ):
+        spec = compare_spec()
+        outcomes = {}
+        for label in arms(spec, None):
+            val, test = (BETTER, WORSE) if label == best else (SAME, CONTROL)
+            outcomes[label] = study_result(label, spec, test, val)
+        result = conclude(spec, outcomes, None, identity=IDENTITY, seconds=1.0)
+        assert result.best == best
+        assert result.summary[0].startswith(told)
+
+
 def test_a_tie_goes_to_the_control() -> None:
     assert concluded(logit=CONTROL, fd=CONTROL, fake=CONTROL).best == "no_teacher"
 
