@@ -21,7 +21,7 @@ from fdkd_client.cli.diagnosis_view import diagnosis_view
 from fdkd_client.cli.job_words import what
 from fdkd_client.cli.run_view import is_control, run_view
 from fdkd_client.cli.terminal import new_table, plain, short_name
-from fdkd_client.cli.wording import CHILDREN, age, duration, phase_words, styled_state
+from fdkd_client.cli.wording import CHILDREN, age, phase_words, styled_state
 from fdkd_client.figures import (
     ComparisonFigures,
     DiagnosisFigures,
@@ -30,7 +30,7 @@ from fdkd_client.figures import (
     StudyFigures,
 )
 from fdkd_client.results import Artifact, Failure, Job, ProblemInfo, Progress
-from fdkd_core.count_words import count, size
+from fdkd_core.count_words import count, duration, size
 from fdkd_core.spec.tasks import facts_of_figures
 
 _HINTS = {

@@ -11,11 +11,10 @@ from rich.text import Text
 
 from fdkd_client.cli.comparison_tables import columns_text, figure_text
 from fdkd_client.cli.terminal import new_table, printable
-from fdkd_client.cli.wording import duration
 from fdkd_client.figures import RunFigures, UpliftFigures
 from fdkd_client.model_figures import ModelFigures
 from fdkd_core.cost_words import cost_lines
-from fdkd_core.count_words import size
+from fdkd_core.count_words import duration, size
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence

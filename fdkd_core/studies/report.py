@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.bundle.card import escape
-from fdkd_core.count_words import count
+from fdkd_core.count_words import count, duration
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.result import CANCELLED, Arm, CompareResult, Estimate, StudyResult, Trial
@@ -21,6 +21,9 @@ COMPARISON_COLUMNS = (
     "direction", "method", "seed", "lr", "weights", "trials", "val_metric", "test_metric",
 )  # fmt: skip
 """Then the second figure of the task, such as `test_macro_f1`, and `seconds`."""
+_COLUMNS = (
+    "arm", "lr", "tuned", "val", "test", "to control", "p", "p (Holm)", "gap closed", "verdict", "time",
+)  # fmt: skip
 
 
 def write_comparison(folder: Path, result: CompareResult) -> None:
@@ -93,8 +96,7 @@ def comparison_markdown(result: CompareResult) -> str:
     lines = [f"# {escape(result.name)}", ""]
     lines += [f"- {escape(sentence)}" for sentence in result.summary]
     lines += ["", "![differences to the control](comparison.png)", ""]
-    columns = ("arm", "lr", "tuned", "val", "test", "to control", "p", "p (Holm)", "gap closed", "verdict")
-    lines += ["| " + " | ".join(columns) + " |", "|---|---:|---|---:|---:|---:|---:|---:|---:|---|"]
+    lines += ["| " + " | ".join(_COLUMNS) + " |", "|---|---:|---|---:|---:|---:|---:|---:|---:|---|---:|"]
     lines += ["| " + " | ".join(escape(cell) for cell in _cells(arm, measure)) + " |" for arm in result.arms]
     lines += ["", *_notes(result)]
     chosen = [f"- {escape(arm.label)}: {escape(arm.chosen)}" for arm in result.arms if arm.chosen]
@@ -119,6 +121,13 @@ def with_interval(found: Estimate, measure: Measure) -> str:
     return f"{mean} (95 % interval {low} to {high})"
 
 
+def p_text(value: float | None) -> str:
+    """A p-value in a cell; nothing where there is none."""
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _facts(result: CompareResult) -> TaskFacts:
     """Of the task, as any of the figures tells."""
     runs = [run for arm in result.arms for run in arm.runs]
@@ -128,7 +137,7 @@ def _facts(result: CompareResult) -> TaskFacts:
 
 def _cells(arm: Arm, measure: Measure) -> list[str]:
     if arm.error is not None:
-        return [arm.label, *[""] * 8, arm.error if arm.error == CANCELLED else f"failed: {arm.error}"]
+        return [arm.label, *[""] * 8, arm.error if arm.error == CANCELLED else f"failed: {arm.error}", ""]
     share = arm.teacher_gap_closed
     return [
         arm.label,
@@ -137,10 +146,11 @@ def _cells(arm: Arm, measure: Measure) -> list[str]:
         _mean(arm.val, measure),
         _mean(arm.test, measure),
         _difference(arm.difference, measure),
-        _p(arm.p_value),
-        _p(arm.p_value_holm),
+        p_text(arm.p_value),
+        p_text(arm.p_value_holm),
         "" if share is None else f"{100 * share:.0f} %",
         arm.verdict or "",
+        duration(arm.seconds),
     ]
 
 
@@ -167,6 +177,7 @@ def _notes(result: CompareResult) -> Iterable[str]:
             f"fresh seeds; differences are paired by seed{turned}. {_over(result.intervals)} "
             "Holm's correction is for the number of methods. The verdict goes by the interval."
         )
+    yield "The time of an arm is that of all its trainings, trials included."
     fakes = sorted({arm.teacher_view for arm in finished if arm.teacher_view != "paired"})
     if fakes:
         yield (
@@ -198,12 +209,6 @@ def _difference(found: Estimate | None, measure: Measure) -> str:
     if found.high > found.low:
         bounds = f" ({measure.signed_text(found.low)} to {measure.signed_text(found.high)})"
     return f"{measure.signed_text(found.mean)}{bounds}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _trial_figures(trial: Trial, names: Sequence[str]) -> list[str]:
