@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fdkd_core.cost_words import cost_lines
 from fdkd_core.count_words import count, duration
+from fdkd_core.search_words import difference_heading, tried_words
 from fdkd_core.spec.auto_result import AutoFinalist, AutoReport
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import figure
@@ -87,30 +88,29 @@ def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> N
         _show_path(console, f"student of {result.best}", out_dir / result.bundle)
 
 
-def show_search(console: Console, report: AutoReport) -> None:
+def show_search(console: Console, report: AutoReport, out_dir: Path) -> None:
     """What a job tried before it chose, and why it chose so."""
     measure = MEASURES[report.select_by]
     main = facts_of_figures(next((run.test for found in report.finalists for run in found.runs), None)).main
     table = _table("finalists, in %" if measure.form == "share" else "finalists")
     for heading in ("", "lr", "tuned"):
         table.add_column(heading, overflow="fold")
-    # What decided is not the column before it where it was measured by folds.
-    over = "by folds" if any(found.folds for found in report.finalists) else "to control"
-    for heading in ("val", over, f"test {main.short}"):
+    folds = max((len(found.folds) for found in report.finalists), default=0)
+    for heading in ("val", difference_heading(folds), f"test {main.short}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in report.finalists:
-        tried = next(c for c in report.configurations if c.number == found.number)
+        tuned = next(c for c in report.configurations if c.number == found.number)
         style = "bold green" if found.number == report.winner else None
-        tuned = (f"{tried.lr:.3g}", parameters_text(tried.parameters))
-        table.add_row(escape(found.label), *tuned, *_final_figures(found, measure, main), style=style)
+        cells = (f"{tuned.lr:.3g}", parameters_text(tuned.parameters))
+        table.add_row(escape(found.label), *cells, *_final_figures(found, measure, main), style=style)
     console.print(table)
     trainings = sum(len(c.rungs) for c in report.configurations)
-    short = ", as many as the minutes allowed" if report.cut_short else ""
-    console.print(
-        f"tried {len(report.configurations)} configurations in {trainings} short trainings{short}",
-        highlight=False,
-    )
+    tried = tried_words(len(report.configurations), trainings, cut_short=report.cut_short)
+    console.print(f"tried {tried}", highlight=False)
     console.print(f"[bold]{escape(report.reason)}[/]", highlight=False)
+    path = out_dir / "report" / "search.md"
+    if path.exists():  # not in folders of earlier releases
+        _show_path(console, "report", path)
 
 
 def _final_figures(found: AutoFinalist, measure: Measure, main: Measure) -> list[str]:

@@ -32,7 +32,7 @@ def write_comparison(folder: Path, result: CompareResult) -> None:
     Raises:
         StorageError: The disk is full or failing.
     """
-    _make(folder)
+    make_folder(folder)
     write_atomic(folder / "comparison.csv", comparison_csv(result).encode())
     write_atomic(folder / "comparison.md", comparison_markdown(result).encode())
     for kind in ("png", "svg"):
@@ -45,7 +45,7 @@ def write_trials(folder: Path, result: StudyResult) -> None:
     Raises:
         StorageError: The disk is full or failing.
     """
-    _make(folder)
+    make_folder(folder)
     names = [*facts_of_figures(result.student.val).metrics, "loss"]
     rows = [
         [
@@ -58,7 +58,7 @@ def write_trials(folder: Path, result: StudyResult) -> None:
         for trial in result.trials
     ]
     columns = ("number", "lr", "parameters", *(f"val_{name}" for name in names), "seconds")
-    write_atomic(folder / "trials.csv", _csv(columns, rows).encode())
+    write_atomic(folder / "trials.csv", csv_text(columns, rows).encode())
 
 
 def comparison_csv(result: CompareResult) -> str:
@@ -77,7 +77,7 @@ def comparison_csv(result: CompareResult) -> str:
                 "",
                 "",
                 0,
-                *map(_share, figures),
+                *map(share_text, figures),
                 f"{result.teacher.seconds:.1f}",
             ]
         )
@@ -86,8 +86,8 @@ def comparison_csv(result: CompareResult) -> str:
             val, test = run.val, run.test
             figures = (figure(val, result.metric), figure(test, result.metric), figure(test, second))
             tuned = (f"{arm.lr:g}", parameters_text(arm.parameters), arm.trials)
-            rows.append([name, arm.label, run.seed, *tuned, *map(_share, figures), f"{run.seconds:.1f}"])
-    return _csv((*COMPARISON_COLUMNS, f"test_{second}", "seconds"), rows)
+            rows.append([name, arm.label, run.seed, *tuned, *map(share_text, figures), f"{run.seconds:.1f}"])
+    return csv_text((*COMPARISON_COLUMNS, f"test_{second}", "seconds"), rows)
 
 
 def comparison_markdown(result: CompareResult) -> str:
@@ -212,10 +212,11 @@ def _difference(found: Estimate | None, measure: Measure) -> str:
 
 
 def _trial_figures(trial: Trial, names: Sequence[str]) -> list[str]:
-    return ["" if trial.val is None else _share(figure(trial.val, name)) for name in names]
+    return ["" if trial.val is None else share_text(figure(trial.val, name)) for name in names]
 
 
-def _share(value: float) -> str:
+def share_text(value: float) -> str:
+    """A figure as programs read it."""
     return f"{value:.4f}"
 
 
@@ -224,7 +225,8 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for programs."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -232,6 +234,11 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return buffer.getvalue()
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Makes the folder of a report where there is none.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
     with storage_errors():
         folder.mkdir(parents=True, exist_ok=True)

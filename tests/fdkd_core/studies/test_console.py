@@ -44,7 +44,7 @@ def search(folds: list[float]) -> AutoReport:
 
 def shown(report: AutoReport) -> str:
     text = io.StringIO()
-    show_search(Console(width=80, file=text), report)
+    show_search(Console(width=80, file=text), report, Path("out"))
     return text.getvalue()
 
 
