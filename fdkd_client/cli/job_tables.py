@@ -241,11 +241,10 @@ def _next(job: Job, children: Sequence[Job]) -> str:
     """What one may want to do with a job that has succeeded."""
     if job.kind == "diagnose":
         return f"Report with its plots: fdkd jobs artifacts {job.id} -o report"
-    if isinstance(job.result, RunFigures) and job.result.auto is not None:
-        student = f"fdkd students download {job.id} -o student"
-        return f"Next: {student}; all that was tried, with its plot: fdkd jobs artifacts {job.id} -o report"
     if job.kind != "compare":
-        return f"Next: fdkd students download {job.id} -o student"
+        is_search = isinstance(job.result, RunFigures) and job.result.auto is not None
+        more = f"; all that was tried: fdkd jobs artifacts {job.id} -o report" if is_search else ""
+        return f"Next: fdkd students download {job.id} -o student{more}"
     result = job.result if isinstance(job.result, ComparisonFigures) else None
     steps = [f"fdkd jobs artifacts {job.id} -o report"]
     student = next((child.id for child in children if result and child.name == result.best), None)

@@ -61,7 +61,10 @@ def _draw(canvas: Any, name: str, report: AutoReport) -> None:
 def _draw_trainings(axes: Any, report: AutoReport, measure: Measure, rungs: int) -> None:
     labels = list(dict.fromkeys(tried.label for tried in report.configurations))
     worst = bound(report, measure)
-    remarks = {"handed over": {"marker": "*", "markersize": 11}, "each fresh seed": {"marker": "_"}}
+    remarks: dict[str, dict[str, Any]] = {
+        "handed over": {"marker": "*", "markersize": 11},
+        "each fresh seed": {"marker": "_"},
+    }
     for tried in report.configurations:
         label = labels.index(tried.label)
         style = _style(tried.label, label)

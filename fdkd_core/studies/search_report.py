@@ -74,14 +74,14 @@ def search_markdown(name: str, report: AutoReport) -> str:
     lines = [f"# {escape(name)}", "", f"- {escape_all(report.reason)}", f"- Tried: {tried}.", ""]
     lines += ["![validation of every configuration, rung by rung](search.png)", "", "## Finalists", ""]
     folds = max(len(found.folds) for found in report.finalists)
-    columns = ("finalist", "lr", "tuned", f"val {measure.short}", difference_heading(folds))
-    columns += (f"test {main.short}", "test to control", "time")
+    figures = (f"val {measure.short}", difference_heading(folds), f"test {main.short}", "test to control")
+    columns = ["finalist", "lr", "tuned", *figures, "time"]
     lines += _table(columns, "|---|---:|---|---:|---:|---:|---:|---:|", _finalists(report, measure, main))
     seeds = max(len(found.runs) for found in report.finalists)
     lines += ["", f"{finalist_words(measure, seeds, folds)} {_test_words(main)}"]
     stages = [f"rung {index + 1}: {epochs} epochs" for index, epochs in enumerate(rung_lengths(report))]
     lines += ["", "## Rungs", ""]
-    columns = ("", "method", "lr", "tuned", *stages, "in the end")
+    columns = ["", "method", "lr", "tuned", *stages, "in the end"]
     alignment = "|---:|---|---:|---|" + "---:|" * len(stages) + "---|"
     lines += _table(columns, alignment, _configurations(report, measure, len(stages)))
     lines += [
@@ -188,8 +188,6 @@ def _half(found: Estimate, measure: Measure) -> str:
     return f" ± {measure.text(found.high - found.mean)}" if found.high > found.low else ""
 
 
-def _table(columns: Iterable[str], alignment: str, rows: Iterable[list[str]]) -> list[str]:
-    return ["| " + " | ".join(cells) + " |" for cells in [list(columns)]] + [
-        alignment,
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
+def _table(columns: list[str], alignment: str, rows: Iterable[list[str]]) -> list[str]:
+    heading, *others = ("| " + " | ".join(cells) + " |" for cells in (columns, *rows))
+    return [heading, alignment, *others]
