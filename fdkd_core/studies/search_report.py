@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fdkd_core.atomic_files import write_atomic
 from fdkd_core.bundle.card import escape, escape_all
-from fdkd_core.count_words import begin, duration
+from fdkd_core.count_words import begin, count, duration
 from fdkd_core.search_words import difference_heading, finalist_words, tried_words
 from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoReport, AutoRung
 from fdkd_core.spec.figures import figure
@@ -78,8 +78,11 @@ def search_markdown(name: str, report: AutoReport) -> str:
     columns = ["finalist", "lr", "tuned", *figures, "time"]
     lines += _table(columns, "|---|---:|---|---:|---:|---:|---:|---:|", _finalists(report, measure, main))
     seeds = max(len(found.runs) for found in report.finalists)
-    lines += ["", f"{finalist_words(measure, seeds, folds)} {_test_words(main)}"]
-    stages = [f"rung {index + 1}: {epochs} epochs" for index, epochs in enumerate(rung_lengths(report))]
+    time = "The time is that of the trainings with fresh seeds."
+    lines += ["", f"{finalist_words(measure, seeds, folds)} {_test_words(main)} {time}"]
+    stages = [
+        f"rung {index + 1}: {count(epochs, 'epoch')}" for index, epochs in enumerate(rung_lengths(report))
+    ]
     lines += ["", "## Rungs", ""]
     columns = ["", "method", "lr", "tuned", *stages, "in the end"]
     alignment = "|---:|---|---:|---|" + "---:|" * len(stages) + "---|"
