@@ -143,7 +143,7 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
             )
     console.print(table)
     if result.auto is not None:
-        show_search(console, result.auto)
+        show_search(console, result.auto, out_dir)
     if result.uplift is not None and (result.auto is None or result.auto.winner_label != NO_TEACHER):
         gain = result.uplift.gains[0]
         joint = "of" if first.form == "share" else "in"

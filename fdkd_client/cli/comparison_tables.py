@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from fdkd_client.cli.terminal import new_table, plain, printable
-from fdkd_client.cli.wording import duration
 from fdkd_client.figures import (
     ArmFigures,
     ComparisonFigures,
@@ -18,7 +17,7 @@ from fdkd_client.figures import (
 )
 from fdkd_client.model_figures import SplitFigures
 from fdkd_core.cost_words import cost_lines
-from fdkd_core.count_words import begin, count
+from fdkd_core.count_words import begin, count, duration
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.result import CANCELLED

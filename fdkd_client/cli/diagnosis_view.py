@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fdkd_client.cli.terminal import new_table, plain
-from fdkd_client.cli.wording import duration
-from fdkd_core.count_words import begin, size
+from fdkd_core.count_words import begin, duration, size
 from fdkd_core.spec.measures import MEASURES, Measure
 
 if TYPE_CHECKING:

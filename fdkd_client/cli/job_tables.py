@@ -21,7 +21,7 @@ from fdkd_client.cli.diagnosis_view import diagnosis_view
 from fdkd_client.cli.job_words import what
 from fdkd_client.cli.run_view import is_control, run_view
 from fdkd_client.cli.terminal import new_table, plain, short_name
-from fdkd_client.cli.wording import CHILDREN, age, duration, phase_words, styled_state
+from fdkd_client.cli.wording import CHILDREN, age, phase_words, styled_state
 from fdkd_client.figures import (
     ComparisonFigures,
     DiagnosisFigures,
@@ -30,7 +30,7 @@ from fdkd_client.figures import (
     StudyFigures,
 )
 from fdkd_client.results import Artifact, Failure, Job, ProblemInfo, Progress
-from fdkd_core.count_words import count, size
+from fdkd_core.count_words import count, duration, size
 from fdkd_core.spec.tasks import facts_of_figures
 
 _HINTS = {
@@ -242,7 +242,9 @@ def _next(job: Job, children: Sequence[Job]) -> str:
     if job.kind == "diagnose":
         return f"Report with its plots: fdkd jobs artifacts {job.id} -o report"
     if job.kind != "compare":
-        return f"Next: fdkd students download {job.id} -o student"
+        is_search = isinstance(job.result, RunFigures) and job.result.auto is not None
+        more = f"; all that was tried: fdkd jobs artifacts {job.id} -o report" if is_search else ""
+        return f"Next: fdkd students download {job.id} -o student{more}"
     result = job.result if isinstance(job.result, ComparisonFigures) else None
     steps = [f"fdkd jobs artifacts {job.id} -o report"]
     student = next((child.id for child in children if result and child.name == result.best), None)

@@ -10,9 +10,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from fdkd_client.cli.job_tables import steps_text
 from fdkd_client.cli.terminal import plain, say, stderr
-from fdkd_client.cli.wording import CHILDREN, duration, percent, phase_words, styled_state
+from fdkd_client.cli.wording import CHILDREN, percent, phase_words, styled_state
 from fdkd_client.results import Job
-from fdkd_core.count_words import size
+from fdkd_core.count_words import duration, size
 
 LINE_EVERY_S = 5.0
 """Between lines where there is no terminal; for jobs, later up to a minute."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from fdkd_client.cli.comparison_tables import columns_text, figure_text
+from fdkd_client.cli.search_view import search_view
 from fdkd_client.cli.terminal import new_table, printable
-from fdkd_client.cli.wording import duration
 from fdkd_client.figures import RunFigures, UpliftFigures
 from fdkd_client.model_figures import ModelFigures
+from fdkd_client.search_figures import SearchFigures
 from fdkd_core.cost_words import cost_lines
-from fdkd_core.count_words import size
+from fdkd_core.count_words import duration, size
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
@@ -35,6 +36,7 @@ def run_view(result: RunFigures) -> Group:
             table.add_row(
                 *_row(role, model, first, second), style="bold green" if role == "student" else None
             )
+    search: list[RenderableType] = []
     found: list[tuple[str, Text]] = []
     if result.uplift is not None and not is_control(result):
         found.append(("uplift", Text.from_markup(uplift_text(result.uplift, first))))
@@ -45,6 +47,7 @@ def run_view(result: RunFigures) -> Group:
             found.append(("rows", Text(printable(pairing_sentence(rows)))))
     if result.auto is not None:
         found.append(("chosen", Text(printable(_why_chosen(result.auto)))))
+        search = search_view(SearchFigures.model_validate(result.auto))
     teacher = None if result.teacher is None else result.teacher.latency
     for heading, words in cost_lines(result.student.latency, teacher, result.export):
         found.append((heading, Text(printable(words))))
@@ -53,7 +56,7 @@ def run_view(result: RunFigures) -> Group:
         found.append(("gate", Text(printable(gate.sentence), style=style)))
     control = " The control is the same student without a teacher." if result.control else ""
     last = Text(f"{columns_text(first, second)}{control}", style="dim")
-    return Group(table, "", headed(found), last)
+    return Group(table, "", *search, headed(found), last)
 
 
 def headed(found: Iterable[tuple[str, Text]]) -> Table:

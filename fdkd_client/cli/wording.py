@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from fdkd_core.count_words import duration
 from fdkd_core.spec.phase_words import phase_words as of_training
 
 STATE_STYLES = {
@@ -40,18 +41,6 @@ def styled_state(state: str) -> str:
 
     style = STATE_STYLES.get(state)
     return f"[{style}]{state}[/]" if style else plain(state)
-
-
-def duration(seconds: float) -> str:
-    """Such as 42s, 3m 10s, 2h 05m, 3d 4h."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
 
 
 def age(moment: datetime | None) -> str:

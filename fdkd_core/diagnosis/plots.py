@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 from fdkd_core.diagnosis.tasks import words_of
+from fdkd_core.plot_files import plot_file, printable
 from fdkd_core.spec.findings import AlignmentFindings, Findings, ProbeFindings, Similarity, Spread
 from fdkd_core.spec.measures import MEASURES, Measure
 
-DPI = 150
 _WIDTH_IN = 8.0
 _TEACHER, _STUDENT, _VALUE = "#9a6700", "#0969da", "#cf222e"
 _SHUFFLED, _WITHIN, _ORDERS = "#afb8c1", "#54aeff", "#57606a"
-_STYLE: dict[Any, Any] = {
-    # Ids in an SVG come from this salt instead of a random one.
-    "svg.hashsalt": "fdkd",
-    "svg.fonttype": "path",
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so that every machine draws the same
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    # A dollar sign in a name is no formula.
-    "text.parse_math": False,
-}
-_METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 _ALIGNMENT_TITLES = {
     "teacher_from_student": "teacher's sample from student's",
     "label_from_teacher": "label from teacher's sample",
@@ -54,22 +42,14 @@ def render_plots(findings: Findings, kind: str) -> dict[str, bytes]:
 
 
 def _render(draw: Callable[[Any, Findings], None], findings: Findings, kind: str, height_in: float) -> bytes:
-    import matplotlib as mpl  # a second
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        {"png": FigureCanvasAgg, "svg": FigureCanvasSVG}[kind](figure)
+    def draw_all(figure: Any) -> None:
         draw(figure, findings)
         for axes in figure.axes:
             axes.set_axisbelow(True)
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind])
-    return buffer.getvalue()
+
+    return plot_file(draw_all, (_WIDTH_IN, height_in), kind)
 
 
 def draw_similarity(figure: Any, findings: Findings) -> None:
@@ -171,7 +151,7 @@ def draw_headroom(figure: Any, findings: Findings) -> None:
     names, values, colours = [], [], []
     for shown in found.probes:
         modality = next(network.modality for network in findings.networks if network.part == shown.part)
-        names.append(f"{shown.part} ({_printable(modality)}): {_VIEWS[shown.view]}")
+        names.append(f"{shown.part} ({printable(modality)}): {_VIEWS[shown.view]}")
         values.append(measure.scale * _value(shown, measure))
         colours.append(_TEACHER if shown.part == "teacher" else _STUDENT)
     axes.barh(range(len(names)), values, color=colours, height=0.65)
@@ -241,8 +221,3 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _printable(text: str) -> str:
-    """What the font can show."""
-    return "".join(character if character.isascii() else "?" for character in text)

@@ -132,7 +132,7 @@ class RunResult(StrictModel):
     processes: int = 1
     """That trained each model together."""
     seconds: float
-    """Wall time of the whole run, over all attempts."""
+    """Wall time of the run, from where it was resumed if it was."""
 
 
 class Trial(StrictModel):
@@ -194,6 +194,7 @@ class StudyResult(StrictModel):
     processes: int = 1
     """That trained each model together."""
     seconds: float
+    """See `RunResult.seconds`."""
 
 
 CANCELLED = "cancelled"
@@ -270,6 +271,9 @@ class CompareResult(StrictModel):
     """That student's ONNX files; null where none was made, or the arms were run elsewhere."""
     versions: dict[str, str]
     seconds: float
+    """Wall time of the run, from where it was resumed if it was. Where the arms were run elsewhere, maybe at
+    the same time, the time of all that was computed: training of the shared teacher, the run of each arm that
+    has a result, and the conclusion; of the last alone in results of earlier releases."""
 
 
 Result = RunResult | StudyResult | CompareResult | DiagnosisResult

@@ -51,6 +51,16 @@ class ArmResults(StrictModel):
         return next((teacher for teacher in measured if teacher is not None), None)
 
     @property
+    def seconds(self) -> float:
+        """Training of the shared teacher, and the run of each arm that has a result, one after the other.
+
+        When the arms began, and which ran side by side, no result says.
+        """
+        teacher = self.shared_teacher
+        found = (arm.seconds for arm in self.arms.values() if isinstance(arm, StudyResult))
+        return sum(found, 0.0 if teacher is None else teacher.seconds)
+
+    @property
     def data_sha256(self) -> str:
         """Of the data that all arms saw; "" when there is no result."""
         return next((arm.data_sha256 for arm in self.arms.values() if isinstance(arm, StudyResult)), "")

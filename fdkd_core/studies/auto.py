@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
 from fdkd_core.single_run import taught_rows, warn_of_chance, warn_of_gates
-from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec, NoneSpec
+from fdkd_core.spec import AutoSpec, DistillSpec, NoneSpec
 from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoReport, AutoRung
 from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.judging import selected_by
@@ -26,6 +25,7 @@ from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.result import FinalRun, RunResult, Trial
 from fdkd_core.spec.tasks import facts_of
 from fdkd_core.studies import statistics
+from fdkd_core.studies.auto_plan import final_name, rung_name, search_plan
 from fdkd_core.studies.decision import Scores, decide, difference
 from fdkd_core.studies.fold_scores import Folds
 from fdkd_core.studies.halving import (
@@ -33,12 +33,11 @@ from fdkd_core.studies.halving import (
     affordable_rounds,
     better_half,
     configurations,
-    half,
     ranking,
     rung_epochs,
     with_stated_first,
 )
-from fdkd_core.studies.study import phase_steps, student_steps, teacher_plan
+from fdkd_core.studies.search_report import write_search
 from fdkd_core.studies.summary import interval
 from fdkd_core.studies.trainings import (
     Lesson,
@@ -199,6 +198,7 @@ def run_auto(job: JobRun) -> RunResult:
     )
     job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
     report = _report(search, tried, finalists, scores, winner, reason)
+    write_search(job.workspace.report_path, spec.name, report)
 
     won = finalists[winner].found.candidate
     models = {place: _best_model(search, finalists[place]) for place in {0, winner}}
@@ -220,47 +220,6 @@ def _is_behind(teacher: Trained, control: Finalist, search: Search) -> bool:
         return False
     found = selection_value(evaluate(search.lesson.job, teacher, "val"), search.select_by)
     return found < float(np.mean([selection_value(run.val, search.select_by) for run in control.runs]))
-
-
-def plan_auto(spec: AnyJobSpec, data: PairedDataset, *, is_teacher_given: bool) -> list[dict[str, Any]]:
-    """Name and number of steps of each training, if none is left out."""
-    assert isinstance(spec, DistillSpec)
-    planned = search_plan(spec, data)
-    return planned if is_teacher_given else [teacher_plan(spec, data), *planned]
-
-
-def search_plan(spec: DistillSpec, data: PairedDataset) -> list[dict[str, Any]]:
-    """The trainings of students in their order."""
-    assert isinstance(spec.method, AutoSpec)
-    controls = max(1, spec.method.trials // (1 + len(spec.method.methods)))
-    methods = controls * len(spec.method.methods)
-    planned = []
-    for rung, epochs in enumerate(rung_epochs(spec.training)):
-        training = spec.training.model_copy(update={"epochs": epochs})
-        steps = phase_steps(training, len(data.taught_rows))
-        planned += [
-            {"name": rung_name(rung, place), "total_steps": steps} for place in range(controls + methods)
-        ]
-        controls, methods = half(controls), half(methods)
-    folds = Folds(data, spec.method.folds, spec.training)
-    folds.check()
-    for place in range(1 + spec.method.finalists):
-        planned += [
-            {"name": final_name(place, number), "total_steps": student_steps(spec, data)}
-            for number in range(1, spec.method.seeds + 1)
-        ]
-        planned += folds.plan(place, spec.training)
-    return planned
-
-
-def rung_name(rung: int, place: int) -> str:
-    """Phase of a short training."""
-    return f"rung{rung}-{place}"
-
-
-def final_name(place: int, number: int) -> str:
-    """Phase of a finalist's run."""
-    return f"final{place}-{number}"
 
 
 def _best_model(search: Search, finalist: Finalist) -> Trained:

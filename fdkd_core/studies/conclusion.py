@@ -43,7 +43,7 @@ def conclude(
         outcomes: By label, for every label of `arms(spec)`.
         teacher: Figures of the shared teacher; None where they are not known.
         identity: Hashes `spec` and `data`.
-        seconds: Wall time of the whole comparison.
+        seconds: What `CompareResult.seconds` will say.
         bundle: Folder of the best arm's student, where there will be one.
     """
     measure = reported_by(spec.training, spec.task)

@@ -10,16 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdkd_core.cost_words import cost_lines
-from fdkd_core.count_words import count
+from fdkd_core.count_words import count, duration
+from fdkd_core.search_words import difference_heading, tried_words
 from fdkd_core.spec.auto_result import AutoFinalist, AutoReport
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.pairing_words import goes_without_saying
-from fdkd_core.spec.result import Arm, CompareResult, FinalRun, StudyResult
+from fdkd_core.spec.result import CANCELLED, Arm, CompareResult, FinalRun, StudyResult
 from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies import statistics
-from fdkd_core.studies.report import parameters_text, with_interval
+from fdkd_core.studies.report import p_text, parameters_text, with_interval
 
 
 def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
@@ -35,7 +36,7 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
             str(run.seed),
             *_figures(run, first, second),
             f"{run.best_epoch}/{run.epochs}",
-            f"{run.seconds:.0f}s",
+            duration(run.seconds),
         )
     console.print(table)
     diverged = sum(trial.val is None for trial in result.trials)
@@ -62,13 +63,17 @@ def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> N
     intervals = f"95 % intervals over {result.intervals}" if has_several else "one seed"
     table = _table(f"{result.name}: {measure.heading}, {intervals}")
     table.add_column("", overflow="fold")
-    for heading in ("lr", "val", "test", "to control"):
+    # Figures in a unit of the data take the room that the gap would need.
+    has_gap = measure.form != "number" and any(arm.teacher_gap_closed is not None for arm in result.arms)
+    for heading in ("lr", "val", "test", "to control", "p", *(["gap"] if has_gap else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
+    table.add_column("time", justify="right", no_wrap=True)
     for arm in result.arms:
         style = "bold green" if arm.label == result.best else None
-        table.add_row(*_row(arm, measure), style=style)
+        table.add_row(*_row(arm, measure, has_gap=has_gap), style=style)
     console.print(table)
+    console.print(_legend(result, has_gap=has_gap), style="dim", highlight=False)
     if not measure.larger_is_better:
         console.print(f"differences to the control: test {measure.words}{measure.turned}", highlight=False)
     if result.teacher is not None:
@@ -83,30 +88,29 @@ def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> N
         _show_path(console, f"student of {result.best}", out_dir / result.bundle)
 
 
-def show_search(console: Console, report: AutoReport) -> None:
+def show_search(console: Console, report: AutoReport, out_dir: Path) -> None:
     """What a job tried before it chose, and why it chose so."""
     measure = MEASURES[report.select_by]
     main = facts_of_figures(next((run.test for found in report.finalists for run in found.runs), None)).main
     table = _table("finalists, in %" if measure.form == "share" else "finalists")
     for heading in ("", "lr", "tuned"):
         table.add_column(heading, overflow="fold")
-    # What decided is not the column before it where it was measured by folds.
-    over = "by folds" if any(found.folds for found in report.finalists) else "to control"
-    for heading in ("val", over, f"test {main.short}"):
+    folds = max((len(found.folds) for found in report.finalists), default=0)
+    for heading in ("val", difference_heading(folds), f"test {main.short}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in report.finalists:
-        tried = next(c for c in report.configurations if c.number == found.number)
+        tuned = next(c for c in report.configurations if c.number == found.number)
         style = "bold green" if found.number == report.winner else None
-        tuned = (f"{tried.lr:.3g}", parameters_text(tried.parameters))
-        table.add_row(escape(found.label), *tuned, *_final_figures(found, measure, main), style=style)
+        cells = (f"{tuned.lr:.3g}", parameters_text(tuned.parameters))
+        table.add_row(escape(found.label), *cells, *_final_figures(found, measure, main), style=style)
     console.print(table)
     trainings = sum(len(c.rungs) for c in report.configurations)
-    short = ", as many as the minutes allowed" if report.cut_short else ""
-    console.print(
-        f"tried {len(report.configurations)} configurations in {trainings} short trainings{short}",
-        highlight=False,
-    )
+    tried = tried_words(len(report.configurations), trainings, cut_short=report.cut_short)
+    console.print(f"tried {tried}", highlight=False)
     console.print(f"[bold]{escape(report.reason)}[/]", highlight=False)
+    path = out_dir / "report" / "search.md"
+    if path.exists():  # not in folders of earlier releases
+        _show_path(console, "report", path)
 
 
 def _final_figures(found: AutoFinalist, measure: Measure, main: Measure) -> list[str]:
@@ -120,18 +124,37 @@ def _final_figures(found: AutoFinalist, measure: Measure, main: Measure) -> list
     return [measure.text(measure.signed(found.val)), difference, main.text(found.test.mean)]
 
 
-def _row(arm: Arm, measure: Measure) -> list[str]:
+def _legend(result: CompareResult, *, has_gap: bool) -> str:
+    """What the columns beside the figures are."""
+    is_adjusted = any(arm.p_value_holm is not None for arm in result.arms)
+    told = ["p: of methods adjusted for their number (Holm)"] if is_adjusted else []
+    told += ["gap: share of the way from the control to the teacher"] if has_gap else []
+    return "; ".join([*told, "time: of all trainings of an arm"])
+
+
+def _row(arm: Arm, measure: Measure, *, has_gap: bool) -> list[str]:
     if arm.error is not None or arm.val is None or arm.test is None:
-        return [escape(arm.label), "", "", "", "", "failed"]
+        ended = CANCELLED if arm.error == CANCELLED else "failed"
+        return [escape(arm.label), *[""] * (6 if has_gap else 5), ended, ""]
     difference = ""
     if arm.difference is not None:
         difference = measure.signed_text(arm.difference.mean)
         if arm.difference.high > arm.difference.low:
-            low, high = measure.signed_text(arm.difference.low), measure.signed_text(arm.difference.high)
-            difference += f" ({low} to {high})"
+            difference += f" ±{measure.text((arm.difference.high - arm.difference.low) / 2)}"
     verdict = arm.verdict or ("the control" if arm.label == NO_TEACHER else "")
     means = (measure.text(arm.val.mean), measure.text(arm.test.mean))
-    return [escape(arm.label), f"{arm.lr:.3g}", *means, difference, verdict]
+    p_value = arm.p_value if arm.p_value_holm is None else arm.p_value_holm
+    share = arm.teacher_gap_closed
+    return [
+        escape(arm.label),
+        f"{arm.lr:.3g}",
+        *means,
+        difference,
+        p_text(p_value),
+        *(["" if share is None else f"{100 * share:.0f}%"] if has_gap else []),
+        verdict,
+        duration(arm.seconds),
+    ]
 
 
 def _figures(run: FinalRun, first: Measure, second: Measure) -> list[str]:

@@ -55,7 +55,7 @@ def run_elsewhere(spec: AnyJobSpec, arms_path: Path, out_dir: Path, on_event: Ev
             found.outcomes(),
             found.shared_teacher,
             identity=identity,
-            seconds=time.monotonic() - started,
+            seconds=found.seconds + time.monotonic() - started,
         )
         write_comparison(workspace.report_path, result)
         workspace.finish(result)

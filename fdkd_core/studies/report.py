@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fdkd_core.atomic_files import storage_errors, write_atomic
 from fdkd_core.bundle.card import escape
-from fdkd_core.count_words import count
+from fdkd_core.count_words import count, duration
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.result import CANCELLED, Arm, CompareResult, Estimate, StudyResult, Trial
@@ -21,6 +21,9 @@ COMPARISON_COLUMNS = (
     "direction", "method", "seed", "lr", "weights", "trials", "val_metric", "test_metric",
 )  # fmt: skip
 """Then the second figure of the task, such as `test_macro_f1`, and `seconds`."""
+_COLUMNS = (
+    "arm", "lr", "tuned", "val", "test", "to control", "p", "p (Holm)", "gap closed", "verdict", "time",
+)  # fmt: skip
 
 
 def write_comparison(folder: Path, result: CompareResult) -> None:
@@ -29,7 +32,7 @@ def write_comparison(folder: Path, result: CompareResult) -> None:
     Raises:
         StorageError: The disk is full or failing.
     """
-    _make(folder)
+    make_folder(folder)
     write_atomic(folder / "comparison.csv", comparison_csv(result).encode())
     write_atomic(folder / "comparison.md", comparison_markdown(result).encode())
     for kind in ("png", "svg"):
@@ -42,7 +45,7 @@ def write_trials(folder: Path, result: StudyResult) -> None:
     Raises:
         StorageError: The disk is full or failing.
     """
-    _make(folder)
+    make_folder(folder)
     names = [*facts_of_figures(result.student.val).metrics, "loss"]
     rows = [
         [
@@ -55,7 +58,7 @@ def write_trials(folder: Path, result: StudyResult) -> None:
         for trial in result.trials
     ]
     columns = ("number", "lr", "parameters", *(f"val_{name}" for name in names), "seconds")
-    write_atomic(folder / "trials.csv", _csv(columns, rows).encode())
+    write_atomic(folder / "trials.csv", csv_text(columns, rows).encode())
 
 
 def comparison_csv(result: CompareResult) -> str:
@@ -74,7 +77,7 @@ def comparison_csv(result: CompareResult) -> str:
                 "",
                 "",
                 0,
-                *map(_share, figures),
+                *map(share_text, figures),
                 f"{result.teacher.seconds:.1f}",
             ]
         )
@@ -83,8 +86,8 @@ def comparison_csv(result: CompareResult) -> str:
             val, test = run.val, run.test
             figures = (figure(val, result.metric), figure(test, result.metric), figure(test, second))
             tuned = (f"{arm.lr:g}", parameters_text(arm.parameters), arm.trials)
-            rows.append([name, arm.label, run.seed, *tuned, *map(_share, figures), f"{run.seconds:.1f}"])
-    return _csv((*COMPARISON_COLUMNS, f"test_{second}", "seconds"), rows)
+            rows.append([name, arm.label, run.seed, *tuned, *map(share_text, figures), f"{run.seconds:.1f}"])
+    return csv_text((*COMPARISON_COLUMNS, f"test_{second}", "seconds"), rows)
 
 
 def comparison_markdown(result: CompareResult) -> str:
@@ -93,8 +96,7 @@ def comparison_markdown(result: CompareResult) -> str:
     lines = [f"# {escape(result.name)}", ""]
     lines += [f"- {escape(sentence)}" for sentence in result.summary]
     lines += ["", "![differences to the control](comparison.png)", ""]
-    columns = ("arm", "lr", "tuned", "val", "test", "to control", "p", "p (Holm)", "gap closed", "verdict")
-    lines += ["| " + " | ".join(columns) + " |", "|---|---:|---|---:|---:|---:|---:|---:|---:|---|"]
+    lines += ["| " + " | ".join(_COLUMNS) + " |", "|---|---:|---|---:|---:|---:|---:|---:|---:|---|---:|"]
     lines += ["| " + " | ".join(escape(cell) for cell in _cells(arm, measure)) + " |" for arm in result.arms]
     lines += ["", *_notes(result)]
     chosen = [f"- {escape(arm.label)}: {escape(arm.chosen)}" for arm in result.arms if arm.chosen]
@@ -119,6 +121,13 @@ def with_interval(found: Estimate, measure: Measure) -> str:
     return f"{mean} (95 % interval {low} to {high})"
 
 
+def p_text(value: float | None) -> str:
+    """A p-value in a cell; nothing where there is none."""
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _facts(result: CompareResult) -> TaskFacts:
     """Of the task, as any of the figures tells."""
     runs = [run for arm in result.arms for run in arm.runs]
@@ -128,7 +137,7 @@ def _facts(result: CompareResult) -> TaskFacts:
 
 def _cells(arm: Arm, measure: Measure) -> list[str]:
     if arm.error is not None:
-        return [arm.label, *[""] * 8, arm.error if arm.error == CANCELLED else f"failed: {arm.error}"]
+        return [arm.label, *[""] * 8, arm.error if arm.error == CANCELLED else f"failed: {arm.error}", ""]
     share = arm.teacher_gap_closed
     return [
         arm.label,
@@ -137,10 +146,11 @@ def _cells(arm: Arm, measure: Measure) -> list[str]:
         _mean(arm.val, measure),
         _mean(arm.test, measure),
         _difference(arm.difference, measure),
-        _p(arm.p_value),
-        _p(arm.p_value_holm),
+        p_text(arm.p_value),
+        p_text(arm.p_value_holm),
         "" if share is None else f"{100 * share:.0f} %",
         arm.verdict or "",
+        duration(arm.seconds),
     ]
 
 
@@ -167,6 +177,7 @@ def _notes(result: CompareResult) -> Iterable[str]:
             f"fresh seeds; differences are paired by seed{turned}. {_over(result.intervals)} "
             "Holm's correction is for the number of methods. The verdict goes by the interval."
         )
+    yield "The time of an arm is that of all its trainings, trials included."
     fakes = sorted({arm.teacher_view for arm in finished if arm.teacher_view != "paired"})
     if fakes:
         yield (
@@ -200,17 +211,12 @@ def _difference(found: Estimate | None, measure: Measure) -> str:
     return f"{measure.signed_text(found.mean)}{bounds}"
 
 
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def _trial_figures(trial: Trial, names: Sequence[str]) -> list[str]:
-    return ["" if trial.val is None else _share(figure(trial.val, name)) for name in names]
+    return ["" if trial.val is None else share_text(figure(trial.val, name)) for name in names]
 
 
-def _share(value: float) -> str:
+def share_text(value: float) -> str:
+    """A figure as programs read it."""
     return f"{value:.4f}"
 
 
@@ -219,7 +225,8 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for programs."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
@@ -227,6 +234,11 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return buffer.getvalue()
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Makes the folder of a report where there is none.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
     with storage_errors():
         folder.mkdir(parents=True, exist_ok=True)

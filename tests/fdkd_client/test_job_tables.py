@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from search_samples import search_report
 
 from fdkd_client.cli import terminal
 from fdkd_client.cli.job_tables import job_view, jobs_table
@@ -303,3 +304,63 @@ def test_an_id_is_whole_on_a_narrow_terminal(width: int) -> None:
     Console(file=target, width=width).print(jobs_table([job]))
     assert job_id in target.getvalue()
     assert all(len(line) <= width for line in target.getvalue().splitlines())
+
+
+def searched(width: int = 80, **changes: Any) -> str:
+    """A job with `method: auto` that has succeeded."""
+    found = search_report(changes.pop("select_by", "accuracy"), folds=changes.pop("folds", ()))
+    auto = {**found.model_dump(mode="json"), **changes}
+    return shown(width, state="succeeded", result={**RESULT, "control": MODEL, "auto": auto})
+
+
+def test_a_search_shows_its_finalists_and_how_much_was_tried() -> None:
+    text = searched()
+    assert "…" not in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["finalist", "lr", "tuned", "val", "acc", "to", "control", "test", "acc"] in rows
+    assert ["no_teacher", "0.1", "80.0", "78.0"] in rows
+    assert ["fd_cmkd", "0.1", "weight=3", "84.3", "+4.3", "±1.2", "82.3"] in rows
+    told = " ".join(text.split())
+    assert "6 configurations in 9 short trainings. Finalists were trained in full with 3 fresh seeds" in told
+    assert "chosen fd_cmkd is ahead of the tuned control by +4.3 points." in told
+    assert "fdkd jobs artifacts job_1 -o report" in told
+    assert "as many as the minutes allowed" in " ".join(searched(cut_short=True).split())
+
+
+def test_who_won_a_search_is_bold() -> None:
+    found = search_report().model_dump(mode="json")
+    job = Job.model_validate(
+        {"id": "job_1", "kind": "distill", "name": "a", "spec": SPEC, "state": "succeeded",
+         "result": {**RESULT, "auto": found}}
+    )  # fmt: skip
+    target = io.StringIO()
+    Console(file=target, width=80, force_terminal=True).print(job_view(job))
+    lines = target.getvalue().splitlines()
+    assert any("\x1b[1mfd_cmkd" in line for line in lines)
+    assert not any("\x1b[1mno_teacher" in line for line in lines)
+
+
+def test_a_search_by_errors_and_folds_shows_them_as_they_are() -> None:
+    text = searched(select_by="loss", folds=[-0.2, -0.3])
+    assert "by folds" in text
+    assert "0.157  +0.043 ±0.012" in text
+    assert "over 2 folds of cross-validation, turned so that more is better" in " ".join(text.split())
+
+
+def test_a_search_is_shown_whole_on_a_narrow_terminal() -> None:
+    found = search_report().model_dump(mode="json")
+    found["configurations"][2]["parameters"] = {"parts.0.weight": 0.125, "temperature": 2.83}
+    found["finalists"][1] |= {"val": None, "test": None, "runs": []}
+    text = searched(60, configurations=found["configurations"], finalists=found["finalists"])
+    table = text.partition("finalist ")[2].partition("6 configurations")[0]
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= 60
+    joined = "".join(table.split())
+    assert "diverged" in joined
+    assert "temperature" in joined
+
+
+def test_a_search_that_tells_no_finalists_shows_none() -> None:
+    text = searched(finalists=[], winner_label="dist", reason="dist is ahead.")
+    assert "finalist" not in text
+    assert "chosen  dist is ahead." in text

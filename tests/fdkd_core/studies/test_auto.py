@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -118,10 +119,42 @@ def test_everything_tried_is_on_record(helped: Finished) -> None:
     assert not (out / "work").exists()
 
 
+def rows_of(out: Path) -> list[dict[str, str]]:
+    """Of search.csv, without the time that it took."""
+    with (out / "report" / "search.csv").open(newline="") as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+
+def test_the_report_says_what_the_result_says(helped: Finished, data: Path, good: RunOptions) -> None:
+    out, result, _ = helped
+    report = result.auto
+    assert report is not None
+    written = {path.name: path.read_bytes() for path in (out / "report").iterdir()}
+    assert sorted(written) == ["search.csv", "search.md", "search.png", "search.svg"]
+    rows = rows_of(out)
+    assert [float(row["val_accuracy"]) for row in rows if row["stage"] == "rung 2"] == [
+        pytest.approx(tried.rungs[1].val.accuracy, abs=1e-4)
+        for tried in report.configurations
+        if len(tried.rungs) == 2 and tried.rungs[1].val is not None
+    ]
+    finalists = [row for row in rows if row["stage"] == "finalist"]
+    for row, found in zip(finalists, report.finalists, strict=True):
+        assert int(row["configuration"]) == found.number
+        assert float(row["val_accuracy"]) == pytest.approx(found.val, abs=1e-4)
+    assert [row["outcome"] for row in finalists] == ["not chosen", "handed over"]
+    page = written["search.md"].decode().replace("\\", "")
+    assert report.reason in page
+    assert "| **logit_kd** |" in page
+    # What is finished is not done again.
+    assert run(auto_spec(), data, out, options=good) == result
+    assert {path.name: path.read_bytes() for path in (out / "report").iterdir()} == written
+
+
 def test_the_terminal_shows_finalists_and_reason_in_80_columns(helped: Finished) -> None:
-    _, result, _ = helped
+    out, result, _ = helped
     shown = io.StringIO()
     show_result(Console(width=80, file=shown), result, Path("out"))
+    assert "report: " not in shown.getvalue()  # of an earlier release there is none
     assert max(len(line) for line in shown.getvalue().splitlines()) <= 80
     for word in (
         "finalists",
@@ -129,6 +162,8 @@ def test_the_terminal_shows_finalists_and_reason_in_80_columns(helped: Finished)
         "is ahead of the tuned control",
     ):
         assert word in " ".join(shown.getvalue().split())
+    show_result(Console(width=80, file=shown), result, out)
+    assert f"report: {out / 'report' / 'search.md'}" in shown.getvalue()
 
 
 def test_events_follow_the_plan(helped: Finished) -> None:
@@ -181,6 +216,9 @@ def test_a_search_resumes_to_the_same_choice(
         return [numbers(value) for value in found] if isinstance(found, list) else found
 
     assert numbers(result.model_dump(mode="json")) == numbers(helped[1].model_dump(mode="json"))
+    assert rows_of(tmp_path / "out") == rows_of(helped[0])
+    plots = [folder / "report" / "search.png" for folder in (tmp_path / "out", helped[0])]
+    assert plots[0].read_bytes() == plots[1].read_bytes()
 
 
 def test_minutes_cut_the_search_short(data: Path, good: RunOptions, tmp_path: Path) -> None:

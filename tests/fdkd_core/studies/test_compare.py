@@ -165,6 +165,9 @@ def test_arms_that_were_run_elsewhere_are_only_concluded(
     different = {"seconds", "bundle", "export"}  # a student that lies elsewhere
     assert there.model_dump(exclude=different) == result.model_dump(exclude=different)
     assert there.bundle is None
+    assert result.teacher is not None
+    ran = result.teacher.seconds + sum(arm_result(out, folder).seconds for folder in FOLDERS)
+    assert ran < there.seconds < ran + 60  # the conclusion by itself takes a moment
     for name in REPORT:
         assert (tmp_path / "out" / "report" / name).read_bytes() == (out / "report" / name).read_bytes(), name
     assert [event["event"] for event in events] == ["run_started", "phase_started", "run_finished"]
@@ -321,7 +324,15 @@ def test_the_table_fits_80_columns_and_says_what_the_result_says(finished: Finis
     shown = io.StringIO()
     show_result(Console(width=80, file=shown), result, Path("out"))
     assert max(len(line) for line in shown.getvalue().splitlines()) <= 80
-    for word in ("no_teacher", "shuffled_pairs", "the control", "out/report/comparison.md", "out/student"):
+    assert "…" not in shown.getvalue()
+    for word in (
+        "time",
+        "no_teacher",
+        "shuffled_pairs",
+        "the control",
+        "out/report/comparison.md",
+        "out/student",
+    ):
         assert word in shown.getvalue()
     assert " ".join(result.summary[0].split()[:4]) in shown.getvalue()
 

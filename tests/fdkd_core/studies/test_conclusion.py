@@ -119,6 +119,29 @@ def test_an_arm_is_compared_with_the_control_seed_by_seed() -> None:
     assert result.best == "logit_kd"
 
 
+def test_the_time_of_an_arm_is_that_of_all_its_trainings() -> None:
+    """Trials are most of what a comparison costs; the seconds differ, so that none is counted for another."""
+    spec = compare_spec()
+    study = study_result("logit_kd", spec, BETTER)
+    trials = [study.trials[0].model_copy(update={"number": n, "seconds": 10.0 * 4**n}) for n in range(3)]
+    diverged = trials[2].model_copy(update={"val": None})
+    study = study.model_copy(update={"trials": [*trials[:2], diverged], "seconds": 1000.0})
+    outcomes: dict[str, Outcome] = {
+        label: study_result(label, spec, SAME)
+        for label in ("no_teacher", "fd_cmkd", "fd_cmkd shuffled_pairs")
+    }
+    outcomes |= {"logit_kd": study, "fd_cmkd": "diverged: x"}
+    result = conclude(spec, outcomes, None, identity=IDENTITY, seconds=1.0)
+    assert arm(result, "logit_kd").seconds == pytest.approx(10 + 40 + 160 + 3 * 2)
+    assert arm(result, "no_teacher").seconds == pytest.approx(1 + 3 * 2)
+    page = [line.split(" | ") for line in comparison_markdown(result).splitlines() if line.startswith("| ")]
+    times = {cells[0].strip("| "): cells[-1].strip("| ") for cells in page}
+    assert times == {
+        "arm": "time", "no\\_teacher": "7s", "logit\\_kd": "3m 36s", "fd\\_cmkd": "",
+        "fd\\_cmkd shuffled\\_pairs": "7s",
+    }  # fmt: skip
+
+
 def test_holm_counts_the_methods_and_not_the_controls() -> None:
     result = concluded(logit=BETTER, fd=SAME)
     better, same = arm(result, "logit_kd"), arm(result, "fd_cmkd")

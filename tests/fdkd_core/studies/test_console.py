@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from study_samples import compare_spec, model_result, study_result
 
 from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoReport
 from fdkd_core.spec.figures import Estimate
-from fdkd_core.studies.conclusion import conclude
+from fdkd_core.studies.conclusion import Outcome, conclude
 from fdkd_core.studies.console import show_comparison, show_search
 
 
@@ -43,7 +44,7 @@ def search(folds: list[float]) -> AutoReport:
 
 def shown(report: AutoReport) -> str:
     text = io.StringIO()
-    show_search(Console(width=80, file=text), report)
+    show_search(Console(width=80, file=text), report, Path("out"))
     return text.getvalue()
 
 
@@ -75,3 +76,38 @@ def test_differences_of_errors_are_said_to_be_turned() -> None:
         text = io.StringIO()
         show_comparison(Console(width=80, file=text), told, Path("out"))
         assert ("differences to the control: test RMSE, turned" in text.getvalue()) == is_said
+
+
+def comparison(**changes: Any) -> str:
+    """A terminal's text of three arms with figures and one without, whose trainings took two hours."""
+    spec = compare_spec()
+    values = {"no_teacher": [0.8, 0.81, 0.79], "logit_kd": [0.84, 0.86, 0.83], "fd_cmkd": [0.84, 0.93, 0.8]}
+    outcomes: dict[str, Outcome] = {label: study_result(label, spec, v) for label, v in values.items()}
+    outcomes["fd_cmkd shuffled_pairs"] = "diverged: x"
+    identity = {"spec": "1" * 64, "data": "2" * 64}
+    result = conclude(spec, outcomes, model_result(0.9), identity=identity, seconds=1.0)
+    arms = [arm.model_copy(update={"seconds": 7265.0}) for arm in result.arms]
+    text = io.StringIO()
+    show_comparison(
+        Console(width=80, file=text), result.model_copy(update={"arms": arms, **changes}), Path("out")
+    )
+    return text.getvalue()
+
+
+def test_an_arm_has_its_p_its_share_of_the_gap_and_its_time_in_80_columns() -> None:
+    text = comparison()
+    assert "…" not in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["lr", "val", "test", "to", "control", "p", "gap", "time"] in rows
+    assert ["no_teacher", "0.1", "80.0", "80.0", "the", "control", "2h", "01m"] in rows
+    # Twice the p of the paired t-test: there are two methods.
+    assert ["logit_kd", "0.1", "84.3", "84.3", "+4.3", "±1.4", "0.012", "43%", "helps", "2h", "01m"] in rows
+    assert ["fd_cmkd", "failed"] in rows
+    assert "adjusted for their number (Holm)" in text
+
+
+def test_figures_in_a_unit_of_the_data_leave_no_room_for_the_gap() -> None:
+    text = comparison(metric="rmse", teacher=None)
+    assert "…" not in text
+    assert "gap" not in text
+    assert all(word in text for word in ("+0.04333 ±0.01434", "0.012", "no evidence", "2h 01m"))
