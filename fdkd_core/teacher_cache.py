@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,27 @@ class TeacherCache:
         for part in outputs:
             digest.update(repr(tuple(part.shape)).encode() + part.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+@dataclass
+class SharedOutputs:
+    """What one teacher says of the training rows, in memory, for the arms of a comparison in one process.
+
+    Those of no other model are kept: a comparison has one untrained twin of its teacher, and asks it once.
+    """
+
+    teacher: Trained
+    data: PairedDataset
+    found: ModelOutput | None = None
+    """None until an arm asked for it."""
+
+    def outputs(self, teacher: Trained, data: PairedDataset, find: Callable[[], ModelOutput]) -> ModelOutput:
+        """Those that are kept, where they are of this teacher and these data; else what `find` gives."""
+        if teacher is not self.teacher or data is not self.data:
+            return find()
+        if self.found is None:
+            self.found = find()
+        return self.found
 
 
 def _name(key: str) -> str:
