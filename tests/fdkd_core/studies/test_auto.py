@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from taught_data import auto_spec, teacher_spec, write_taught_data
@@ -19,6 +20,7 @@ from fdkd_core.run import run
 from fdkd_core.spec import AutoSpec, load_spec
 from fdkd_core.spec.result import RunResult
 from fdkd_core.studies import auto as auto_module
+from fdkd_core.studies.decision import decide
 from fdkd_core.studies.halving import epochs_in_all, rung_epochs
 from fdkd_core.training import checkpoint
 
@@ -97,6 +99,37 @@ def test_a_teacher_that_is_wrong_loses_to_the_tuned_control(
     shown = io.StringIO()
     show_result(Console(width=80, file=shown), result, Path("out"))
     assert "uplift over the control" not in shown.getvalue()
+
+
+@pytest.mark.parametrize(("blinded", "expected"), [("val", True), ("test", False)])
+def test_a_teacher_is_behind_by_validation_alone(
+    blinded: str,
+    expected: bool,
+    data: Path,
+    good: RunOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the rows of one split the teacher, which is right elsewhere, sees the sample of another row."""
+    with np.load(data) as columns:
+        found = dict(columns)
+    rows = np.flatnonzero(found["split"] == blinded)
+    found["clean"][rows] = found["clean"][np.roll(rows, 1)]
+    np.savez(tmp_path / "blinded.npz", **found)
+    told: list[bool] = []
+
+    def spy(scores: Any, select_by: str, *, is_teacher_behind: bool) -> Any:
+        told.append(is_teacher_behind)
+        return decide(scores, select_by, is_teacher_behind=is_teacher_behind)
+
+    monkeypatch.setattr(auto_module, "decide", spy)
+    spec = auto_spec(trials=2, seeds=2)
+    result = run(spec, tmp_path / "blinded.npz", tmp_path / "out", options=good)
+    assert isinstance(result, RunResult)
+    assert told == [expected]
+    assert result.teacher is not None
+    behind = {"val": result.teacher.val.accuracy, "test": result.teacher.test.accuracy}
+    assert behind.pop(blinded) < 0.4 < 0.9 < min(behind.values())
 
 
 def test_everything_tried_is_on_record(helped: Finished) -> None:
