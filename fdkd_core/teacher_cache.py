@@ -1,10 +1,10 @@
 """Outputs of a frozen teacher, kept by the content of all that they depend on.
 
 The studies of a comparison share a teacher, and so do jobs that name the same model; on one machine, the
-first computes what it says of the training rows and the others read it. A file is named by the hash of
-teacher, data, preprocessing and rows, and of what rounding depends on (torch, device, threads), so that
-reading it gives the bits that computing it would. No seed of augmentation is among them: a teacher sees clean
-inputs (docs/decisions/0004).
+first computes what it says of the training rows and the others read it. Those that begin at the same moment
+wait for it. A file is named by the hash of teacher, data, preprocessing and rows, and of what rounding
+depends on (torch, device, threads), so that reading it gives the bits that computing it would. No seed of
+augmentation is among them: a teacher sees clean inputs (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -74,10 +74,14 @@ class TeacherCache:
             return compute()
         key = outputs_key(teacher, data, rows, device)
         found = self._read(self._folder, key)
-        if found is None:
-            found = compute()
-            if not teacher.model.is_dense or sum(part.nbytes for part in found) <= self._max_bytes // 2:
-                self._write(self._folder, key, found)
+        if found is not None:
+            return found
+        with self._folder.making(_name(key)) as has_waited:
+            found = self._read(self._folder, key) if has_waited else None
+            if found is None:
+                found = compute()
+                if not teacher.model.is_dense or sum(part.nbytes for part in found) <= self._max_bytes // 2:
+                    self._write(self._folder, key, found)
         return found
 
     def _read(self, folder: BoundedFolder, key: str) -> ModelOutput | None:
