@@ -40,7 +40,8 @@ from fdkd_core.spec import (
 )
 from fdkd_core.spec.processes import stated_processes
 from fdkd_core.spec.result import Result, RunResult
-from fdkd_core.studies.auto import plan_auto, run_auto
+from fdkd_core.studies.auto import run_auto
+from fdkd_core.studies.auto_plan import plan_auto
 from fdkd_core.studies.compare import plan_compare, run_compare
 from fdkd_core.studies.elsewhere import run_elsewhere
 from fdkd_core.studies.study import plan_study, run_study

@@ -101,7 +101,7 @@ def show_search(console: Console, report: AutoReport) -> None:
         table.add_row(escape(found.label), *tuned, *_final_figures(found, measure, main), style=style)
     console.print(table)
     trainings = sum(len(c.rungs) for c in report.configurations)
-    short = ", as many as the minutes allowed" if report.cut_short else ""
+    short = ", fewer than `trials` for the sake of the minutes" if report.cut_short else ""
     console.print(
         f"tried {len(report.configurations)} configurations in {trainings} short trainings{short}",
         highlight=False,
