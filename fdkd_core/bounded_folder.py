@@ -4,6 +4,7 @@ What was not used longest makes room for what is new.
 
 Any number of processes may use one folder. Who writes holds a lock on it, makes room first and then renames a
 complete file into place, so the folder is never over its bound and never has half a file under a real name.
+Beside a file that is being made lies an empty one, which its maker has locked.
 Who reads takes no lock: a file that is removed while it is open stays readable until it is closed.
 """
 
@@ -22,6 +23,9 @@ from fdkd_core.errors import StorageError
 LOCK_WAIT_S = 10.0
 """How long a writer waits for another: longer than a file takes. Who holds the lock for longer hangs, and
 what was to be written can be made again."""
+MAKE_WAIT_S = 600.0
+"""How long a process waits for another that makes the same file. Who takes longer hangs, or makes what is
+large: then both make it."""
 _LOOK_S = 0.02
 
 
@@ -46,6 +50,31 @@ class BoundedFolder:
         """Removes a file that is of no use, if it is there."""
         with contextlib.suppress(OSError):
             (self.path / name).unlink()
+
+    @contextlib.contextmanager
+    def making(self, name: str) -> Iterator[bool]:
+        """Around making a file that is not there: who comes second waits for who makes it already.
+
+        Waiting ends when that process is through or has ended, however it ends; none of those who waited
+        keeps others waiting, so that what cannot be kept is not made by one after the other.
+
+        Yields:
+            Whether it waited, so that the file may be there now.
+        """
+        path, has_waited, descriptor = self.path / f"{name}.lock", False, None
+        # A folder that takes no locks keeps no files either: everybody makes their own.
+        with contextlib.suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            has_waited = _wait_for(descriptor)
+        try:
+            yield has_waited
+        finally:
+            if descriptor is not None:
+                if not has_waited:
+                    with contextlib.suppress(OSError):
+                        os.unlink(path)
+                os.close(descriptor)
 
     def write(self, name: str, data: bytes) -> bool:
         """Keeps a file, for which others may have to go; one of the same name is replaced.
@@ -102,3 +131,21 @@ class BoundedFolder:
             yield
         finally:
             os.close(descriptor)
+
+
+def _wait_for(descriptor: int) -> bool:
+    """Locks a file at once, or waits until nobody holds it and leaves it free; whether it waited."""
+    deadline = time.monotonic() + MAKE_WAIT_S
+    has_waited = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            has_waited = True
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(_LOOK_S)
+        else:
+            if has_waited:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            return has_waited

@@ -21,7 +21,7 @@ from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec, teacher_name
 from fdkd_core.spec.execution import ExecutionReport
 from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.tasks import task_of
-from fdkd_core.teacher_cache import TeacherCache
+from fdkd_core.teacher_cache import SharedOutputs, TeacherCache
 from fdkd_core.teacher_views import TeacherRows, scattered, view_rows
 from fdkd_core.workspace import Workspace
 
@@ -61,6 +61,8 @@ class JobRun:
     """Other processes that train with this one."""
     executions: dict[str, ExecutionReport] = field(default_factory=dict)
     """How trainings of the job are computed, as far as it was found out."""
+    shared: SharedOutputs | None = None
+    """Where many parts of a job ask its teacher; None where one does, who may let go of what it was told."""
 
     @property
     def processes(self) -> int:
@@ -125,7 +127,11 @@ class JobRun:
         if recorded is not None:
             outputs = recorded.outputs(rows[present.numpy()])  # no further away than a cache would be
         else:
-            outputs = cache.outputs(teacher, self.data, self.device)
+
+            def find() -> ModelOutput:
+                return cache.outputs(teacher, self.data, self.device)
+
+            outputs = find() if self.shared is None else self.shared.outputs(teacher, self.data, find)
         outputs = scattered(outputs if fake is None else fake(outputs), present)
         data, answers = self.data, None
         if len(data.unlabelled):

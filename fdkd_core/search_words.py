@@ -8,7 +8,7 @@ from fdkd_core.spec.measures import Measure
 
 def tried_words(configurations: int, trainings: int, *, cut_short: bool) -> str:
     """What came before the finalists: `6 configurations in 10 short trainings`."""
-    short = ", as many as the minutes allowed" if cut_short else ""
+    short = ", fewer than `trials` for the sake of the minutes" if cut_short else ""
     return f"{count(configurations, 'configuration')} in {count(trainings, 'short training')}{short}"
 
 

@@ -1,10 +1,10 @@
 """Outputs of a frozen teacher, kept by the content of all that they depend on.
 
 The studies of a comparison share a teacher, and so do jobs that name the same model; on one machine, the
-first computes what it says of the training rows and the others read it. A file is named by the hash of
-teacher, data, preprocessing and rows, and of what rounding depends on (torch, device, threads), so that
-reading it gives the bits that computing it would. No seed of augmentation is among them: a teacher sees clean
-inputs (docs/decisions/0004).
+first computes what it says of the training rows and the others read it. Those that begin at the same moment
+wait for it. A file is named by the hash of teacher, data, preprocessing and rows, and of what rounding
+depends on (torch, device, threads), so that reading it gives the bits that computing it would. No seed of
+augmentation is among them: a teacher sees clean inputs (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,14 @@ class TeacherCache:
             return compute()
         key = outputs_key(teacher, data, rows, device)
         found = self._read(self._folder, key)
-        if found is None:
-            found = compute()
-            if not teacher.model.is_dense or sum(part.nbytes for part in found) <= self._max_bytes // 2:
-                self._write(self._folder, key, found)
+        if found is not None:
+            return found
+        with self._folder.making(_name(key)) as has_waited:
+            found = self._read(self._folder, key) if has_waited else None
+            if found is None:
+                found = compute()
+                if not teacher.model.is_dense or sum(part.nbytes for part in found) <= self._max_bytes // 2:
+                    self._write(self._folder, key, found)
         return found
 
     def _read(self, folder: BoundedFolder, key: str) -> ModelOutput | None:
@@ -111,6 +116,27 @@ class TeacherCache:
         for part in outputs:
             digest.update(repr(tuple(part.shape)).encode() + part.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+@dataclass
+class SharedOutputs:
+    """What one teacher says of the training rows, in memory, for the arms of a comparison in one process.
+
+    Those of no other model are kept: a comparison has one untrained twin of its teacher, and asks it once.
+    """
+
+    teacher: Trained
+    data: PairedDataset
+    found: ModelOutput | None = None
+    """None until an arm asked for it."""
+
+    def outputs(self, teacher: Trained, data: PairedDataset, find: Callable[[], ModelOutput]) -> ModelOutput:
+        """Those that are kept, where they are of this teacher and these data; else what `find` gives."""
+        if teacher is not self.teacher or data is not self.data:
+            return find()
+        if self.found is None:
+            self.found = find()
+        return self.found
 
 
 def _name(key: str) -> str:

@@ -25,6 +25,10 @@ class GradientBalance(nn.Module):
     they are measured by. Following it up as well, one step that is too large makes the teacher pull harder,
     which makes the next one larger, until nothing is finite (docs/decisions/0037).
 
+    A step that tells nothing of the scales changes nothing: one whose task has no gradient (a batch of void
+    masks, of rows without a positive) would hold the least norm at 0, and one norm that is not finite would
+    stay in its running mean, for the rest of training.
+
     References:
         Chen et al., "GradNorm", ICML 2018, equalise norms at the last shared layer by learning the weights.
         Here the factor is the ratio of the norms itself: nothing is learnt, no rate has to be chosen, and the
@@ -66,14 +70,19 @@ class GradientBalance(nn.Module):
             over_ranks: From norms over the features of this process to those over all of the batch.
 
         Returns:
-            Least norm of the task's gradient so far / norm of the term's gradient; 1 for a term without one.
+            Least norm of the task's gradient so far / norm of the term's gradient; 1 for a term without one,
+            and for all as long as no step could be measured.
         """
         measured = [task, *(terms[name] for name in self.names)]
         found = over_ranks(torch.stack([_norm(term, features) for term in measured]))
-        self.norms.mul_(MOMENTUM).add_((1 - MOMENTUM) * found)
-        self.filled.mul_(MOMENTUM).add_(1 - MOMENTUM)
-        means = self.norms / self.filled
-        self.least.clamp_(max=means[0])
+        # On the device, as asking for it here would make every step wait for the GPU once more.
+        is_measured = found.isfinite().all() & (found[0] > 0)
+        norms_now = self.norms.mul(MOMENTUM).add_((1 - MOMENTUM) * found)
+        filled_now = self.filled.mul(MOMENTUM).add_(1 - MOMENTUM)
+        self.norms.copy_(torch.where(is_measured, norms_now, self.norms))
+        self.filled.copy_(torch.where(is_measured, filled_now, self.filled))
+        means = self.norms / self.filled  # not a number as long as nothing was measured
+        self.least.copy_(torch.where(is_measured, torch.minimum(self.least, means[0]), self.least))
         least, _, *norms = torch.cat([self.least[None], means]).tolist()
         return {
             name: min(least / norm, MAX_FACTOR) if norm > 0 else 1.0

@@ -60,6 +60,29 @@ class AutoFinalist(StrictModel):
     """To the control's finalist, paired by seed."""
 
 
+class AutoBudget(StrictModel):
+    """What the `minutes` of a search allowed, and what it took."""
+
+    allowed: float
+    """Seconds: `minutes`."""
+    used: float
+    """Seconds of all trainings of students. Neither those of a teacher nor the export are among them."""
+    least: float | None
+    """Seconds that the least a search does was expected to take, where the minutes were not enough for it;
+    null where they were."""
+    rounds: int
+    """Configurations of each method, and of the control, in the first rung."""
+    finalists: int
+    """For which there was time, beside the control's."""
+    seeds: int
+    """Of each finalist."""
+    folds: int
+    """By which finalists were judged; 0 for the validation split."""
+    told: str
+    """In a sentence, what was left out, or that the minutes were not enough; empty where all was done in
+    time. Part of the report's `reason`."""
+
+
 class AutoReport(StrictModel):
     """What `method: auto` tried, and why this student was handed over."""
 
@@ -74,4 +97,6 @@ class AutoReport(StrictModel):
     reason: str
     """Why, in a sentence or two."""
     cut_short: bool
-    """Whether `minutes` ended the search before `trials` did."""
+    """Whether fewer configurations were tried than `trials` allows, for the sake of `minutes`."""
+    budget: AutoBudget | None = None
+    """Null where `trials` alone counted, and of an earlier release."""

@@ -5,6 +5,7 @@ teacher -> rungs of ever longer trainings -> finalists with fresh seeds -> decis
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from fdkd_core.spec.auto_result import AutoConfiguration, AutoFinalist, AutoRepo
 from fdkd_core.spec.figures import figure, signed_figure
 from fdkd_core.spec.judging import selected_by
 from fdkd_core.spec.measures import Measure
-from fdkd_core.spec.result import FinalRun, RunResult, Trial
+from fdkd_core.spec.result import FinalRun, RunResult
 from fdkd_core.spec.tasks import facts_of
 from fdkd_core.studies import statistics
 from fdkd_core.studies.auto_plan import final_name, rung_name, search_plan
@@ -30,13 +31,13 @@ from fdkd_core.studies.decision import Scores, decide, difference
 from fdkd_core.studies.fold_scores import Folds
 from fdkd_core.studies.halving import (
     Configuration,
-    affordable_rounds,
     better_half,
     configurations,
     ranking,
     rung_epochs,
     with_stated_first,
 )
+from fdkd_core.studies.minutes import Budget, Finals, Timed
 from fdkd_core.studies.search_report import write_search
 from fdkd_core.studies.summary import interval
 from fdkd_core.studies.trainings import (
@@ -77,6 +78,9 @@ class Search:
         self.tried: dict[int, list[AutoRung]] = {}
         self._shares: dict[int, NDArray[np.float64]] = {}
         self.folds = Folds(lesson.job.data, spec.method.folds, spec.training)
+        self.finals_planned = Finals(spec.method.finalists, spec.method.seeds, len(self.folds.parts))
+        self.budget = self._make_budget(spec.method.minutes)
+        self._times: list[Timed] = []
         self._before: dict[str, int] = {}
         for phase in search_plan(spec, lesson.job.data):
             self._before[phase["name"]] = steps_before
@@ -85,20 +89,14 @@ class Search:
     def first_rung(self) -> list[Configuration]:
         """Tries configurations round by round, as many as the budget allows; returns those tried."""
         tried: list[Configuration] = []
-        ended: list[float] = []
-        diverged: list[float] = []
-        allowed = 1
-        for number, turn in enumerate(self.rounds):
-            if number >= allowed:
+        allowed = len(self.rounds) if self.budget is None else 1
+        for number, turn in enumerate(self.rounds, start=1):
+            if number > allowed:
                 break
-            is_cost_known = bool(ended)
-            for trial in self._rung(0, turn, first=len(tried)):
-                (diverged if trial.val is None else ended).append(trial.seconds)
+            self._rung(0, turn, first=len(tried))
             tried += turn
-            if not is_cost_known:
-                allowed = affordable_rounds(
-                    self.auto, self.spec.training, ended, len(self.rounds), len(self.folds.parts), diverged
-                )
+            if self.budget is not None:
+                allowed = self.budget.rounds(number, self._times, begun=self._rounds_before())
         return tried
 
     def climb(self, tried: list[Configuration]) -> tuple[list[Configuration], list[float]]:
@@ -123,30 +121,57 @@ class Search:
         """
         controls = ranking([found for found in tried if found.is_control], tried, values)
         self._refuse_without_control(controls)
+        if self.budget is not None:
+            self.finals_planned = self.budget.finals(self._times)
+            if self.finals_planned.folds != len(self.folds.parts):
+                self.folds = self.folds.cut_to(self.finals_planned.folds)
         methods = ranking([found for found in tried if not found.is_control], tried, values)
-        chosen = [controls[0], *methods[: self.auto.finalists]]
+        chosen = [controls[0], *methods[: self.finals_planned.finalists]]
         return [self._final(place, found) for place, found in enumerate(chosen)]
 
-    def _rung(self, rung: int, tried: list[Configuration], *, first: int = 0) -> list[Trial]:
+    def _make_budget(self, minutes: float | None) -> Budget | None:
+        if minutes is None:
+            return None
+        job = self.lesson.job
+        return Budget(
+            minutes,
+            self.spec.training,
+            len(self.rounds[0]),
+            len(self.rounds),
+            self.finals_planned,
+            self.folds.fewer(),
+            outcomes=self.lesson.outcomes,
+            warn=lambda text: job.log.emit("warning", message=text),
+        )
+
+    def _rounds_before(self) -> int | None:
+        """After how many rounds something that follows them was begun; None where nothing was."""
+        outcomes = self.lesson.outcomes
+        if not any(outcomes.has_begun(name) for name in (rung_name(1, 0), final_name(0, 1))):
+            return None
+        arms, places = len(self.rounds[0]), sum(len(turn) for turn in self.rounds)
+        ended = [place for place in range(places) if outcomes.read(rung_name(0, place)) is not None]
+        return len(ended) // arms
+
+    def _rung(self, rung: int, tried: list[Configuration], *, first: int = 0) -> None:
         epochs = rung_epochs(self.spec.training)[rung]
-        trials = []
         self._shares = self._shares if first else {}  # what diverges keeps none of the rung before
+        self._times = self._times if first else []
         for place, found in enumerate(tried, start=first):
-            name = rung_name(rung, place)
+            name, began = rung_name(rung, place), time.monotonic()
             training = found.candidate.training.model_copy(update={"epochs": epochs})
             trial = run_trial(
                 self.lesson, name, found.candidate, training, self._before[name], shares_of=self.select_by
             )
-            trials.append(trial)
+            self._note_time(began, trial.seconds, has_ended=trial.val is not None)
             if (shares := self.lesson.outcomes.read_shares(name)) is not None:
                 self._shares[found.number] = shares
             rungs = self.tried.setdefault(found.number, [])
             rungs.append(AutoRung(epochs=epochs, val=trial.val, seconds=trial.seconds))
-        return trials
 
     def _final(self, place: int, found: Configuration) -> Finalist:
-        seed = self.spec.training.seed
-        names = [final_name(place, number) for number in range(1, self.auto.seeds + 1)]
+        seed, began = self.spec.training.seed, time.monotonic()
+        names = [final_name(place, number) for number in range(1, self.finals_planned.seeds + 1)]
         runs, folds = [], []
         try:
             for number, name in enumerate(names, start=1):
@@ -159,7 +184,14 @@ class Search:
                 raise
             self.lesson.job.log.emit("warning", message=f"{found.label} is out of the search: {error}")
             runs, folds = [], []
+        self._note_time(began, sum(run.seconds for run in (*runs, *folds)))
         return Finalist(found, names, runs, folds)
+
+    def _note_time(self, began: float, seconds: float, *, has_ended: bool = True) -> None:
+        if self.budget is not None:
+            took = self.budget.spend(began, seconds)
+            # As noted of one that diverged: what is decided while none has ended stays after a restart.
+            self._times.append(Timed(took if has_ended else seconds, has_ended))
 
     def _values(self, tried: list[Configuration]) -> list[float]:
         """By which configurations of a rung are judged."""
@@ -258,6 +290,9 @@ def _report(
         reason += (
             f" On the test split, which decided nothing, it is at {interval(gained, main)} in {main.words}."
         )
+    budget = None if search.budget is None else search.budget.report()
+    if budget is not None and budget.told:
+        reason += f" {budget.told}"
     return AutoReport(
         select_by=search.select_by,
         configurations=[
@@ -276,6 +311,7 @@ def _report(
         winner_label=won.label,
         reason=reason,
         cut_short=len(tried) < sum(len(turn) for turn in search.rounds),
+        budget=budget,
     )
 
 

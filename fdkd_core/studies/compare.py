@@ -27,6 +27,7 @@ from fdkd_core.studies.handover import finalisation, measure_teacher, study_card
 from fdkd_core.studies.outcomes import Outcomes
 from fdkd_core.studies.report import write_comparison
 from fdkd_core.studies.study import conduct, final_names, student_steps, teacher_plan, trial_names
+from fdkd_core.teacher_cache import SharedOutputs
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
 
@@ -40,6 +41,7 @@ def run_compare(job: JobRun) -> CompareResult:
     if teacher.epochs > 0:
         assert measured is not None
         _write_teacher(job, teacher, measured)
+    job = replace(job, shared=SharedOutputs(teacher, job.data))
     studies = arms(spec, None)
     outcomes: dict[str, Outcome] = {}
     for index, (label, study) in enumerate(studies.items()):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdkd_core.data.folds import folds_asked, held_out_rows, without
+from fdkd_core.data.folds import MIN_FOLDS, folds_asked, held_out_rows, without
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError
 from fdkd_core.models.base import ModelOutput
@@ -39,7 +39,8 @@ class Folds:
     def __init__(
         self, data: PairedDataset, asked: int | Literal["auto"] | None, training: TrainingSpec
     ) -> None:
-        self._data, self._seed, self._batch_size = data, training.seed, training.batch_size
+        self._data, self._training = data, training
+        self._seed, self._batch_size = training.seed, training.batch_size
         self._count = folds_asked(data, asked, training.seed, training.batch_size)
 
     @cached_property
@@ -62,6 +63,21 @@ class Folds:
         fewest = min((int((~is_out).sum()) for is_out in self.parts), default=self._batch_size)
         if fewest < self._batch_size:
             raise IncompatibleError(too_few_rows(fewest, self._batch_size))
+
+    def cut_to(self, count: int) -> Folds:
+        """As many folds of the same data, for which there is more time."""
+        return Folds(self._data, count, self._training)
+
+    def fewer(self) -> list[int]:
+        """Smaller numbers of folds that the data can be cut into too, falling, down to `MIN_FOLDS`."""
+        return [count for count in range(len(self.parts) - 1, MIN_FOLDS - 1, -1) if self._can_be(count)]
+
+    def _can_be(self, count: int) -> bool:
+        try:
+            self.cut_to(count).check()
+        except IncompatibleError:
+            return False
+        return True
 
     @property
     def words(self) -> str:

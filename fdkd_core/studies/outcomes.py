@@ -34,16 +34,25 @@ class Outcomes:
             return None
         return found
 
-    def write(self, phase: str, outcome: dict[str, Any], *, checkpoints: str) -> None:
-        """Notes the outcome of a phase; its checkpoints, a folder of the name given, are not needed after.
+    def write(self, phase: str, outcome: dict[str, Any], *, checkpoints: str | None = None) -> None:
+        """Notes the outcome of a phase, or what was decided before one.
+
+        Args:
+            phase: Name of the note.
+            outcome: What is noted.
+            checkpoints: Folder of the phase's checkpoints, which are not needed after; None has none.
 
         Raises:
             StorageError: The disk is full or failing.
         """
         self._make()
         write_json_atomic(self._folder / f"{phase}.json", outcome)
-        if not self._keep_checkpoints:
+        if checkpoints is not None and not self._keep_checkpoints:
             shutil.rmtree(self._workspace.checkpoints(checkpoints), ignore_errors=True)
+
+    def has_begun(self, phase: str) -> bool:
+        """Whether a phase has ended, or left a checkpoint."""
+        return self.read(phase) is not None or self._workspace.checkpoints(phase).exists()
 
     def weights_path(self, phase: str) -> Path:
         """Where `write_weights` puts a model."""

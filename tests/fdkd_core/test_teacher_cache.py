@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ import pytest
 import torch
 from planted import make_planted
 
-from fdkd_core import teacher_cache
+from fdkd_core import bounded_folder, teacher_cache
+from fdkd_core.bounded_folder import BoundedFolder
 from fdkd_core.models import build_model
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MLPSpec
@@ -129,7 +132,7 @@ def test_no_room_at_all_is_no_cache(tmp_path: Path, computed: list[str]) -> None
         read(tmp_path / "cache", teacher(), max_bytes=0)
         read(tmp_path / "cache", teacher(), max_bytes=100)
     assert len(computed) == 4
-    assert not (tmp_path / "cache").exists()
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_file_sealed_with_another_secret_is_not_trusted(tmp_path: Path, computed: list[str]) -> None:
@@ -138,6 +141,81 @@ def test_a_file_sealed_with_another_secret_is_not_trusted(tmp_path: Path, comput
     read(tmp_path, teacher(), warnings, secret=b"a secret of 16 bytes")
     assert len(computed) == 2
     assert "damaged" in warnings[0]
+
+
+OTHER_PROCESS = """
+import sys
+from pathlib import Path
+
+import torch
+from planted import make_planted
+
+from fdkd_core import bounded_folder, teacher_cache
+from fdkd_core.bounded_folder import BoundedFolder
+from fdkd_core.models import build_model
+from fdkd_core.phases import Trained
+from fdkd_core.spec import MLPSpec
+
+torch.set_num_threads(int(sys.argv[2]))
+torch.manual_seed(0)
+spec = MLPSpec(width=8)
+teacher = Trained("inputs", spec, build_model(spec, (64,), 6, None, pointer="/x").eval(), 1, 1, 0.0)
+real = teacher_cache.predict_rows
+
+def predict(*arguments):
+    print("computing", flush=True)
+    sys.stdin.readline()
+    return real(*arguments)
+
+teacher_cache.predict_rows = predict
+data = make_planted(0, num_train=20, num_test=5).data
+teacher_cache.TeacherCache(Path(sys.argv[1]), warn=print).outputs(teacher, data, torch.device("cpu"))
+"""
+
+
+@pytest.mark.parametrize("end", ["through", "killed"])
+def test_who_comes_while_another_process_computes_waits_for_it_and_not_for_a_dead_one(
+    end: str, tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path), str(torch.get_num_threads())]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "computing\n"
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 1:
+                assert computed == []
+                if end == "killed":
+                    other.kill()
+                else:
+                    other.communicate("go on\n")
+                other.wait()
+
+        monkeypatch.setattr(bounded_folder.time, "sleep", sleep)
+        found = read(tmp_path, teacher())
+    assert len(waits) == 1
+    assert computed == (["computed"] if end == "killed" else [])
+    expected = predict_rows(teacher().model, DATA.modalities["inputs"], DATA.splits["train"], CPU)
+    assert torch.equal(found.logits, expected.logits)
+
+
+def test_one_that_computes_for_too_long_is_not_waited_for(
+    tmp_path: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_folder, "MAKE_WAIT_S", 0.05)
+    model = teacher()
+    key = teacher_cache.outputs_key(model, DATA, DATA.splits["train"], CPU)
+    with BoundedFolder(tmp_path, 1 << 20).making(f"{key}.safetensors") as has_waited:
+        assert not has_waited
+        read(tmp_path, model)
+        assert len(computed) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
 def test_a_folder_that_takes_no_files_costs_time_only(tmp_path: Path, computed: list[str]) -> None:

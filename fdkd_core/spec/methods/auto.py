@@ -40,9 +40,12 @@ class AutoSpec(StrictModel):
     """Budget: configurations in all, shared equally among the methods and the control, at least one for each.
     20 is four for each of the five; with the final runs it costs about 19 trainings in full."""
     minutes: Annotated[float, Field(gt=0.0, le=100_000.0)] | None = None
-    """Budget in wall time of the student's trainings: fewer configurations are tried if more would take
-    longer, by the time that the first ones took. Null: `trials` alone counts. What is chosen then depends on
-    how fast the machine is."""
+    """Budget in wall time of the search, that is of all trainings of students. A teacher that is trained
+    first does not count: it has epochs of its own, and the same minutes buy the same search where it was
+    given. By what the first round of trainings took it is planned what fits: fewer configurations, then fewer
+    finalists, seeds and folds, down to one round, one finalist, two seeds and three folds. Where not even
+    those fit they are done all the same; a warning and the result then say so. Null: `trials` alone counts.
+    What is chosen with `minutes` depends on how fast the machine is."""
     finalists: Annotated[int, Field(ge=1, le=5)] = 2
     """Configurations of methods that are trained in full, beside the control's best. Two, since after short
     trainings the first place is often luck."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -40,6 +42,30 @@ def test_terms_follow_the_task_down_and_not_up() -> None:
     found = factors([2.0, *[1.0] * 60, *[1000.0] * 60])
     assert found[60] == pytest.approx(1.0, abs=0.01)
     assert found[61:] == [found[60]] * 60
+
+
+@pytest.mark.parametrize("lost", [0.0, math.inf, math.nan])
+def test_a_step_without_a_measurable_task_changes_nothing(lost: float) -> None:
+    plain = factors([3.0, 1.0, 2.0, 0.5])
+    found = factors([3.0, 1.0, lost, 2.0, 0.5])
+    assert [*found[:2], *found[3:]] == plain
+    assert found[2] == plain[1]
+
+
+@pytest.mark.parametrize("lost", [0.0, math.inf])
+def test_terms_stand_as_stated_until_something_was_measured(lost: float) -> None:
+    assert factors([lost, lost, 3.0, 1.0]) == [1.0, 1.0, *factors([3.0, 1.0])]
+
+
+def test_an_infinite_norm_of_a_term_does_not_stay() -> None:
+    features = torch.ones(1, 1, requires_grad=True)
+    balance = GradientBalance(["term"])
+    found = [
+        balance.factors(features.sum() * 2.0, {"term": features.sum() * norm}, features)["term"]
+        for norm in (1.0, math.inf, 1.0)
+    ]
+    assert found == pytest.approx([2.0, 2.0, 2.0])
+    assert balance.norms.isfinite().all()
 
 
 def test_a_checkpoint_from_before_the_bound_goes_on() -> None:

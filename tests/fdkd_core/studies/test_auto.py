@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from taught_data import auto_spec, teacher_spec, write_taught_data
@@ -20,7 +21,9 @@ from fdkd_core.run import run
 from fdkd_core.spec import AutoSpec, load_spec
 from fdkd_core.spec.result import RunResult
 from fdkd_core.studies import auto as auto_module
-from fdkd_core.studies.halving import epochs_in_all, rung_epochs
+from fdkd_core.studies.decision import decide
+from fdkd_core.studies.halving import rung_epochs
+from fdkd_core.studies.minutes import Finals, epochs_in_all
 from fdkd_core.training import checkpoint
 
 RUNGS = [f"rung0-{place}" for place in range(6)] + [f"rung1-{place}" for place in range(4)]
@@ -98,6 +101,37 @@ def test_a_teacher_that_is_wrong_loses_to_the_tuned_control(
     shown = io.StringIO()
     show_result(Console(width=80, file=shown), result, Path("out"))
     assert "uplift over the control" not in shown.getvalue()
+
+
+@pytest.mark.parametrize(("blinded", "expected"), [("val", True), ("test", False)])
+def test_a_teacher_is_behind_by_validation_alone(
+    blinded: str,
+    expected: bool,
+    data: Path,
+    good: RunOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the rows of one split the teacher, which is right elsewhere, sees the sample of another row."""
+    with np.load(data) as columns:
+        found = dict(columns)
+    rows = np.flatnonzero(found["split"] == blinded)
+    found["clean"][rows] = found["clean"][np.roll(rows, 1)]
+    np.savez(tmp_path / "blinded.npz", **found)
+    told: list[bool] = []
+
+    def spy(scores: Any, select_by: str, *, is_teacher_behind: bool) -> Any:
+        told.append(is_teacher_behind)
+        return decide(scores, select_by, is_teacher_behind=is_teacher_behind)
+
+    monkeypatch.setattr(auto_module, "decide", spy)
+    spec = auto_spec(trials=2, seeds=2)
+    result = run(spec, tmp_path / "blinded.npz", tmp_path / "out", options=good)
+    assert isinstance(result, RunResult)
+    assert told == [expected]
+    assert result.teacher is not None
+    behind = {"val": result.teacher.val.accuracy, "test": result.teacher.test.accuracy}
+    assert behind.pop(blinded) < 0.4 < 0.9 < min(behind.values())
 
 
 def test_everything_tried_is_on_record(helped: Finished) -> None:
@@ -221,14 +255,86 @@ def test_a_search_resumes_to_the_same_choice(
     assert plots[0].read_bytes() == plots[1].read_bytes()
 
 
-def test_minutes_cut_the_search_short(data: Path, good: RunOptions, tmp_path: Path) -> None:
-    spec = auto_spec(minutes=1e-6, seeds=2)
-    result = run(spec, data, tmp_path / "out", options=good)
+def test_minutes_that_are_not_enough_leave_the_least_that_a_search_is(
+    data: Path, good: RunOptions, tmp_path: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    spec = auto_spec(minutes=1e-6, finalists=2, folds=5)
+    result = run(spec, data, tmp_path / "out", options=good, on_event=events.append)
+    assert isinstance(result, RunResult)
+    report = result.auto
+    assert report is not None
+    assert report.cut_short
+    assert [c.label for c in report.configurations] == ["no_teacher", "logit_kd"]
+    assert [len(f.runs) for f in report.finalists] == [2, 2]
+    assert [len(f.folds) for f in report.finalists] == [3, 3]
+    budget = report.budget
+    assert budget is not None
+    assert budget.least is not None
+    assert budget.allowed == pytest.approx(6e-5)
+    assert min(budget.used, budget.least) > budget.allowed
+    trained = sum(rung.seconds for c in report.configurations for rung in c.rungs)
+    assert budget.used >= trained + sum(run.seconds for f in report.finalists for run in f.runs)
+    assert (budget.rounds, budget.finalists, budget.seeds, budget.folds) == (1, 1, 2, 3)
+    warnings = [event["message"] for event in events if event["event"] == "warning"]
+    assert sum("minutes of the search are not enough" in text for text in warnings) == 1
+    assert report.reason.endswith(budget.told)
+    assert "1e-06 minutes allowed were not enough" in budget.told
+    cuts = "1 round of configurations instead of 3, 1 finalist instead of 2, 2 seeds instead of 3, 3 folds"
+    assert f"so it had {cuts} instead of 5" in budget.told
+    assert (tmp_path / "out" / "student" / "model.safetensors").exists()
+    assert "were not enough" in (tmp_path / "out" / "student" / "README.md").read_text()
+    shown = io.StringIO()
+    show_result(Console(width=80, file=shown), result, Path("out"))
+    assert "fewer than `trials` for the sake of the minutes" in " ".join(shown.getvalue().split())
+
+
+@pytest.mark.parametrize(("phase", "is_noted"), [("final0-2", True), ("rung1-1", False)])
+def test_minutes_are_shared_out_once(
+    phase: str,
+    is_noted: bool,
+    helped: Finished,
+    data: Path,
+    good: RunOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed, and gone on with as if its trainings had taken days; there are minutes enough for all of them.
+
+    What an earlier release had begun, which noted nothing, goes on as that planned it too.
+    """
+    monkeypatch.setattr(checkpoint, "MIN_COST_RATIO", 0.0)
+    spec, out, here = auto_spec(minutes=1000.0), tmp_path / "out", [""]
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "phase_started":
+            here[0] = event["phase"]
+
+    def should_stop() -> bool:
+        if here[0] == phase:
+            raise DeadError
+        return False
+
+    with pytest.raises(DeadError):
+        run(spec, data, out, options=good, on_event=on_event, should_stop=should_stop)
+    outcomes = out / "work" / "outcomes"
+    for path in outcomes.glob("rung0-*.json"):
+        noted = json.loads(path.read_text())
+        noted["trial"]["seconds"] = 1e6
+        path.write_text(json.dumps(noted))
+    if not is_noted:
+        for path in outcomes.glob("plan*.json"):
+            path.unlink()
+    result = run(spec, data, out, options=good)
     assert isinstance(result, RunResult)
     assert result.auto is not None
-    assert result.auto.cut_short
-    assert [c.label for c in result.auto.configurations] == ["no_teacher", "logit_kd"]
-    assert len(result.auto.finalists) == 2
+    assert helped[1].auto is not None
+    assert result.student.weights_sha256 == helped[1].student.weights_sha256
+    assert [c.number for c in result.auto.configurations] == list(range(6))
+    for found, asked in zip(result.auto.finalists, helped[1].auto.finalists, strict=True):
+        assert (found.number, found.val, found.test) == (asked.number, asked.val, asked.test)
+    assert result.auto.budget is not None
+    assert result.auto.budget.told.startswith("The trainings of the search took 100,000 minutes, more than")
 
 
 def test_methods_that_diverge_leave_the_control(data: Path, good: RunOptions, tmp_path: Path) -> None:
@@ -267,7 +373,8 @@ def test_trainings_that_diverged_do_not_make_the_others_look_cheap(
     training, wanted = auto_spec().training, {"trials": 8, "seeds": 2}
     method = auto_spec(**wanted).method
     assert isinstance(method, AutoSpec)
-    minutes = epochs_in_all(method, training, rounds=2, arms=2) / rung_epochs(training)[0]
+    finals = Finals(method.finalists, method.seeds, folds=0)
+    minutes = epochs_in_all(training, rounds=2, arms=2, finals=finals) / rung_epochs(training)[0]
     result = run(auto_spec(**wanted, minutes=minutes), data, tmp_path / "out", options=good)
     assert isinstance(result, RunResult)
     assert result.auto is not None

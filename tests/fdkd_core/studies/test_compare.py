@@ -14,6 +14,7 @@ from rich.console import Console
 from scipy import stats
 from small_job import STEPS_PER_PHASE, WITH_ONNX, small_comparison, write_small_data
 
+from fdkd_core import teacher_cache
 from fdkd_core.__main__ import main
 from fdkd_core.console import show_result
 from fdkd_core.errors import SpecError, TrainingDivergedError
@@ -23,6 +24,7 @@ from fdkd_core.run import run
 from fdkd_core.spec.compare import arms
 from fdkd_core.spec.result import CompareResult, StudyResult, parse_result
 from fdkd_core.studies import elsewhere
+from fdkd_core.training.evaluation import predict_rows
 
 OPTIONS = RunOptions(device="cpu", threads=1)
 LABELS = ["no_teacher", "logit_kd", "logit_kd shuffled_pairs"]
@@ -134,6 +136,30 @@ def test_an_arm_is_the_study_that_a_service_would_run(
     alone = run(study, data, tmp_path / "out", options=options)
     assert isinstance(alone, StudyResult)
     assert figures(alone) == figures(arm_result(out, FOLDERS[LABELS.index(label)]))
+
+
+def test_a_comparison_asks_its_teacher_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, int]] = []
+
+    def predict(model: Any, modality: Any, rows: Any, device: Any) -> Any:
+        asked.append((model, len(rows)))
+        return predict_rows(model, modality, rows, device)
+
+    monkeypatch.setattr(teacher_cache, "predict_rows", predict)
+    spec = small_comparison(
+        methods=[{"name": "logit_kd"}, {"name": "feature_mse"}, {"name": "fd_cmkd"}],
+        fake_teachers=["shuffled_pairs", "untrained_teacher", "permuted_channels"],
+        tuning={"trials": 1}, seeds=1,
+    )  # fmt: skip
+    result = run(spec, data, tmp_path / "out", options=OPTIONS)
+    assert isinstance(result, CompareResult)
+    assert len(result.arms) == 7
+    assert all(arm.error is None for arm in result.arms)
+    # The teacher, and its untrained twin, of each of the 96 training rows.
+    assert [rows for _, rows in asked] == [96, 96]
+    assert asked[0][0] is not asked[1][0]
 
 
 def arms_file(out: Path, result: CompareResult, target: Path, **replaced: Any) -> Path:

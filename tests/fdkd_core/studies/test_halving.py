@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 from fdkd_core.spec import (
     AutoSpec,
     FDCMKDSpec,
-    FeatureMSESpec,
     LogitKDSpec,
     NoneSpec,
     TrainingSpec,
 )
 from fdkd_core.studies.halving import (
-    affordable_rounds,
     better_half,
     configurations,
-    epochs_in_all,
     ranking,
     rung_epochs,
     with_stated_first,
@@ -110,40 +107,3 @@ def test_nothing_stands_in_for_a_method_that_diverged_as_stated_or_is_out() -> N
     assert with_stated_first(tried, values, right(*values), None, "accuracy") == values
     assert with_stated_first(tried[4:], values[4:], right(*values), None, "accuracy") == values[4:]
     assert with_stated_first(tried, values, {}, None, "accuracy") == values
-
-
-def test_the_cost_by_hand() -> None:
-    """20 epochs, 4 arms, 3 rounds: 12 x 5, then (2 + 5) x 10, then 3 finalists x 3 seeds x 20."""
-    assert epochs_in_all(SPEC, TRAINING, rounds=3, arms=4) == 60 + 70 + 180
-    # And each finalist anew without each of five folds.
-    assert epochs_in_all(SPEC, TRAINING, rounds=3, arms=4, folds=5) == 60 + 70 + 180 + 300
-
-
-def test_minutes_allow_as_many_rounds_as_fit() -> None:
-    spec = AutoSpec(methods=SPEC.methods, trials=40, minutes=10.0)  # 10 rounds if time allows
-    fast, slow = [5.0] * 4, [60.0] * 4  # seconds for the 5 epochs of the first rung
-    assert affordable_rounds(spec, TRAINING, [0.5] * 4, 10) == 10
-    allowed = affordable_rounds(spec, TRAINING, fast, 10)
-    assert epochs_in_all(spec, TRAINING, allowed, 4) <= 600 < epochs_in_all(spec, TRAINING, allowed + 1, 4)
-    assert affordable_rounds(spec, TRAINING, fast, 10, folds=5) < allowed
-    assert affordable_rounds(spec, TRAINING, slow, 10) == 1
-    assert affordable_rounds(AutoSpec(methods=(FeatureMSESpec(),), trials=40), TRAINING, slow, 20) == 20
-
-
-def test_what_a_training_costs_is_told_by_those_that_came_to_their_end() -> None:
-    """Where the methods diverged at once, the control alone says how long the others will take."""
-    spec = AutoSpec(methods=SPEC.methods, trials=40, minutes=10.0)
-    for seconds in (5.0, 10.0, 60.0):
-        told = affordable_rounds(spec, TRAINING, [seconds], 10, diverged=[0.2] * 3)
-        assert told == affordable_rounds(spec, TRAINING, [seconds] * 4, 10)
-
-
-def test_where_all_diverged_the_next_round_finds_out_while_there_is_time() -> None:
-    spec = AutoSpec(methods=SPEC.methods, trials=40, minutes=1.0)
-    assert affordable_rounds(spec, TRAINING, [], 10, diverged=[0.2] * 4) == 2
-    assert affordable_rounds(spec, TRAINING, [], 10, diverged=[0.2] * 12) == 4
-    assert affordable_rounds(spec, TRAINING, [], 3, diverged=[0.2] * 12) == 3
-    assert affordable_rounds(spec, TRAINING, [], 10, diverged=[16.0] * 4) == 1
-    assert affordable_rounds(spec, TRAINING, [5.0], 10, diverged=[0.2] * 11) == affordable_rounds(
-        spec, TRAINING, [5.0], 10
-    )
