@@ -22,9 +22,11 @@ from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase
 from fdkd_core.ranks.crew_process import Crew
 from fdkd_core.run import run
+from fdkd_core.spec import TrainingSpec
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import RunResult
 from fdkd_core.studies.decision import Scores, decide, difference
+from fdkd_core.studies.fold_scores import Folds
 
 OPTIONS = RunOptions(device="cpu", threads=1)
 AUTO = {
@@ -103,6 +105,23 @@ def test_a_fold_has_its_rows_for_a_test_split_and_the_real_one_out_of_reach(load
     assert view.splits["train"].tolist() == loaded.taught_rows[~is_out].tolist()
     assert view.splits["val"].tolist() == loaded.splits["val"].tolist()
     assert not np.isin(loaded.splits["test"], np.concatenate(list(view.splits.values()))).any()
+
+
+@pytest.mark.parametrize(
+    ("asked", "batch_size", "expected"),
+    [(6, 64, [5, 4, 3]), (20, 64, [5, 4, 3]), (6, 65, []), (3, 64, []), (2, 16, []), (None, 16, [])],
+)
+def test_fewer_folds_are_those_that_leave_a_batch(
+    asked: int | None, batch_size: int, expected: list[int], loaded: PairedDataset
+) -> None:
+    """Of six groups of 16 rows, any fewer folds than six leave 64 rows."""
+    folds = Folds(loaded, asked, TrainingSpec(batch_size=batch_size))
+    assert folds.fewer() == expected
+    for count in expected:
+        parts = folds.cut_to(count).parts
+        assert len(parts) == count
+        for found, wanted in zip(parts, held_out_rows(loaded, count, seed=0), strict=True):
+            assert np.array_equal(found, wanted)
 
 
 def test_rows_without_a_label_go_with_their_group(tmp_path: Path) -> None:
