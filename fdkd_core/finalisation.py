@@ -62,8 +62,8 @@ class Finalisation:
     ) -> RunResult:
         """Reads the test split, once per model, writes the bundles and the result.
 
-        A search has read it for its finalists, after their weights were chosen. Of the two that come here, which
-        validation chose, it is read again for their answers row by row: the figures are the same.
+        A search has read it for its finalists, after their weights were chosen. Of the two that come here,
+        which validation chose, it is read again for their answers row by row: the figures are the same.
 
         Raises:
             GateFailedError: The student did not pass a gate that it had to; its figures are kept, it is not.
