@@ -131,7 +131,10 @@ class JobRun:
             def find() -> ModelOutput:
                 return cache.outputs(teacher, self.data, self.device)
 
-            outputs = find() if self.shared is None else self.shared.outputs(teacher, self.data, find)
+            if self.shared is None:
+                outputs = find()
+            else:
+                outputs = self.shared.outputs(teacher, self.data, find, is_faked=fake is not None)
         outputs = scattered(outputs if fake is None else fake(outputs), present)
         data, answers = self.data, None
         if len(data.unlabelled):

@@ -122,21 +122,35 @@ class TeacherCache:
 class SharedOutputs:
     """What one teacher says of the training rows, in memory, for the arms of a comparison in one process.
 
-    Those of no other model are kept: a comparison has one untrained twin of its teacher, and asks it once.
+    Those of no other model are kept: a comparison has one untrained twin of its teacher, and asks it once. Of
+    maps, memory is planned for one copy: they are let go of where a fake, or the twin, makes others.
     """
 
     teacher: Trained
     data: PairedDataset
     found: ModelOutput | None = None
-    """None until an arm asked for it."""
+    """None until an arm asked for it, and after it was let go of."""
 
-    def outputs(self, teacher: Trained, data: PairedDataset, find: Callable[[], ModelOutput]) -> ModelOutput:
-        """Those that are kept, where they are of this teacher and these data; else what `find` gives."""
-        if teacher is not self.teacher or data is not self.data:
-            return find()
-        if self.found is None:
-            self.found = find()
-        return self.found
+    def outputs(
+        self, teacher: Trained, data: PairedDataset, find: Callable[[], ModelOutput], *, is_faked: bool
+    ) -> ModelOutput:
+        """Those that are kept, where they are of this teacher and these data; else what `find` gives.
+
+        Args:
+            teacher: Who is asked.
+            data: Of which training rows.
+            find: Computes them.
+            is_faked: Whether others are made of them.
+        """
+        is_shared = teacher is self.teacher and data is self.data
+        found, is_kept = self.found if is_shared else None, not teacher.model.is_dense
+        if not is_shared and not is_kept:
+            self.found = None
+        if found is None:
+            found = find()
+        if is_shared:
+            self.found = found if is_kept or not is_faked else None
+        return found
 
 
 def _name(key: str) -> str:

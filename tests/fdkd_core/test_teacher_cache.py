@@ -14,9 +14,10 @@ from planted import make_planted
 from fdkd_core import bounded_folder, teacher_cache
 from fdkd_core.bounded_folder import BoundedFolder
 from fdkd_core.models import build_model
+from fdkd_core.models.base import ModelOutput
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MLPSpec
-from fdkd_core.teacher_cache import TeacherCache
+from fdkd_core.teacher_cache import SharedOutputs, TeacherCache
 from fdkd_core.training.evaluation import predict_rows
 
 CPU = torch.device("cpu")
@@ -141,6 +142,30 @@ def test_a_file_sealed_with_another_secret_is_not_trusted(tmp_path: Path, comput
     read(tmp_path, teacher(), warnings, secret=b"a secret of 16 bytes")
     assert len(computed) == 2
     assert "damaged" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("is_dense", "expected"), [(False, ["real", "twin"]), (True, ["real", "real", "twin"])]
+)
+def test_arms_share_outputs_but_no_second_copy_of_maps(is_dense: bool, expected: list[str]) -> None:
+    real, twin = teacher(0), teacher(1)
+    for found in (real, twin):
+        found.model.is_dense = is_dense
+    shared, asked = SharedOutputs(real, DATA), []
+
+    def ask(which: Trained, *, is_faked: bool = False) -> ModelOutput:
+        def find() -> ModelOutput:
+            asked.append("real" if which is real else "twin")
+            return ModelOutput(torch.zeros(20, 8), torch.zeros(20, 6))
+
+        return shared.outputs(which, DATA, find, is_faked=is_faked)
+
+    assert ask(real) is ask(real)
+    first = ask(real, is_faked=True)
+    assert (shared.found is first) == (not is_dense)
+    assert ask(real, is_faked=True) is not ask(twin)
+    assert asked == expected
+    assert (shared.found is None) == is_dense
 
 
 OTHER_PROCESS = """
