@@ -114,6 +114,8 @@ AS_WIDE = [
     for found in DIRECTIONS
 ]
 """Students as wide as their teachers, as the paper's are: no map stands between their features. Those of mosi are so in all tables."""
+AS_WIDE_LONG = [replace(found, name=f"{found.name} long", epochs=3 * found.epochs) for found in AS_WIDE]
+"""Both, which is as near as small networks come to the paper's setting."""
 PAPER = [
     replace(
         found, name=f"{found.name} ResNet-18", teacher_architecture=ResNet18Spec(),

@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy/report.py [results/] [--only TABLE] [--note TEXT]
 
-Reads methods.csv, ablation.csv, controls.csv, few-labels.csv, splits.csv, long.csv, again.csv, more-seeds.csv, as-wide.csv and auto.csv, as
+Reads methods.csv, ablation.csv, controls.csv, few-labels.csv, splits.csv, long.csv, again.csv, more-seeds.csv, as-wide.csv, as-wide-long.csv and auto.csv, as
 far as they are there.
 """
 
@@ -38,8 +38,9 @@ TITLES = {
     "again": "Table 7: the directions of Table 1 again, a trial taken only beyond noise",
     "more-seeds": "Table 8: Table 7 with twenty seeds",
     "as-wide": "Table 9: students as wide as their teachers",
+    "as-wide-long": "Table 10: students as wide as their teachers, three times the epochs",
 }
-RANKED = ("methods", "few-labels", "long", "again", "more-seeds", "as-wide")
+RANKED = ("methods", "few-labels", "long", "again", "more-seeds", "as-wide", "as-wide-long")
 """Tables that compare methods."""
 BESIDE_AUTO = ("methods", "few-labels", "long")
 """Those in which `auto` stands too."""

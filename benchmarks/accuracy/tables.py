@@ -1,6 +1,6 @@
 """The rows of the accuracy tables, on real paired data, each method tuned with the same budget.
 
-    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|splits|long|again|more-seeds|as-wide|auto
+    python benchmarks/accuracy/tables.py --data DIR --table methods|ablation|controls|few-labels|splits|long|again|more-seeds|as-wide|as-wide-long|auto
         [--only DIRECTION] [--arm NAME] [--trials 6] [--seeds 5] [--processes 2] [--out results/]
         [--recipe paper] [--device cuda] [--epochs N] [--folds 5] [--split K]
 
@@ -14,7 +14,8 @@ all. Jobs keep their folders below --work: the same command continues where it w
 The table `splits` divides the subjects, speakers or videos anew, so many times, each with a teacher and a tuning of
 its own. The table `long` trains the students of `methods` for three times as many epochs; their
 teachers are trained as there. The tables `again`, `more-seeds` (with `--seeds 20`) and `as-wide` (with `--seeds 10`) have
-the directions of `methods`, the last with students as wide as their teachers. In these four a trial is taken instead of the
+the directions of `methods`, the last with students as wide as their teachers; `as-wide-long` trains those for three times
+as many epochs. In these five a trial is taken instead of the
 method as stated only if it is ahead on validation by more than the standard error over subjects, speakers or videos
 (docs/decisions/0036).
 
@@ -36,6 +37,7 @@ from typing import Any
 from arms import TABLES
 from directions import (
     AS_WIDE,
+    AS_WIDE_LONG,
     DEVELOPMENT,
     DIRECTIONS,
     FEW_LABELS,
@@ -59,12 +61,12 @@ FIELDS = [
     "val_metric", "test_metric", "test_macro_f1", "seconds", "metric", "test_accuracy",
 ]  # fmt: skip
 TEACHER = "teacher"
-WITH_TEACHERS = ("methods", "few-labels", "splits", "long", "again", "more-seeds", "as-wide")
+WITH_TEACHERS = ("methods", "few-labels", "splits", "long", "again", "more-seeds", "as-wide", "as-wide-long")
 """Tables in which the teacher has a row."""
 LR = {"low": 0.01, "high": 0.5}
 SPLITS = range(1, 6)
 WEIGHT_FACTOR = {"low": 0.1, "high": 10.0}
-_CHOOSE = dict.fromkeys(("long", "again", "more-seeds", "as-wide"), "beyond_noise")
+_CHOOSE = dict.fromkeys(("long", "again", "more-seeds", "as-wide", "as-wide-long"), "beyond_noise")
 """Which trial is taken, by table; the others took the best on validation, however little it was ahead."""
 
 
@@ -140,7 +142,10 @@ def main() -> None:
 
 def _directions(given: argparse.Namespace) -> list[Direction]:
     """That may be asked for: others than the table's own by name alone."""
-    found = [*DIRECTIONS, *([*DEVELOPMENT, *FEW_LABELS, *LONG, *AS_WIDE] if given.only else [])]
+    found = [
+        *DIRECTIONS,
+        *([*DEVELOPMENT, *FEW_LABELS, *LONG, *AS_WIDE, *AS_WIDE_LONG] if given.only else []),
+    ]
     if given.recipe == "paper":
         found = PAPER
     elif given.table == "few-labels":
@@ -149,6 +154,8 @@ def _directions(given: argparse.Namespace) -> list[Direction]:
         found = LONG
     elif given.table == "as-wide":
         found = AS_WIDE
+    elif given.table == "as-wide-long":
+        found = AS_WIDE_LONG
     elif given.table == "splits":
         found = [resplit(each, number) for number in given.split or SPLITS for each in DIRECTIONS]
     if given.epochs is None:

@@ -92,18 +92,19 @@ def test_long_trainings(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_students_as_wide_as_their_teachers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("table", "more"), [("as-wide", ""), ("as-wide-long", " long")])
+def test_students_as_wide_as_their_teachers(tmp_path: Path, table: str, more: str) -> None:
     write_motion(tmp_path / "phone_watch_har" / "arrays.npz")
-    direction = "phone gyro->phone acc as wide"
-    rows = run_tables(tmp_path, "as-wide", "--only", direction, "--arm", "feature_mse")
+    direction = f"phone gyro->phone acc as wide{more}"
+    rows = run_tables(tmp_path, table, "--only", direction, "--arm", "feature_mse")
     assert [row["method"] for row in rows] == ["teacher", *["none"] * 2, *["feature_mse"] * 2]
-    folder = tmp_path / "work" / "phone-gyro-to-phone-acc-as-wide"
+    folder = tmp_path / "work" / f"phone-gyro-to-phone-acc-as-wide{more.replace(' ', '-')}"
     teacher, student = (
         json.loads((folder / name / "result.json").read_text())["student"]["architecture"]
-        for name in ("teacher", "as-wide-feature_mse")
+        for name in ("teacher", f"{table}-feature_mse")
     )
     assert student == teacher
-    assert "| feature_mse |" in report(tmp_path, "as-wide")
+    assert "| feature_mse |" in report(tmp_path, table)
 
 
 @pytest.mark.long
