@@ -85,6 +85,7 @@ def test_fd_cmkd_beats_feature_methods_where_only_the_low_band_is_shared() -> No
     assert {name: value for name, value in found.items() if value > decoupled - 0.06} == {}
 
 
+@pytest.mark.long  # by the verdict of a comparison this is told below
 @pytest.mark.slow
 def test_it_gains_nothing_where_nothing_is_shared() -> None:
     assert tuned_accuracy("fd_cmkd", shared=False) < tuned_accuracy("none", shared=False) + 0.04
