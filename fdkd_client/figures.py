@@ -184,6 +184,8 @@ class StudyFigures(Answer):
     """Of the teacher; empty without one."""
     trials: list[TrialFigures] = Field(default_factory=list)
     runs: list[FinalRunFigures] = Field(default_factory=list)
+    test_rows: dict[str, Any] | None = None
+    """Sums over blocks of test rows, by which a comparison knows how far others would move a figure."""
     teacher: ModelFigures | None = None
     student: ModelFigures
     """Of the final run that was best on validation."""
