@@ -222,15 +222,21 @@ def report(rows: list[dict[str, str]]) -> str:
 def divisions(rows: list[dict[str, str]], lr: float) -> str:
     """Test figures of each division of the speakers at one rate, and what each method gains over another.
 
-    A division counts by its mean over seeds. The last rows are means over divisions: of the figure, and of the difference to
+    A division counts by its mean over the seeds that all of its methods ran with. The last rows are means over divisions: of the figure, and of the difference to
     the control, to feature MSE and to PKD, with half of the 95 % interval over divisions, and on how many it is positive.
     """
-    found: dict[int, dict[str, list[float]]] = {}
+    found: dict[int, dict[str, dict[int, float]]] = {}
     for row in rows:
         by_method = found.setdefault(int(row["split"]), {})
         if row["method"] == TEACHER or float(row["lr"]) == lr:
-            by_method.setdefault(row["method"], []).append(100 * float(row["test"]))
-    means = {split: {m: mean(values) for m, values in of.items()} for split, of in sorted(found.items())}
+            by_method.setdefault(row["method"], {})[int(row["seed"])] = 100 * float(row["test"])
+    means = {}
+    for split, of in sorted(found.items()):
+        seeds = set.intersection(*(set(values) for method, values in of.items() if method != TEACHER))
+        means[split] = {
+            method: mean(value for seed, value in values.items() if method == TEACHER or seed in seeds)
+            for method, values in of.items()
+        }
     methods = [m for m in (TEACHER, *METHODS) if all(m in of for of in means.values())]
     lines = [f"| division | {' | '.join(methods)} |", "|---|" + "---:|" * len(methods)]
     lines += [
