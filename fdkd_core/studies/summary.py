@@ -47,7 +47,7 @@ def summarise(
         *_others(methods, best, measure),
         *_fakes(arms, studies, measure),
         *_failures(arms),
-        *_caveat(studies),
+        *_caveat(arms, studies),
     ]
 
 
@@ -201,9 +201,10 @@ def _failures(arms: Sequence[Arm]) -> Iterator[str]:
         )
 
 
-def _caveat(studies: Studies) -> Iterator[str]:
+def _caveat(arms: Sequence[Arm], studies: Studies) -> Iterator[str]:
     study = max(studies.values(), key=lambda found: len(found.runs))
-    runs, blocks = study.runs, study.test_rows
+    runs = study.runs
+    blocks = next((found.test_rows for found in studies.values() if found.test_rows is not None), None)
     rows, chosen_by = runs[0].test.num_samples, runs[0].val.num_samples
     has = "row" if rows == 1 else f"{rows:,} rows"
     if chosen_by < FEW_ROWS:
@@ -216,17 +217,17 @@ def _caveat(studies: Studies) -> Iterator[str]:
         )
         return
     seeds = f"{len(runs)} seeds of training"
-    if blocks is None:
-        yield f"The intervals are over {seeds}; they do not cover which {has} the test split happens to have."
-    elif spread_over_chance(blocks) is None:
+    if blocks is not None and any(arm.row_error is not None for arm in arms):
+        which = has if blocks.num_groups is None else groups_words(blocks.num_groups, blocks.grouped_by)
+        yield (
+            f"The intervals of differences are over {seeds}, and over which {which} the test split happens "
+            "to have."
+        )
+    elif blocks is not None and spread_over_chance(blocks) is None:
         only = groups_words(1, blocks.grouped_by) if blocks.num_groups == 1 else "1 row"
         yield (
             f"The intervals are over {seeds}; the test split has {only} alone, which does not tell how "
             "another would differ."
         )
     else:
-        which = has if blocks.num_groups is None else groups_words(blocks.num_groups, blocks.grouped_by)
-        yield (
-            f"The intervals of differences are over {seeds}, and over which {which} the test split happens "
-            "to have."
-        )
+        yield f"The intervals are over {seeds}; they do not cover which {has} the test split happens to have."

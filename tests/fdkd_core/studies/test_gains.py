@@ -127,20 +127,19 @@ def test_rows_of_one_group_tell_nothing_of_another() -> None:
     )
 
 
-def test_arms_of_an_earlier_release_are_compared_over_seeds() -> None:
+@pytest.mark.parametrize("earlier", ["no_teacher", "fd_cmkd"])
+def test_arms_of_an_earlier_release_are_compared_over_seeds(earlier: str) -> None:
     spec = compare_spec(fake_teachers=[], methods=[{"name": "fd_cmkd"}])
-    with_rows = study("fd_cmkd", [28] * 10, SPEAKERS)
-    without = study("no_teacher", [24] * 10, SPEAKERS).model_copy(update={"test_rows": None})
-    result = conclude(
-        spec,
-        {"no_teacher": without, "fd_cmkd": with_rows},
-        None,
-        identity=IDENTITY,
-        seconds=1.0,
-    )
+    studies = {
+        "no_teacher": study("no_teacher", [24] * 10, SPEAKERS),
+        "fd_cmkd": study("fd_cmkd", [28] * 10, SPEAKERS),
+    }
+    studies[earlier] = studies[earlier].model_copy(update={"test_rows": None})
+    result = conclude(spec, studies, None, identity=IDENTITY, seconds=1.0)
     found = arm(result)
     assert (found.row_error, result.intervals) == (None, "seeds")
     assert found.difference == found.over_seeds
+    assert "they do not cover which 400 rows" in result.summary[-1]
 
 
 def test_one_seed_stays_evidence_for_nothing() -> None:
