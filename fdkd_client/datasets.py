@@ -13,7 +13,7 @@ from fdkd_client.pages import iterate, read
 from fdkd_client.results import Dataset
 from fdkd_client.transport import READ_TIMEOUT_S, Transport, segment
 from fdkd_client.uploads import OnBytes, create_from_upload, send_file
-from fdkd_client.waiting import wait
+from fdkd_client.waiting import OnAway, wait
 from fdkd_core.errors import quote
 
 
@@ -92,8 +92,16 @@ class Datasets:
         *,
         timeout_s: float | None = None,
         on_update: Callable[[Dataset], object] | None = None,
+        on_away: OnAway | None = None,
     ) -> Dataset:
         """Waits until it is validated: `ready`, or `invalid` with the reasons in `error`.
+
+        Args:
+            dataset: Or its id.
+            timeout_s: Longest wait; None waits for ever.
+            on_update: Called whenever something of it has changed.
+            on_away: Called with the reason once the server has not answered for some seconds, and with None
+                once it answers again.
 
         Raises:
             WaitTimeoutError: It took longer.
@@ -105,4 +113,5 @@ class Datasets:
             lambda seen: f"The dataset {seen.name} is still {seen.state}",
             timeout_s=timeout_s,
             on_update=on_update,
+            on_away=on_away,
         )

@@ -13,7 +13,7 @@ from fdkd_client.errors import APIError, ServerUnreachableError, UnexpectedAnswe
 from fdkd_client.pages import read
 from fdkd_client.results import Job, JobEvent
 from fdkd_client.transport import Transport, backoff_s
-from fdkd_client.waiting import PATIENCE_S
+from fdkd_client.waiting import PATIENCE_S, Absence, OnAway
 
 SILENCE_S = 45.0
 """A server that is there says something every 15 seconds."""
@@ -24,7 +24,12 @@ _END = "end"
 
 
 def follow(
-    transport: Transport, job_path: str, after: int | None, *, patience_s: float = PATIENCE_S
+    transport: Transport,
+    job_path: str,
+    after: int | None,
+    *,
+    on_away: OnAway | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[JobEvent]:
     """Yields each event once, and reconnects where the stream broke off, until the job has ended.
 
@@ -32,12 +37,13 @@ def follow(
         APIError: There is no such job, or it may not be looked at.
         ServerUnreachableError: The server was away for longer than `patience_s` seconds.
     """
-    away_since: float | None = None
+    absence = Absence(on_away)
     failures = 0
 
     def answered() -> None:
-        nonlocal away_since, failures
-        away_since, failures = None, 0
+        nonlocal failures
+        absence.answered()
+        failures = 0
 
     while True:
         try:
@@ -56,8 +62,7 @@ def follow(
             if isinstance(error, APIError) and error.status not in (429, 502, 503, 504):
                 raise
             failures += 1
-            away_since = away_since or time.monotonic()
-            if time.monotonic() - away_since > patience_s:
+            if absence.failed(error, time.monotonic()) > patience_s:
                 raise
         time.sleep(_PAUSE_S + backoff_s(failures))
 

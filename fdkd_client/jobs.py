@@ -14,7 +14,7 @@ from fdkd_client.event_stream import follow
 from fdkd_client.pages import iterate, iterate_history, read
 from fdkd_client.results import Artifact, Job, JobEvent, LogLine, Metric, Validation
 from fdkd_client.transport import READ_TIMEOUT_S, Transport, segment
-from fdkd_client.waiting import PATIENCE_S, wait
+from fdkd_client.waiting import PATIENCE_S, OnAway, wait
 from fdkd_core.errors import quote
 
 
@@ -114,6 +114,7 @@ class Jobs:
         *,
         timeout_s: float | None = None,
         on_update: Callable[[Job], object] | None = None,
+        on_away: OnAway | None = None,
         patience_s: float = PATIENCE_S,
     ) -> Job:
         """Waits until the job has ended, in whatever way: look at its `state`.
@@ -122,6 +123,8 @@ class Jobs:
             job: Or its id.
             timeout_s: Longest wait; None waits for ever.
             on_update: Called whenever something of it has changed.
+            on_away: Called with the reason once the server has not answered for some seconds, and with None
+                once it answers again.
             patience_s: How long the server may be away.
 
         Raises:
@@ -134,10 +137,13 @@ class Jobs:
             lambda seen: f"The job {seen.id} is still {seen.state}",
             timeout_s=timeout_s,
             on_update=on_update,
+            on_away=on_away,
             patience_s=patience_s,
         )
 
-    def events(self, job_id: str, *, after: int | None = None) -> Iterator[JobEvent]:
+    def events(
+        self, job_id: str, *, after: int | None = None, on_away: OnAway | None = None
+    ) -> Iterator[JobEvent]:
         """What happens to a job, as it happens, until it has ended; lost connections are made again.
 
         The last word is not in here: look at the job afterwards.
@@ -145,8 +151,9 @@ class Jobs:
         Args:
             job_id: Whose.
             after: Id of the last event that is known already.
+            on_away: As of `wait`.
         """
-        return follow(self._transport, _path(job_id), after)
+        return follow(self._transport, _path(job_id), after, on_away=on_away)
 
     def metrics(
         self, job_id: str, *, phase: str | None = None, kind: str | None = None, after: int | None = None

@@ -14,7 +14,7 @@ from fdkd_client.pages import iterate, read
 from fdkd_client.results import Model
 from fdkd_client.transport import READ_TIMEOUT_S, Transport, segment
 from fdkd_client.uploads import OnBytes, create_from_upload, send_file
-from fdkd_client.waiting import wait
+from fdkd_client.waiting import OnAway, wait
 from fdkd_core.errors import quote
 
 
@@ -108,8 +108,16 @@ class Models:
         *,
         timeout_s: float | None = None,
         on_update: Callable[[Model], object] | None = None,
+        on_away: OnAway | None = None,
     ) -> Model:
         """Waits until it is validated: `ready`, or `invalid` with the reasons in `error`.
+
+        Args:
+            model: Or its id.
+            timeout_s: Longest wait; None waits for ever.
+            on_update: Called whenever something of it has changed.
+            on_away: Called with the reason once the server has not answered for some seconds, and with None
+                once it answers again.
 
         Raises:
             WaitTimeoutError: It took longer.
@@ -121,4 +129,5 @@ class Models:
             lambda seen: f"The model {seen.name} is still {seen.state}",
             timeout_s=timeout_s,
             on_update=on_update,
+            on_away=on_away,
         )

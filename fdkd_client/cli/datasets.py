@@ -95,11 +95,11 @@ def remove(dataset: Reference) -> None:
 
 
 def _wait(client: Client, dataset: Dataset, timeout_s: float | None) -> Dataset:
-    from fdkd_client.cli.progress import Waiting
+    from fdkd_client.cli.progress import Waiting, say_away
 
     tell_of_no_worker(client)
     with detach_on_interrupt(f"fdkd datasets show {dataset.id}"), Waiting("validating"):
-        return client.datasets.wait(dataset, timeout_s=timeout_s)
+        return client.datasets.wait(dataset, timeout_s=timeout_s, on_away=say_away)
 
 
 def _show(dataset: Dataset, output: Output) -> None:

@@ -308,14 +308,14 @@ def _warn_of_the_same_end(job: Job) -> None:
 
 def _wait(client: Client, job_id: str, timeout_s: float | None, output: Output) -> None:
     """Waits for the end of a job, shows it, and exits with what it came to."""
-    from fdkd_client.cli.progress import JobProgress
+    from fdkd_client.cli.progress import JobProgress, say_away
     from fdkd_client.errors import WaitTimeoutError
 
     come_back = f"fdkd jobs watch {plain(job_id)}"
     tell_of_no_worker(client)
     try:
         with detach_on_interrupt(come_back), JobProgress() as progress:
-            job = client.jobs.wait(job_id, timeout_s=timeout_s, on_update=progress)
+            job = client.jobs.wait(job_id, timeout_s=timeout_s, on_update=progress, on_away=say_away)
     except WaitTimeoutError as error:
         say(f"{plain(error)} Come back with: [bold]{come_back}[/]")
         raise typer.Exit(exit_codes.TIMED_OUT) from None

@@ -72,7 +72,7 @@ def upload(
 
     Exit status: 0 ready (or without --wait, uploaded), 4 still validating after the timeout, 5 invalid.
     """
-    from fdkd_client.cli.progress import BytesProgress, Waiting
+    from fdkd_client.cli.progress import BytesProgress, Waiting, say_away
 
     require_wait(timeout, wait)
     parsed = _architecture(architecture)
@@ -85,7 +85,7 @@ def upload(
             return
         tell_of_no_worker(client)
         with detach_on_interrupt(f"fdkd models show {model.id}"), Waiting("validating"):
-            model = client.models.wait(model, timeout_s=timeout)
+            model = client.models.wait(model, timeout_s=timeout, on_away=say_away)
     _show(model, output)
     if model.state != "ready":
         raise typer.Exit(exit_codes.REJECTED)

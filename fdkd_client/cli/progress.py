@@ -11,13 +11,25 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from fdkd_client.cli.job_tables import steps_text
 from fdkd_client.cli.terminal import plain, say, stderr
 from fdkd_client.cli.wording import CHILDREN, percent, phase_words, styled_state
+from fdkd_client.errors import FDKDClientError
 from fdkd_client.results import Job
+from fdkd_client.waiting import PATIENCE_S
 from fdkd_core.count_words import duration, size
 
 LINE_EVERY_S = 5.0
 """Between lines where there is no terminal; for jobs, later up to a minute."""
 _LONGEST_SILENCE_S = 60.0
 _SLOWER_EACH_LINE = 1.1
+
+
+def say_away(error: FDKDClientError | None) -> None:
+    """Tells that the server has gone, or that it is back: a bar that stands still does not say which."""
+    if error is None:
+        say("[green]the server answers again[/]")
+    else:
+        say(
+            f"[yellow]no answer from the server[/], asking again for {duration(PATIENCE_S)}: {plain(error)}"
+        )
 
 
 class _Display:

@@ -262,6 +262,17 @@ def test_lines_now_and_then_where_there_is_no_terminal(scripted: ScriptedServer)
     assert "\x1b" not in "".join(lines)
 
 
+def test_whoever_watches_learns_that_the_server_is_away_and_back(scripted: ScriptedServer) -> None:
+    scripted.on("GET", PATH, Answer(200, RUNNING), *[problem(503, "unavailable")] * 3, Answer(200, SUCCEEDED))
+    ran = fdkd("jobs", "watch", "job_1", told_after_s=0.2)
+    assert ran.status == 0
+    said = ran.stderr.splitlines()
+    gone = next(n for n, line in enumerate(said) if line.startswith("no answer from the server"))
+    assert "asking again for 2m 00s" in said[gone]
+    assert "unavailable" in said[gone]
+    assert said[gone + 1] == "the server answers again"
+
+
 @pytest.mark.parametrize("columns", [80, 160])
 def test_a_job_at_a_terminal_fits_it(scripted: ScriptedServer, columns: int) -> None:
     scripted.on("GET", PATH, Answer(200, SUCCEEDED))

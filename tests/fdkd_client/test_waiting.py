@@ -188,3 +188,19 @@ def test_events_of_nothing(scripted: ScriptedServer, client: Client) -> None:
     scripted.on("GET", EVENTS, Answer(200, {"data": []}))
     with pytest.raises(fdkd_client.UnexpectedAnswerError):
         next(client.jobs.events("job_1"))
+
+
+def test_an_absence_is_told_once_and_its_end(
+    scripted: ScriptedServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment is not worth a word; what lasts is told with its reason, and that it is over."""
+    monkeypatch.setattr("fdkd_client.waiting.TOLD_AFTER_S", 0.2)
+    away = [problem(503, "unavailable")] * 3
+    scripted.on("GET", PATH, Answer(200, JOB), away[0], Answer(200, JOB), *away, Answer(200, DONE))
+    told: list[str | None] = []
+    client.jobs.wait("job_1", on_away=lambda error: told.append(error and type(error).__name__))
+    assert told == ["ServerError", None]
+    told.clear()
+    scripted.on("GET", EVENTS, stream(event(1)), away[0], stream(event(2)), *away, stream(event(3), END))
+    list(client.jobs.events("job_1", on_away=lambda error: told.append(error and type(error).__name__)))
+    assert told == ["ServerError", None]

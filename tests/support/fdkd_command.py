@@ -13,6 +13,7 @@ from pathlib import Path
 
 from warm_process import run_warm
 
+from fdkd_client import waiting
 from fdkd_client.cli import main
 
 FDKD = Path(sys.executable).with_name("fdkd")
@@ -20,6 +21,7 @@ FDKD = Path(sys.executable).with_name("fdkd")
 
 def _main(arguments: list[str]) -> None:
     sys.argv[:] = [str(FDKD), *arguments]
+    waiting.TOLD_AFTER_S = float(os.environ.get("TOLD_AFTER_S", waiting.TOLD_AFTER_S))
     main()
 
 
@@ -32,8 +34,15 @@ class Ran:
     stderr: str
 
 
-def fdkd(*arguments: str | os.PathLike[str], stdin: str = "", timeout_s: float = 120, **env: str) -> Ran:
-    """Runs to the end, without a terminal; more variables by keyword."""
+def fdkd(
+    *arguments: str | os.PathLike[str],
+    stdin: str = "",
+    timeout_s: float = 120,
+    told_after_s: float = waiting.TOLD_AFTER_S,
+    **env: str,
+) -> Ran:
+    """Runs to the end, without a terminal; tells of an absent server after so long. Variables by keyword."""
+    env["TOLD_AFTER_S"] = str(told_after_s)
     found = run_warm(_main, *map(os.fspath, arguments), stdin=stdin, timeout_s=timeout_s, **env)
     return Ran(found.returncode, found.stdout, found.stderr)
 
