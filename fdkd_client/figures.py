@@ -161,6 +161,14 @@ class TrialFigures(Answer):
     seconds: float
 
 
+class EstimateFigures(Answer):
+    """A mean with its 95 % interval; over seeds, where nothing else is said."""
+
+    mean: float
+    low: float
+    high: float
+
+
 class StudyFigures(Answer):
     """What the tuning and the final runs of one method measured."""
 
@@ -186,6 +194,12 @@ class StudyFigures(Answer):
     runs: list[FinalRunFigures] = Field(default_factory=list)
     test_rows: dict[str, Any] | None = None
     """Sums over blocks of test rows, by which a comparison knows how far others would move a figure."""
+    metric: str | None = None
+    """The figure of `test`; null in results of earlier releases, as that."""
+    test: EstimateFigures | None = None
+    """Of the test split, over the final runs."""
+    intervals: str = SEEDS
+    """What the interval of `test` is over, in words."""
     teacher: ModelFigures | None = None
     student: ModelFigures
     """Of the final run that was best on validation."""
@@ -197,14 +211,6 @@ class StudyFigures(Answer):
     threads: int
     processes: int = 1
     seconds: float
-
-
-class EstimateFigures(Answer):
-    """A mean over seeds with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 class ArmFigures(Answer):

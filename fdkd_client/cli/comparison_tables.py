@@ -70,6 +70,7 @@ def study_view(result: StudyFigures) -> Group:
     lines: list[RenderableType] = [
         table,
         "",
+        *([] if result.test is None or result.metric is None else [Text(_expected(result, result.test))]),
         Text(f"{name}, tuned in {count(len(result.trials), 'trial')}{told}: {tuned}{why}"),
         *(Text(printable(pairing_sentence(rows))) for rows in result.taught if not goes_without_saying(rows)),
         *(
@@ -81,6 +82,16 @@ def study_view(result: StudyFigures) -> Group:
         Text(columns_text(first, second), style="dim"),
     ]
     return Group(*lines)
+
+
+def _expected(result: StudyFigures, test: EstimateFigures) -> str:
+    """What another training like these will come to."""
+    measure = measure_of(result.metric or "")
+    told = f"test {measure.words}: {measure.text(test.mean, unit=True)}"
+    if len(result.runs) < 2 or test.low == test.high:
+        return told
+    low, high = (measure.text(measure.possible(bound)) for bound in (test.low, test.high))
+    return f"{told} (95 % interval {low} to {high} over {printable(result.intervals)})"
 
 
 def measure_of(name: str) -> Measure:

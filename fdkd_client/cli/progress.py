@@ -27,9 +27,7 @@ def say_away(error: FDKDClientError | None) -> None:
     if error is None:
         say("[green]the server answers again[/]")
     else:
-        say(
-            f"[yellow]no answer from the server[/], asking again for {duration(PATIENCE_S)}: {plain(error)}"
-        )
+        say(f"[yellow]no answer from the server[/], asking again for {duration(PATIENCE_S)}: {plain(error)}")
 
 
 class _Display:

@@ -178,6 +178,13 @@ class StudyResult(StrictModel):
     test_rows: RowBlocks | None = None
     """Of the final runs, in the figure that comparisons report: what each row of the test split adds. Null in
     results of earlier releases."""
+    metric: MetricName | None = None
+    """That figure. Null in results of earlier releases."""
+    test: Estimate | None = None
+    """It on the test split: mean over the final runs with its 95 % interval, which says what to expect of
+    another training like them. Null in results of earlier releases."""
+    intervals: str = SEEDS
+    """What the interval is over, in words, as `CompareResult.intervals`."""
     teacher: ModelResult | None
     student: ModelResult
     """Of the final run that was best on validation: the one handed over."""

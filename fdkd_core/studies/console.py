@@ -18,6 +18,7 @@ from fdkd_core.spec.figures import figure
 from fdkd_core.spec.measures import MEASURES, Measure
 from fdkd_core.spec.pairing_words import goes_without_saying
 from fdkd_core.spec.result import CANCELLED, Arm, CompareResult, FinalRun, StudyResult
+from fdkd_core.spec.row_blocks import SEEDS
 from fdkd_core.spec.tasks import facts_of_figures
 from fdkd_core.studies import statistics
 from fdkd_core.studies.report import p_text, parameters_text, with_interval
@@ -45,8 +46,8 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
     why = f". {result.chosen}" if result.chosen else ""
     tuned = f"tuned in {count(len(result.trials), 'trial')}{told}"
     console.print(f"{tuned}: {escape(values)}{why}", highlight=False)
-    expected = statistics.estimate([figure(run.test, first.name) for run in result.runs])
-    console.print(f"test {first.words}: [bold]{with_interval(expected, first)}[/]", highlight=False)
+    main = first if result.metric is None else MEASURES[result.metric]
+    console.print(f"test {main.words}: [bold]{_expected(result, main)}[/]", highlight=False)
     for rows in result.taught:
         if not goes_without_saying(rows):
             console.print(rows.sentence, highlight=False)
@@ -54,6 +55,14 @@ def show_study(console: Console, result: StudyResult, out_dir: Path) -> None:
     for heading, words in cost_lines(result.student.latency, teacher, result.export):
         console.print(f"{heading}: {words}", highlight=False)
     _show_path(console, "student bundle", out_dir / result.bundle)
+
+
+def _expected(result: StudyResult, main: Measure) -> str:
+    """What another training like the final runs will come to."""
+    if result.test is None:  # of an earlier release
+        values = [figure(run.test, main.name) for run in result.runs]
+        return with_interval(statistics.estimate(values), main, SEEDS)
+    return with_interval(result.test, main, result.intervals)
 
 
 def show_comparison(console: Console, result: CompareResult, out_dir: Path) -> None:

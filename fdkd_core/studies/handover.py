@@ -16,12 +16,10 @@ from fdkd_core.job_run import JobRun
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
 from fdkd_core.spec import MethodSpec, NoneSpec, StudySpec
-from fdkd_core.spec.figures import figure
 from fdkd_core.spec.judging import reported_by, selected_by
-from fdkd_core.spec.measures import MetricName
+from fdkd_core.spec.measures import MEASURES, MetricName
 from fdkd_core.spec.result import FinalRun, ModelResult, StudyResult, TaughtRows, Trial
-from fdkd_core.spec.tasks import facts_of_figures
-from fdkd_core.studies import statistics
+from fdkd_core.studies.expectation import expected_test
 from fdkd_core.studies.report import parameters_text, with_interval, write_trials
 from fdkd_core.studies.row_blocks import row_blocks
 from fdkd_core.studies.search import Candidate, with_lr
@@ -86,6 +84,13 @@ def hand_over_study(
         figures, measured = with_latencies(final, student, figures, teacher, measured)
     chance = _chance(final)
     kept = [found for found in shares if found is not None]
+    rows = (
+        row_blocks(np.stack(kept), chance.shares, row_groups(job.data, "test"))
+        if len(kept) == len(runs)
+        else None
+    )
+    metric = cast(MetricName, reported_by(spec.training, spec.task).name)
+    test, intervals = expected_test(runs, metric, rows)
     found = StudyResult(
         kind="study",
         name=spec.name,
@@ -102,9 +107,10 @@ def hand_over_study(
         taught=taught,
         trials=trials,
         runs=runs,
-        test_rows=row_blocks(np.stack(kept), chance.shares, row_groups(job.data, "test"))
-        if len(kept) == len(runs)
-        else None,
+        test_rows=rows,
+        metric=metric,
+        test=test,
+        intervals=intervals,
         teacher=measured,
         student=figures,
         bundle="student",
@@ -175,8 +181,10 @@ def _chosen(method: MethodSpec, found: StudyResult, seed: int) -> str:
     teacher = "without a teacher" if isinstance(method, NoneSpec) else f"with {method.name}"
     if found.teacher_view != "paired":
         teacher += f" and {found.teacher_view.replace('_', ' ')} instead of the real teacher, as a control"
-    main = facts_of_figures(found.student.test).main
-    expected = with_interval(statistics.estimate([figure(run.test, main.name) for run in found.runs]), main)
+    assert found.metric is not None
+    assert found.test is not None
+    main = MEASURES[found.metric]
+    expected = with_interval(found.test, main, found.intervals)
     runs = (
         f"one seed, {seed}. Its test {main.words} is {expected}; one run does not tell how far another would "
         "be from it."

@@ -112,13 +112,13 @@ def parameters_text(parameters: dict[str, float | str]) -> str:
     )
 
 
-def with_interval(found: Estimate, measure: Measure) -> str:
-    """A mean with its unit and interval."""
+def with_interval(found: Estimate, measure: Measure, over: str = "") -> str:
+    """A mean with its unit and interval, and what that is over."""
     mean = measure.text(found.mean, unit=True)
     if found.low == found.high:
         return mean
     low, high = (measure.text(measure.possible(bound)) for bound in (found.low, found.high))
-    return f"{mean} (95 % interval {low} to {high})"
+    return f"{mean} (95 % interval {low} to {high}{f' over {over}' if over else ''})"
 
 
 def p_text(value: float | None) -> str:

@@ -68,6 +68,11 @@ def spread_of_difference(ours: RowBlocks | None, others: RowBlocks | None) -> Sp
     return _spread(ours, np.subtract(ours.shares, others.shares))
 
 
+def spread_of_rows(found: RowBlocks | None) -> Spread | None:
+    """Of the figure itself; None as above."""
+    return None if found is None else _spread(found, np.asarray(found.shares))
+
+
 def spread_over_chance(found: RowBlocks | None) -> Spread | None:
     """Of the lead over who looks at no sample; None as above."""
     return None if found is None else _spread(found, np.subtract(found.shares, found.chance))

@@ -180,8 +180,14 @@ def test_the_final_runs_of_a_study() -> None:
     assert "90.0" in text
     assert "92.0" in text
     assert "tuned in 1 trial: lr 0.1" in text
+    assert "test accuracy: 91.0 % (95 % interval 78.3 to 100.0 over seeds)" in " ".join(text.split())
+    known = {"test": estimate(0.91, 0.12), "metric": "accuracy", "intervals": "seeds and test rows"}
+    text = " ".join(shown({**CHILD, "state": "succeeded", "result": {**study, **known}}).split())
+    assert "test accuracy: 91.0 % (95 % interval 79.0 to 100.0 over seeds and test rows)" in text
     text = shown({**CHILD, "state": "succeeded", "result": {**study, "chosen": "As stated: so it is."}})
     assert "As stated: so it is." in " ".join(text.split())
+    earlier = {name: value for name, value in study.items() if name not in ("test", "metric", "intervals")}
+    assert "95 % interval" not in shown({**CHILD, "state": "succeeded", "result": earlier})
 
 
 def test_a_diagnosis_is_shown_with_its_reasons() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from fdkd_core.spec import CompareSpec, load_spec
 from fdkd_core.spec.compare import arms
 from fdkd_core.spec.result import ClassificationMetrics, FinalRun, ModelResult, StudyResult, Trial
+from fdkd_core.studies.expectation import expected_test
 
 TEST_ROWS = 400
 
@@ -55,12 +56,13 @@ def study_result(
         for seed, (t, v) in enumerate(zip(test, val or test, strict=True), start=1)
     ]
     assert spec.student.architecture is not None
+    expected, intervals = expected_test(runs, "accuracy", None)
     return StudyResult(
         kind="study", name=label, spec_sha256="1" * 64, data_sha256="2" * 64, classes=3,
         method=study.method.model_dump(mode="json"), lr=0.1, parameters=weights,
         teacher_view=study.teacher_view, select_by="accuracy",
         trials=[Trial(number=0, lr=0.1, parameters=weights, val=metrics(0.5), seconds=1.0)],
-        runs=runs, teacher=None,
+        runs=runs, metric="accuracy", test=expected, intervals=intervals, teacher=None,
         student=model_result(max(test), spec.student.architecture.model_dump(mode="json")),
         bundle="student", teacher_bundle=None, versions={}, device="cpu", threads=1, seconds=3.0,
     )  # fmt: skip

@@ -27,6 +27,7 @@ from fdkd_core.spec.result import StudyResult
 from fdkd_core.spec.task_fit import CHANGED_OUTPUTS
 from fdkd_core.studies.console import show_study
 from fdkd_core.studies.outcomes import Outcomes
+from fdkd_core.studies.statistics import estimate
 from fdkd_core.studies.study import FAKES
 from fdkd_core.training import checkpoint
 
@@ -100,6 +101,23 @@ def test_a_study_says_what_each_test_row_adds(finished: Finished, data: Path) ->
     assert sum(rows.shares) / sum(rows.rows) == pytest.approx(accuracy)
     assert sum(rows.chance) / sum(rows.rows) == pytest.approx(result.chance)
     assert (rows.groups, rows.num_groups, rows.grouped_by) == (None, None, None)
+    assert (result.metric, result.intervals) == ("accuracy", "seeds and test rows")
+    assert result.test is not None
+    assert result.test.mean == pytest.approx(accuracy)
+    over_seeds = estimate([run.test.accuracy for run in result.runs])
+    assert result.test.high - result.test.mean > over_seeds.high - over_seeds.mean
+
+
+def test_what_to_expect_is_said_on_the_terminal_and_on_the_card(finished: Finished) -> None:
+    out, result, _ = finished
+    assert result.test is not None
+    low, high = (f"{100 * min(max(bound, 0.0), 1.0):.1f}" for bound in (result.test.low, result.test.high))
+    expected = f"{100 * result.test.mean:.1f} % (95 % interval {low} to {high} over seeds and test rows)"
+    text = io.StringIO()
+    show_study(Console(file=text, width=80), result, out)
+    assert f"test accuracy: {expected}" in " ".join(text.getvalue().split())
+    card = " ".join((out / "student" / "README.md").read_text().split())
+    assert f"Over all seeds, test accuracy is {expected}\\: expect that of another" in card
 
 
 def test_runs_that_an_earlier_release_did_have_no_rows(
@@ -113,6 +131,7 @@ def test_runs_that_an_earlier_release_did_have_no_rows(
     result = run(small_study(), data, tmp_path / "out", options=OPTIONS)
     assert isinstance(result, StudyResult)
     assert result.test_rows is None
+    assert result.intervals == "seeds"
 
 
 def test_the_output_folder_holds_what_it_should(finished: Finished) -> None:
