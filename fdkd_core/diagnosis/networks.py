@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,7 +125,8 @@ def plan_training(
     batch_size = min(training.batch_size, num_fit)
     per_epoch = steps_per_epoch(num_fit, batch_size)
     wanted = min(MAX_STEPS, training.epochs * steps_per_epoch(num_train, training.batch_size))
-    if affordable_steps < min(MIN_STEPS, wanted):
+    # Less than an epoch is never done: rows that were not seen would be held to have been learned from.
+    if affordable_steps < max(min(MIN_STEPS, wanted), per_epoch):
         return None
     epochs = max(1, min(wanted, affordable_steps) // per_epoch)
     return Budget(epochs, epochs * per_epoch, batch_size)
@@ -140,7 +142,7 @@ def planned_steps(training: TrainingSpec, num_train: int, num_pairs: int, max_sa
         max_samples: Most rows to learn from.
     """
     fit = min(max_samples, max(2, num_pairs - num_pairs // 3))
-    found = plan_training(training, fit, num_train, MAX_STEPS)
+    found = plan_training(training, fit, num_train, sys.maxsize)
     return found.steps if found is not None else 0
 
 

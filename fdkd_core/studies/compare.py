@@ -20,7 +20,7 @@ from fdkd_core.models.weights import load_weights
 from fdkd_core.phases import Trained, make_model
 from fdkd_core.preparation import make_phase
 from fdkd_core.spec import AnyJobSpec, CompareSpec, StudySpec, spec_sha256
-from fdkd_core.spec.compare import arms
+from fdkd_core.spec.compare import NO_TEACHER, arms
 from fdkd_core.spec.result import CompareResult, ModelResult, StudyResult
 from fdkd_core.studies.conclusion import Outcome, conclude
 from fdkd_core.studies.handover import finalisation, measure_teacher, study_card, with_latencies
@@ -33,7 +33,11 @@ from fdkd_core.workspace import Workspace
 
 
 def run_compare(job: JobRun) -> CompareResult:
-    """Runs all arms and compares them. An arm that diverges has no figures; the others go on."""
+    """Runs all arms and compares them. An arm that diverges has no figures; the others go on.
+
+    Raises:
+        TrainingDivergedError: The control did: there is nothing to compare with.
+    """
     spec = job.spec
     assert isinstance(spec, CompareSpec)
     teacher, steps = job.teacher()
@@ -119,6 +123,8 @@ def _run_arm(
     try:
         result = conduct(part, teacher, measured, steps_before)
     except (TrainingDivergedError, IncompatibleError) as error:
+        if label == NO_TEACHER:
+            raise
         reason = f"{error.code}: {error}"
         job.log.emit("warning", message=f"{label} has no figures: {reason}")
         Outcomes(job.workspace).write(

@@ -23,6 +23,11 @@ def test_a_training_takes_no_more_than_its_limit_nor_than_the_job_would() -> Non
     assert plan_training(training, 600, 9000, 100) == Budget(10, 100, 64)
     assert plan_training(training, 600, 9000, 59) is None
     assert plan_training(TrainingSpec(epochs=1), 600, 600, 59) == Budget(1, 10, 64)
+    # Small batches of a large sample: an epoch, whole, or nothing.
+    small = TrainingSpec(epochs=20, batch_size=8)
+    assert plan_training(small, 4000, 9000, 500) == Budget(1, 500, 8)
+    assert plan_training(small, 4000, 9000, 499) is None
+    assert planned_steps(small, 9000, 9000, 4000) == 500
 
 
 def test_batches_are_no_larger_than_the_sample() -> None:

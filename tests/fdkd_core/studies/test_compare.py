@@ -345,6 +345,27 @@ def test_an_arm_that_diverges_leaves_the_others_alone(
     assert result.best != "logit_kd"
 
 
+def test_a_comparison_whose_control_diverges_has_nothing_to_compare_with(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a service, where its job is `child_failed`: no other arm is trained, no result written."""
+    real = JobRun.run_phase
+    tried: list[str] = []
+
+    def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
+        tried.append(self.phase_prefix + phase.name)
+        if tried[-1] == "arm0-seed-1":
+            raise TrainingDivergedError(5, "task", float("nan"))
+        return real(self, phase, steps_before)
+
+    monkeypatch.setattr(JobRun, "run_phase", run_phase)
+    for _ in range(2):  # once more in the same folder
+        with pytest.raises(TrainingDivergedError, match="task"):
+            run(small_comparison(), data, tmp_path / "out", options=OPTIONS)
+    assert tried[-1] == "arm0-seed-1"
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
 def test_the_table_fits_80_columns_and_says_what_the_result_says(finished: Finished) -> None:
     _, result, _ = finished
     shown = io.StringIO()
