@@ -210,6 +210,7 @@ class Job(Leased, Table):
     """Step of the last crash: a second one at the same step is the job's own fault."""
     cancel_requested_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
+    """When the newest attempt was last heard of; null again of a job that waits after a loss."""
     work_key: Mapped[str | None] = mapped_column(String(120))
     """Working folder of the newest attempt that began, with the checkpoints to go on from."""
     gpus: Mapped[int] = mapped_column(default=1, server_default="1")

@@ -46,7 +46,13 @@ _READ_PARENT: Select[Any] = select(
 ).where(_JOBS.c.id == bindparam("parent_id"))
 _READ_CHILDREN: Select[Any] = (
     select(
-        _JOBS.c.id, _JOBS.c.name, _JOBS.c.state, _JOBS.c.waits_for, _JOBS.c.cancel_requested_at, _JOBS.c.error
+        _JOBS.c.id,
+        _JOBS.c.name,
+        _JOBS.c.state,
+        _JOBS.c.waits_for,
+        _JOBS.c.cancel_requested_at,
+        _JOBS.c.error,
+        _JOBS.c.started_at,
     )
     .where(_JOBS.c.parent_id == bindparam("parent_id"))
     .order_by(_JOBS.c.id)
@@ -84,10 +90,13 @@ def settle(session: Session, parent_id: str, ended: Job | None = None) -> None:
     if (blamed is not None or parent.cancel_requested_at is not None) and _cancel_all(session, children):
         children = _read(session, parent_id)
     changes = _figures(parent, children)
-    if parent.state == JobState.QUEUED and any(child.state != JobState.QUEUED for child in children):
-        started = func.coalesce(Job.started_at, db_now())
+    # One whose arms were cancelled in line, some of them, waits as before: nothing of it has had a turn.
+    has_begun = any(child.started_at is not None for child in children)
+    is_under_way = any(_is_under_way(child) for child in children)
+    if parent.state == JobState.QUEUED and (has_begun or not is_under_way):
+        started = func.coalesce(Job.started_at, db_now()) if has_begun else None
         move(session, parent_id, JobEventType.CHILDREN_STARTED, started_at=started)
-    if any(_is_under_way(child) for child in children):
+    if is_under_way:
         _write(session, parent_id, changes)
     elif parent.cancel_requested_at is not None:
         move(session, parent_id, JobEventType.CHILDREN_STOPPED, **changes)

@@ -95,8 +95,10 @@ def _heads() -> Select[Any]:
             for name, column in {
                 "owner_id": of_head.c.owner_id,
                 "available_at": of_head.c.available_at,
-                # Every claim of a job that waits ended as a loss or was given back.
-                "was_given_back": of_head.c.attempt > of_head.c.losses,
+                # Every claim of a job that waits ended as a loss or was given back, the last one by a loss
+                # where nothing was heard of it.
+                "was_given_back": (of_head.c.attempt > of_head.c.losses)
+                & of_head.c.heartbeat_at.is_not(None),
             }.items()
         ),
     )

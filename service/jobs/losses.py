@@ -73,6 +73,7 @@ def lose(
         event = JobEventType.LOST
         data["retry_in_s"] = round(backoff_s(settings, row.losses), 1)
         changes["available_at"] = db_now(data["retry_in_s"])
+        changes["heartbeat_at"] = None  # its turn is over, also if an earlier attempt was given back
     transitions.apply(session, job_id, event, attempt=attempt, data=data, **changes)
     return event
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import aliased
 
 from service.context import Context
@@ -74,7 +74,12 @@ def _remove_work(context: Context) -> int:
         with context.database.read() as session:
             wanted = Job.id.in_([path.name for path in batch]) & _is_work_wanted()
             found = session.execute(select(Job.id, Job.attempt, Job.work_key).where(wanted)).all()
+            lent = set(
+                session.scalars(select(Job.work_key).where(_is_folder_of(path.name for path in batch)))
+            )
         kept = {job_id: {f"{job_id}/attempt-{attempt}", work_key} for job_id, attempt, work_key in found}
+        for work_key in filter(None, lent):
+            kept.setdefault(work_key.partition("/")[0], set()).add(work_key)
         num_removed += _remove(path for path in batch if path.name not in kept)
         num_removed += _remove(
             attempt
@@ -86,12 +91,23 @@ def _remove_work(context: Context) -> int:
 
 
 def _is_work_wanted() -> ColumnElement[bool]:
-    retry = aliased(Job)
-    is_retried = select(retry.id).where(retry.retry_of == Job.id, retry.state.not_in(TERMINAL)).exists()
-    may_be_retried = Job.state.in_((JobState.FAILED, JobState.CANCELLED)) & (
-        Job.finished_at > db_now(-KEEP_CHECKPOINTS_S)
+    """Whether the job goes on, or may be gone on from."""
+    parent = aliased(Job)
+    # A part of a comparison can be repeated only when that has ended.
+    is_recent = select(parent.id).where(
+        parent.id == Job.parent_id,
+        parent.state.not_in(TERMINAL) | (parent.finished_at > db_now(-KEEP_CHECKPOINTS_S)),
     )
-    return Job.state.not_in(TERMINAL) | may_be_retried | is_retried
+    may_be_retried = Job.state.in_((JobState.FAILED, JobState.CANCELLED)) & (
+        (Job.finished_at > db_now(-KEEP_CHECKPOINTS_S)) | is_recent.exists()
+    )
+    return Job.state.not_in(TERMINAL) | may_be_retried
+
+
+def _is_folder_of(job_ids: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a job that is wanted goes on in the folder of one of these, which it repeats."""
+    owner = func.substr(Job.work_key, 1, func.length(Job.id))  # ids are all of one length
+    return Job.work_key.is_not(None) & owner.in_(list(job_ids)) & _is_work_wanted()
 
 
 def _remove_artifacts(context: Context) -> int:

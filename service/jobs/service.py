@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from fdkd_core.spec import load_spec
 from service import failpoints, idempotency
 from service.auth import Caller
 from service.context import Context
@@ -22,7 +23,7 @@ from service.jobs.inputs import find_inputs, hold_inputs
 from service.jobs.schemas import HistoryQuery, JobBody, JobQuery
 from service.jobs.states import TERMINAL, JobEventType, JobState
 from service.jobs.submission import fit_to_inputs, read_submission, student_parameters
-from service.jobs.waiting import check_room
+from service.jobs.waiting import check_room, count_waiting
 from service.pagination import Page
 from service.tables import Job
 
@@ -101,6 +102,7 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         NotTerminalError: It has not ended yet.
         TerminalStateError: It has succeeded; there is nothing to try again.
         NotReadyError: Its dataset or a model was deleted.
+        InputError: No worker that is there has the GPUs that it asks for.
         QueueFullError: Too many jobs wait.
         ConflictError, InvalidRequestError: See `idempotency.recall`.
     """
@@ -114,9 +116,14 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         whole = old if old.parent_id is None else session.get_one(Job, old.parent_id)
         family = comparisons.repeat(session, whole)
         given = given_to(session, whole.id)
-        held = given if family is None else family.given
-        inputs = hold_inputs(session, caller.owner_id, whole.dataset_id, held, max_waiting=limit)
-        check_room(session, caller.owner_id, inputs.num_waiting, limit)
+        if family is not None and not family.children:
+            # What is left is the conclusion, which reads neither data nor models.
+            check_room(session, caller.owner_id, count_waiting(session, caller.owner_id, limit), limit)
+        else:
+            held = given if family is None else family.given
+            inputs = hold_inputs(session, caller.owner_id, whole.dataset_id, held, max_waiting=limit)
+            check_gpus(session, load_spec(whole.spec), context.settings.lease_s)
+            check_room(session, caller.owner_id, inputs.num_waiting, limit)
         made = repository.insert_job(
             session,
             family,

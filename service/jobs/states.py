@@ -88,7 +88,10 @@ TRANSITIONS: dict[JobEventType, Transition] = {
         JobState.RUNNING, JobState.FAILED, True, "Too many attempts were lost, or two at the same step."
     ),
     JobEventType.CHILDREN_STARTED: Transition(
-        JobState.QUEUED, JobState.RUNNING, False, "The first child of a comparison is claimed, or has ended."
+        JobState.QUEUED,
+        JobState.RUNNING,
+        False,
+        "The first child of a comparison is claimed, or none is left to be.",
     ),
     JobEventType.CHILDREN_ENDED: Transition(
         JobState.RUNNING, JobState.QUEUED, False, "All of them have ended; a worker may conclude."

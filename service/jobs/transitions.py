@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.orm import Session
 
 from service.db import db_now
-from service.errors import InvalidTransitionError, StaleAttemptError, TerminalStateError
+from service.errors import InvalidTransitionError, NotFoundError, StaleAttemptError, TerminalStateError
 from service.jobs import families, line
 from service.jobs.moves import move, record_event, wish_cancellation
 from service.jobs.states import TERMINAL, TRANSITIONS, JobEventType, JobState
@@ -79,7 +79,7 @@ def claim(
             heartbeat_at=db_now(),
             started_at=func.coalesce(Job.started_at, db_now()),
         )
-    except (InvalidTransitionError, TerminalStateError):
+    except (InvalidTransitionError, TerminalStateError, NotFoundError):  # the last: cancelled and deleted
         return None
 
 

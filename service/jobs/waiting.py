@@ -36,6 +36,12 @@ A comparison counts as one: its children are as many as its spec says, and come 
 _COUNT = select(NUM_WAITING)
 
 
+def count_waiting(session: Session, owner_id: str, limit: int) -> int:
+    """Jobs of an owner that wait, counted up to the limit."""
+    found: int = session.execute(_COUNT, {"owner_id": owner_id, "at_most": limit}).scalar_one()
+    return found
+
+
 def check_room(session: Session, owner_id: str, num_waiting: int, limit: int) -> None:
     """Makes sure that the owner may have one more job waiting, decided in the transaction that adds it.
 
@@ -54,7 +60,7 @@ def check_room(session: Session, owner_id: str, num_waiting: int, limit: int) ->
     # SQLite has one writer: what it counts stays true.
     if num_waiting + MARGIN >= limit and session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(lock_number("waiting", owner_id))))
-        num_waiting = session.execute(_COUNT, {"owner_id": owner_id, "at_most": limit}).scalar_one()
+        num_waiting = count_waiting(session, owner_id, limit)
     if num_waiting >= limit:
         raise QueueFullError(
             f"{limit} jobs are waiting already; come back when some have begun.",

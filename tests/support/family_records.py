@@ -116,7 +116,7 @@ def require_sound(database: Database, parent_id: str) -> None:
         assert (parent.worker_id, parent.lease_expires_at, parent.attempt) == (None, None, 0)
         ready = [child for child in own if child.state == JobState.QUEUED and child.waits_for is None]
         assert ready or parent.children["running"], "nobody would ever go on"
-        has_begun = any(child.state != JobState.QUEUED or child.attempt for child in own)
+        has_begun = any(child.attempt for child in own)
         assert parent.state == (JobState.RUNNING if has_begun else JobState.QUEUED)
     told = history(database, parent_id)
     assert told.count("job.child_ended") == sum(child.state in TERMINAL for child in own)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from job_rows import OWNER
 from sqlalchemy import func, insert, select, update
@@ -206,7 +207,28 @@ def test_files_that_nothing_refers_to_are_removed(both_rig: Rig, small_data: Pat
                 storage_key=f"jobs/{done}/attempt-2/a",
             )
         )  # fmt: skip
+    # Parts of a comparison that goes on, and of one that ended yesterday, which failed long ago; and where a
+    # job that waits goes on, as did the one that it repeats, which was cancelled before it began.
+    parts = {rig.add_job(dataset_id): rig.add_job(dataset_id) for _ in range(2)}
+    goes_on, ended = parts.values()
+    lent, between, waits = (rig.add_job(dataset_id) for _ in range(3))
+    work_key, long_ago = f"{lent}/attempt-1", db_now(-30 * 86400)
+    rows: dict[str, dict[str, Any]] = {
+        **{
+            part: {"state": "failed", "finished_at": long_ago, "parent_id": parent, "attempt": 1}
+            for part, parent in parts.items()
+        },
+        goes_on: {"state": "running"},
+        ended: {"state": "failed", "finished_at": db_now(-86400)},
+        lent: {"state": "failed", "finished_at": long_ago, "attempt": 1},
+        between: {"state": "cancelled", "finished_at": long_ago, "retry_of": lent, "work_key": work_key},
+        waits: {"retry_of": between, "work_key": work_key},
+    }
+    with rig.context.database.write() as session:
+        for job_id, columns in rows.items():
+            session.execute(update(Job).where(Job.id == job_id).values(**columns))
     kept = [
+        *(settings.work_dir / part / "attempt-1" for part in (*parts, lent)),
         settings.work_dir / running / "attempt-2",
         settings.work_dir / running / "attempt-3",
         settings.work_dir / failed / "attempt-2",

@@ -73,6 +73,16 @@ def test_a_job_that_trains_one_model(api: ServiceUnderTest, dataset_id: str) -> 
     assert (job["kind"], job["name"], job["metadata"]) == ("train", "training", {})
 
 
+def test_a_model_is_found_by_any_name_that_it_may_have(api: ServiceUnderTest, dataset_id: str) -> None:
+    """Such as those that jobs give: `NAME student job_...`."""
+    for name in ("my digits student job_01abc", "größer, als: (gedacht)"):
+        model_id = add_model(api.database, name=name)
+        teacher = {"modality": "image", "model": name}
+        answer = api.client.post("/v1/jobs", json={"spec": spec(dataset=dataset_id, teacher=teacher)})
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["teacher_model_id"] == model_id
+
+
 @pytest.mark.parametrize("by", ["name", "other case", "id"])
 def test_inputs_are_found_by_name_and_by_id(api: ServiceUnderTest, dataset_id: str, by: str) -> None:
     model_id = add_model(api.database)

@@ -29,6 +29,7 @@ from service.jobs import transitions
 from service.jobs.families import TEACHER
 from service.jobs.states import JobEventType, JobState
 from service.jobs.sweep import sweep
+from service.jobs.waiting import count_waiting
 
 
 @pytest.fixture
@@ -212,6 +213,37 @@ def test_cancelled_before_anything_began(api: ServiceUnderTest, post: Any) -> No
     assert claim(database) is None
     again = api.client.post(f"/v1/jobs/{parent_id}/cancel")
     assert (again.status_code, again.json()) == (200, answer.json())
+    require_sound(database, parent_id)
+
+
+def test_without_some_of_its_arms_a_comparison_waits_as_before(api: ServiceUnderTest, post: Any) -> None:
+    """It counts as one that waits, and as none that had a turn, until one of its jobs is taken."""
+    database, parent_id = api.database, post()
+    arm = children(database, parent_id)[ARMS[-1]]
+    assert api.client.post(f"/v1/jobs/{arm.id}/cancel").status_code == 200
+    require_sound(database, parent_id)
+    found = read(database, parent_id)
+    assert (found.state, found.started_at) == (JobState.QUEUED, None)
+    with database.read() as session:
+        assert count_waiting(session, found.owner_id, 10) == 1
+    take(database, TEACHER)
+    found = read(database, parent_id)
+    assert found.state == JobState.RUNNING
+    assert found.started_at is not None
+    with database.read() as session:
+        assert count_waiting(session, found.owner_id, 10) == 0
+
+
+def test_cancelled_in_line_after_one_of_its_arms(api: ServiceUnderTest, post: Any) -> None:
+    database, parent_id = api.database, post()
+    api.client.post(f"/v1/jobs/{children(database, parent_id)[ARMS[-1]].id}/cancel")
+    answer = api.client.post(f"/v1/jobs/{parent_id}/cancel")
+    assert (answer.status_code, answer.json()["state"], answer.json()["started_at"]) == (
+        200,
+        "cancelled",
+        None,
+    )
+    assert claim(database) is None
     require_sound(database, parent_id)
 
 

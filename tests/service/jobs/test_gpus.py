@@ -6,7 +6,7 @@ from typing import Any
 
 from family_records import compare, given_teacher
 from service_fixtures import ServiceUnderTest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from service.db import db_now
 from service.jobs import line, transitions
@@ -98,6 +98,21 @@ def test_of_a_comparison_only_the_trainings_need_them(api: ServiceUnderTest, dat
     assert found.pop(parent) == 1
     assert found
     assert set(found.values()) == {2}
+
+
+def test_a_job_is_not_repeated_for_gpus_that_nobody_has(api: ServiceUnderTest, dataset_id: str) -> None:
+    wanted = {"gpus": 4}
+    for body in (spec(4, dataset=dataset_id), compare(resources=wanted, training={"batch_size": 32})):
+        job_id = api.client.post("/v1/jobs", json={"spec": body}).json()["id"]
+        assert api.client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+        with api.database.write() as session:
+            session.execute(delete(Worker))
+        assert api.client.post(f"/v1/jobs/{job_id}/retry").status_code == 201, "nobody knows"
+        add_worker(api, 1)
+        answer = api.client.post(f"/v1/jobs/{job_id}/retry")
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "not_available")
+        with api.database.write() as session:
+            session.execute(delete(Worker))
 
 
 def test_the_catalogue_says_what_may_be_asked_for(api: ServiceUnderTest) -> None:

@@ -55,3 +55,12 @@ def test_it_does_not_fit(
 ) -> None:
     problem = check_refusal(post(api, outputs_from, method={"name": method}), 422, code)
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
+
+
+def test_a_task_that_the_labels_are_not_of_is_refused_with_recorded_outputs_too(
+    api: ServiceUnderTest,
+) -> None:
+    """Masks that there are not have no size to hold the outputs against."""
+    task = {"kind": "segmentation"}
+    problem = check_refusal(post(api, BOTH, task=task, method={"name": "pkd"}), 422, "incompatible")
+    assert problem["errors"][0]["pointer"] == "/spec/task/kind"

@@ -147,6 +147,21 @@ def test_when_only_the_conclusion_failed_only_that_is_repeated(api: ServiceUnder
     assert take(database).id == new.id
 
 
+def test_a_conclusion_is_repeated_without_data_and_models(api: ServiceUnderTest, post: Any) -> None:
+    """It reads results alone: what they cost is not lost with the data."""
+    database = api.database
+    teacher = given_teacher(database)
+    old_id = post(teacher=teacher)
+    for name in ARMS:
+        succeed(database, take(database, name))
+    fail(database, take(database), code="storage_full")
+    dataset_id = read(database, old_id).dataset_id
+    for path in (f"/v1/datasets/{dataset_id}", f"/v1/models/{teacher['model']}"):
+        assert api.client.delete(path).status_code == 204
+    new = retry(api, old_id)
+    assert take(database).id == new.id
+
+
 def test_without_its_teacher_it_cannot_be_repeated(api: ServiceUnderTest, post: Any) -> None:
     database, old_id = api.database, post()
     succeed(database, take(database, TEACHER))

@@ -120,6 +120,11 @@ def test_claims_take_the_job_that_waits_longest(database: Database, dataset_id: 
             job = transitions.claim(session, "wrk_a", 30)
             taken.append(job.id if job else None)
     assert taken == [second, first, None]
+    with database.write() as session:
+        gone = transitions.claim(
+            session, "wrk_a", 30, new_id("job")
+        )  # cancelled and deleted since it was seen
+    assert gone is None
     job = read(database, second)
     assert (job.attempt, job.worker_id, job.state) == (1, "wrk_a", "running")
     assert job.started_at is not None

@@ -119,6 +119,24 @@ def test_a_lost_job_waits_for_its_back_off_and_then_for_its_turn(database: Datab
     assert take(database).owner_id == BEN
 
 
+def test_what_was_lost_waits_for_its_turn_also_if_it_was_given_back_before(
+    database: Database, add: Any
+) -> None:
+    [unlucky] = add(ANN)
+    interrupted = take(database)
+    with database.write() as session:
+        give_back(session, unlucky, interrupted.attempt, reason="shutdown")
+    job = take(database)
+    add(ANN)
+    take(database)
+    add(BEN)
+    with database.write() as session:
+        lose(session, unlucky, job.attempt, Settings(retry_backoff_s=60), code="crashed", message="m")
+        session.get_one(Job, unlucky).available_at = db_now(-0.01)
+    assert take(database).owner_id == BEN, "another job of hers runs, and none of his"
+    assert take(database).id == unlucky
+
+
 def test_a_comparison_counts_as_many_jobs_as_run(
     api: ServiceUnderTest, database: Database, add: Any, dataset_id: str
 ) -> None:
