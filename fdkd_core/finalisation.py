@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,12 @@ CALIBRATION_OPERATIONS = 20_000_000_000
 """Multiply-adds that this may take: a few seconds. Not a time, so that equal students give equal files."""
 
 
+NOT_FINITE = (
+    "The given teacher answers rows of validation or test with numbers that are not finite: its figures are "
+    "not known."
+)
+
+
 @dataclass(frozen=True)
 class Finalisation:
     """Everything the last phase reads."""
@@ -49,6 +55,8 @@ class Finalisation:
     workspace: Workspace
     device: torch.device
     identity: dict[str, Any]
+    warn: Callable[[str], object]
+    """Told what the user should know, and need not stop for."""
 
     def finish(
         self,
@@ -75,8 +83,16 @@ class Finalisation:
         for role, model in trained.items():
             if isinstance(model.model, RecordedTeacher) and not model.model.num_logits:
                 continue  # how good it is, nobody knows
-            val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
-            test, answers[role] = evaluate_model(model.model, self.data, model.modality, "test", self.device)
+            try:
+                val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
+                test, answers[role] = evaluate_model(
+                    model.model, self.data, model.modality, "test", self.device
+                )
+            except FloatingPointError:
+                if not is_teacher(role) or model.epochs:
+                    raise
+                self.warn(NOT_FINITE)  # given, and no reason to withhold a student that was trained by now
+                continue
             results[role] = self.model_result(model, val=val, test=test)
         uplift = None
         gates: list[GateResult] = []
@@ -94,7 +110,7 @@ class Finalisation:
             )
             is_control = results["student"].weights_sha256 == results["control"].weights_sha256
             gates = pass_gates(self.spec.gates, uplift, is_control=is_control)
-        for role, latency in self.latencies(trained).items():
+        for role, latency in self.latencies({role: trained[role] for role in results}).items():
             results[role] = results[role].model_copy(update={"latency": latency})
         failure = failure_of(gates)
         versions = library_versions()
@@ -184,16 +200,30 @@ class Finalisation:
         return measure_models(timed, self.data, self.export.latency_s)
 
     def write_bundle(
-        self, role: str, trained: Trained, card: ModelCard, *, with_onnx: bool = True
+        self,
+        role: str,
+        trained: Trained,
+        card: ModelCard,
+        *,
+        with_onnx: bool = True,
+        was_handed_over: bool = False,
     ) -> BundleSummary:
-        """Writes the bundle of a model into the folder named for its role."""
+        """Writes the bundle of a model into the folder named for its role.
+
+        Args:
+            role: Such as `student`.
+            trained: The model, on the scale of the job.
+            card: Its card.
+            with_onnx: Whether a student is exported, where the job asks for it.
+            was_handed_over: Whether it was read from a bundle, and so has the units of the data already.
+        """
         modality = self.data.modalities[trained.modality]
         assert trained.architecture is not None  # it was trained here
         # The teacher's bundle is there to teach the next job, not to be served: no ONNX for it.
         is_served = role == "student" and with_onnx and self.export.onnx
         return write_bundle(
             self.workspace.folder / role,
-            model=self._as_handed_over(trained).model,
+            model=trained.model if was_handed_over else self._as_handed_over(trained).model,
             architecture=trained.architecture,
             recipe=modality.recipe,
             classes=self.data.outputs,

@@ -11,6 +11,7 @@ import torch
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.data.unlabelled import answered
+from fdkd_core.errors import IncompatibleError, Problem
 from fdkd_core.events import EventLog
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.models.recorded_teacher import RecordedTeacher
@@ -106,12 +107,19 @@ class JobRun:
         teacher.model.requires_grad_(False)
         return teacher, steps
 
+    def warn(self, text: str) -> None:
+        """Tells the user something that is no reason to stop."""
+        self.log.emit("warning", message=text)
+
     def teacher_rows(self, teacher: Trained, *, fake: Fake | None = None) -> TeacherRows:
         """What each taught row is taught with, by the pairing that the spec asks for.
 
         Args:
             teacher: Frozen.
             fake: Changes its outputs first, for a control.
+
+        Raises:
+            IncompatibleError: A teacher that was given answers a row with numbers that are not finite.
         """
         spec, rows = self.spec, self.data.taught_rows
         assert isinstance(spec, MethodJobSpec)
@@ -122,7 +130,7 @@ class JobRun:
             self.options.teacher_cache_dir,
             max_bytes=self.options.teacher_cache_bytes,
             secret=self.options.checkpoint_secret,
-            warn=lambda text: self.log.emit("warning", message=text),
+            warn=self.warn,
         )
         if recorded is not None:
             outputs = recorded.outputs(rows[present.numpy()])  # no further away than a cache would be
@@ -135,6 +143,8 @@ class JobRun:
                 outputs = find()
             else:
                 outputs = self.shared.outputs(teacher, self.data, find, is_faked=fake is not None)
+        if not teacher.epochs:
+            _refuse_not_finite(outputs)
         outputs = scattered(outputs if fake is None else fake(outputs), present)
         data, answers = self.data, None
         if len(data.unlabelled):
@@ -149,3 +159,11 @@ class JobRun:
             seed=spec.training.seed,
             present=None if bool(present.all()) else present,
         )._replace(answers=answers)
+
+
+def _refuse_not_finite(outputs: ModelOutput) -> None:
+    """Before anything learns from them: what it came to would look like a rate that is too high."""
+    is_bad_N = torch.stack([~part.flatten(1).isfinite().all(dim=1) for part in outputs]).any(dim=0)
+    if number := int(is_bad_N.sum()):
+        detail = f"answers {number} of {len(is_bad_N)} training rows with numbers that are not finite"
+        raise IncompatibleError(Problem("incompatible", f"the given teacher {detail}", "/teacher"))

@@ -35,7 +35,7 @@ def run_single(job: JobRun) -> RunResult:
     assert isinstance(job.spec, DistillSpec | TrainSpec)
     trained, taught = _train(job)
     job.log.emit("phase_started", phase="finalise", step=0, total_steps=0, resumed=False)
-    final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
+    final = Finalisation(job.spec, job.data, job.workspace, job.device, job.identity, job.warn)
     result = final.finish(trained, taught, threads=job.threads, started=job.started, processes=job.processes)
     warn_of_gates(job, result)
     warn_of_chance(job, result)

@@ -148,6 +148,8 @@ def failure_of(gates: Sequence[GateResult]) -> GateFailedError | None:
     return GateFailedError(problems) if problems else None
 
 
+ROUNDING = 1e-9
+"""Figures come in steps of a row: 17/20 - 16/20 is less than 0.05, as floats have it."""
 _MOST_PLACES = 6
 
 
@@ -186,6 +188,8 @@ def _pass_gate(gate: GateSpec, uplift: AnyUplift, *, is_control: bool) -> GateRe
     all_agree = noise == 0.0 and value != 0.0
     # Without noise a difference of nothing is still no difference: what must be significant must be more.
     is_clear = noise is not None and not all_agree and value - noise > gate.min_uplift
+    if abs(value - gate.min_uplift) < ROUNDING:
+        value = gate.min_uplift
     passed = is_clear if gate.significant else value >= gate.min_uplift
     shown = MEASURES["accuracy"] if is_relative else measure  # in percent
     places = _places(value, gate.min_uplift, shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -161,18 +161,30 @@ def artifacts(
             from fdkd_client.cli.progress import BytesProgress
 
             with BytesProgress("downloading") as progress:
-                for path in client.jobs.download_artifacts(job, out, on_progress=progress):
-                    show_line(str(path))
+                paths = client.jobs.download_artifacts(job, out, on_progress=progress)
+            _show_paths(paths, output)
             return
         found = client.jobs.artifacts(job)
     if output is Output.JSON:
         show_json(found)
     elif not found:
-        say("It has made no files; only a job that has succeeded has some.")
+        say(_NO_FILES)
     else:
         from fdkd_client.cli.job_tables import artifacts_table
 
         show(artifacts_table(found))
+
+
+_NO_FILES = "It has made no files; only a job that has succeeded has some."
+
+
+def _show_paths(paths: Sequence[Path], output: Output) -> None:
+    if output is Output.JSON:
+        show_json([str(path) for path in paths])
+    elif not paths:
+        say(_NO_FILES)
+    for path in paths if output is not Output.JSON else ():
+        show_line(str(path))
 
 
 @app.command()

@@ -72,14 +72,14 @@ def show_line(text: str) -> None:
     sys.stdout.write(printable(text) + "\n")
 
 
-def show_json(data: Answer | Iterable[Answer]) -> None:
-    """Data to stdout as JSON: an object, or a list of them."""
+def show_json(data: Answer | Iterable[Answer | str]) -> None:
+    """Data to stdout as JSON: an object, or a list of them or of texts."""
     from pydantic import BaseModel
 
     content = (
         data.model_dump(mode="json", by_alias=True)
         if isinstance(data, BaseModel)
-        else [item.model_dump(mode="json", by_alias=True) for item in data]
+        else [item if isinstance(item, str) else item.model_dump(mode="json", by_alias=True) for item in data]
     )
     sys.stdout.write(json.dumps(content, indent=2) + "\n")
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fdkd_core.data.described import FEW_GROUPS
 from fdkd_core.data.table import PairedDataset
+from fdkd_core.spec.tasks import RetrievalSpec
 
 FOLDS = 5
 """As many as `auto` makes; fewer where training has fewer groups."""
@@ -41,12 +42,23 @@ def folds_asked(
     return FOLDS if left >= batch_size else None
 
 
+def fold_groups(data: PairedDataset) -> NDArray[np.int64] | None:
+    """Number of what stays together of each row, shape [rows]; None where rows are independent.
+
+    Of a retrieval by label it is the label: a row is found by others of its own, which dealt out would be in
+    other folds, and as in the splits nobody is asked about what was learned.
+    """
+    if data.groups is not None:
+        return data.groups
+    return data.labels if isinstance(data.task, RetrievalSpec) and data.labels.ndim == 1 else None
+
+
 def held_out_rows(data: PairedDataset, folds: int, seed: int) -> list[NDArray[np.bool_]]:
     """Which taught rows each fold keeps from training, [taught rows] each.
 
-    Whole groups where the data have groups, the largest first, each to the fold that has the fewest training
-    rows so far: no model is judged on somebody it has seen. Else training rows of each class, dealt out
-    in a random order; rows without a label are then never held out.
+    Whole groups where the data have groups (see `fold_groups`), the largest first, each to the fold that has
+    the fewest training rows so far: no model is judged on somebody it has seen. Else training rows of each
+    class, dealt out in a random order; rows without a label are then never held out.
 
     Args:
         data: Of a job.
@@ -59,11 +71,12 @@ def held_out_rows(data: PairedDataset, folds: int, seed: int) -> list[NDArray[np
     """
     taught = data.taught_rows
     is_train = np.isin(taught, data.splits["train"])
-    if data.groups is None:
+    known = fold_groups(data)
+    if known is None:
         number = np.full(len(taught), -1)
         number[is_train] = _dealt(data.strata[taught[is_train]], folds, seed)
         return [number == fold for fold in range(folds)]
-    groups = data.groups[taught]
+    groups = known[taught]
     names, counts = np.unique(groups[is_train], return_counts=True)
     members: list[list[int]] = [[] for _ in range(min(folds, len(names)))]
     sizes = [0] * len(members)

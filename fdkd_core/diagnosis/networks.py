@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.diagnosis.sample import Rows, Sample
-from fdkd_core.errors import TrainingDivergedError
+from fdkd_core.errors import IncompatibleError, Problem, TrainingDivergedError
 from fdkd_core.events import StepAverages
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.base import Backbone, ModelOutput
@@ -203,7 +203,11 @@ def _describe(
     )
     figures = {}
     if how != "untrained":
-        found = task.metrics(answers, data.labels[rows])
+        try:
+            found = task.metrics(answers, data.labels[rows])
+        except FloatingPointError:  # what was trained here has been looked at by its training
+            detail = "the given teacher answers validation rows with numbers that are not finite"
+            raise IncompatibleError(Problem("incompatible", detail, "/teacher")) from None
         figures = {name: figure(found, name) for name in task.facts.metrics}
     findings = NetworkFindings.model_validate(
         {

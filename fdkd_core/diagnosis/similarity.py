@@ -46,7 +46,7 @@ def make_splitter(method: FDCMKDSpec, fitted: ModelOutput, labels_N: NDArray[Any
         labels_N: Their labels: classes where the basis is made from those.
         seed: Of a random basis.
     """
-    if method.basis == "fft":
+    if method.basis == "fft" or not method.split:  # then it has no bands of its own
         return lambda features_BD: split_bands(features_BD, cutoff=method.cutoff)
     dim = fitted.features.shape[1]
     context = MethodContext(

@@ -31,8 +31,11 @@ from fdkd_core.spec.training import TrainingSpec
 
 SCHEMA_VERSION = 1
 
-Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}$")]
-"""Names a model: a path for the command line, an id for the service. Resolved by whoever runs the job."""
+Reference = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x20\x7f\\/~.-][^\x00-\x1f\x7f\\]{0,254}$")
+]
+"""Names a model: a path below the spec's folder for the command line, an id or the owner's name for the
+service. Resolved by whoever runs the job."""
 
 
 def _modality_may_be_left_out(schema: dict[str, Any]) -> None:
@@ -265,7 +268,8 @@ class DistillSpec(MethodJobSpec):
     @classmethod
     def _have_a_control(cls, gates: tuple[GateSpec, ...], info: ValidationInfo) -> tuple[GateSpec, ...]:
         controls, method = info.data.get("controls"), info.data.get("method")
-        if gates and controls is not None and not controls.no_teacher:
+        always = isinstance(method, AutoSpec)  # it trains the control to have something to search beside
+        if gates and controls is not None and not controls.no_teacher and not always:
             raise PydanticCustomError(
                 "conflicting_fields", "need the control that `controls.no_teacher` switches off", {}
             )

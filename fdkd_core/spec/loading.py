@@ -101,7 +101,8 @@ def parse_spec(text: str | bytes) -> AnyJobSpec:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "not YAML"
         raise SpecError(Problem("invalid_yaml", f"cannot be parsed{where}: {quote(reason, 120)}")) from None
-    except (ValueError, OverflowError) as error:  # dates, or integers of thousands of digits
+    # Dates, integers of thousands of digits, and what a tag such as !!bool says that it is and is not.
+    except (ValueError, OverflowError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise SpecError(
             Problem("out_of_range", f"a value cannot be read: {quote(str(error), 120)}")
         ) from None
@@ -247,4 +248,4 @@ def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
 def pointer_token(part: object) -> str:
     """A JSON pointer token (RFC 6901), printable and short."""
     text = str(part).replace("~", "~0").replace("/", "~1")
-    return text if text.isascii() and text.isprintable() and len(text) <= 80 else quote(text)
+    return text if text.isprintable() and len(text) <= 80 else quote(text)

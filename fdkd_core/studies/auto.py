@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdkd_core.errors import TrainingDivergedError
+from fdkd_core.errors import IncompatibleError, TrainingDivergedError
 from fdkd_core.finalisation import Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.recorded_teacher import RecordedTeacher
@@ -81,6 +81,7 @@ class Search:
         self.finals_planned = Finals(spec.method.finalists, spec.method.seeds, len(self.folds.parts))
         self.budget = self._make_budget(spec.method.minutes)
         self._times: list[Timed] = []
+        self._lost_controls: list[str] = []
         self._before: dict[str, int] = {}
         for phase in search_plan(spec, lesson.job.data):
             self._before[phase["name"]] = steps_before
@@ -132,7 +133,6 @@ class Search:
     def _make_budget(self, minutes: float | None) -> Budget | None:
         if minutes is None:
             return None
-        job = self.lesson.job
         return Budget(
             minutes,
             self.spec.training,
@@ -141,7 +141,7 @@ class Search:
             self.finals_planned,
             self.folds.fewer(),
             outcomes=self.lesson.outcomes,
-            warn=lambda text: job.log.emit("warning", message=text),
+            warn=self.lesson.job.warn,
         )
 
     def _rounds_before(self) -> int | None:
@@ -164,6 +164,8 @@ class Search:
                 self.lesson, name, found.candidate, training, self._before[name], shares_of=self.select_by
             )
             self._note_time(began, trial.seconds, has_ended=trial.val is not None)
+            if found.is_control and trial.val is None:
+                self._lost_controls.append(name)
             if (shares := self.lesson.outcomes.read_shares(name)) is not None:
                 self._shares[found.number] = shares
             rungs = self.tried.setdefault(found.number, [])
@@ -179,10 +181,10 @@ class Search:
             plan = self.folds.plan(place, self.spec.training)
             before = [self._before[phase["name"]] for phase in plan]
             folds = self.folds.train(self.lesson, place, found.candidate, before)
-        except TrainingDivergedError as error:
+        except (TrainingDivergedError, IncompatibleError) as error:  # a fold may lack what a basis is made of
             if found.is_control:
                 raise
-            self.lesson.job.log.emit("warning", message=f"{found.label} is out of the search: {error}")
+            self.lesson.job.warn(f"{found.label} is out of the search: {error}")
             runs, folds = [], []
         self._note_time(began, sum(run.seconds for run in (*runs, *folds)))
         return Finalist(found, names, runs, folds)
@@ -203,7 +205,7 @@ class Search:
 
     def _refuse_without_control(self, tried: list[Configuration]) -> None:
         if not any(found.is_control for found in tried):
-            diverged = self.lesson.outcomes.read(rung_name(0, 0))
+            diverged = self.lesson.outcomes.read(self._lost_controls[0])
             assert diverged is not None
             fact: dict[str, Any] = diverged["diverged"]
             where = "every training without a teacher diverged; in the first, "
@@ -237,7 +239,7 @@ def run_auto(job: JobRun) -> RunResult:
     trained = {"teacher": teacher, "student": models[winner], "control": models[0]}
     taught = [] if isinstance(won.method, NoneSpec) else [taught_rows("teacher", rows, job)]
     as_chosen = spec.model_copy(update={"method": won.method, "training": won.training})
-    final = Finalisation(as_chosen, job.data, job.workspace, job.device, job.identity)
+    final = Finalisation(as_chosen, job.data, job.workspace, job.device, job.identity, job.warn)
     result = final.finish(
         trained, taught, threads=job.threads, started=job.started, processes=job.processes, auto=report
     )
@@ -250,7 +252,10 @@ def _is_behind(teacher: Trained, control: Finalist, search: Search) -> bool:
     """Whether the teacher does worse on validation than the control; of one without logits nobody knows."""
     if isinstance(teacher.model, RecordedTeacher) and not teacher.model.num_logits:
         return False
-    found = selection_value(evaluate(search.lesson.job, teacher, "val"), search.select_by)
+    try:
+        found = selection_value(evaluate(search.lesson.job, teacher, "val"), search.select_by)
+    except TrainingDivergedError:  # given, and not finite somewhere: nobody knows either
+        return False
     return found < float(np.mean([selection_value(run.val, search.select_by) for run in control.runs]))
 
 

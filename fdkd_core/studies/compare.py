@@ -158,7 +158,7 @@ def _write_best(
     figures, measured = with_latencies(final, student, found.student, teacher, result.teacher)
     found = found.model_copy(update={"student": figures, "teacher": found.teacher and measured})
     card = study_card(study, found, data_report=job.data.report, identity=job.identity)
-    export = final.write_bundle("student", student, card).export
+    export = final.write_bundle("student", student, card, was_handed_over=True).export
     return result.model_copy(update={"teacher": measured, "export": export})
 
 

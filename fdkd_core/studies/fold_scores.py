@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdkd_core.data.folds import MIN_FOLDS, folds_asked, held_out_rows, without
+from fdkd_core.data.folds import MIN_FOLDS, fold_groups, folds_asked, held_out_rows, without
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import IncompatibleError
 from fdkd_core.models.base import ModelOutput
@@ -82,11 +82,12 @@ class Folds:
     @property
     def words(self) -> str:
         """What they are, for people."""
-        groups = self._data.groups
+        groups = fold_groups(self._data)
         if groups is None:
             return f"{len(self.parts)} folds of the training rows"
         number = len(np.unique(groups[self._data.splits["train"]]))
-        return f"{len(self.parts)} folds of {number} groups of training"
+        what = "labels" if self._data.groups is None else "groups"
+        return f"{len(self.parts)} folds of {number} {what} of training"
 
     def plan(self, place: int, training: TrainingSpec) -> list[dict[str, Any]]:
         """Name and number of steps of a finalist's trainings."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from fdkd_core.bundle import ModelCard
-from fdkd_core.finalisation import Finalisation
+from fdkd_core.errors import TrainingDivergedError
+from fdkd_core.finalisation import NOT_FINITE, Finalisation
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.phases import Trained
@@ -33,14 +34,20 @@ _METHOD: TypeAdapter[MethodSpec] = TypeAdapter(MethodSpec)
 
 def finalisation(job: JobRun) -> Finalisation:
     """What writes bundles of this job."""
-    return Finalisation(job.spec, job.data, job.workspace, job.device, job.identity)
+    return Finalisation(job.spec, job.data, job.workspace, job.device, job.identity, job.warn)
 
 
 def measure_teacher(job: JobRun, teacher: Trained) -> ModelResult | None:
     """Figures of the teacher, whose test split is read once here; None where nobody can know them."""
     if isinstance(teacher.model, RecordedTeacher) and not teacher.model.num_logits:
         return None
-    val, test = evaluate(job, teacher, "val"), evaluate(job, teacher, "test")
+    try:
+        val, test = evaluate(job, teacher, "val"), evaluate(job, teacher, "test")
+    except TrainingDivergedError:
+        if teacher.epochs:
+            raise
+        job.warn(NOT_FINITE)
+        return None
     return finalisation(job).model_result(teacher, val=val, test=test)
 
 

@@ -30,7 +30,9 @@ def random_state() -> dict[str, Tensor]:
 
 
 def restore_random_state(states: dict[str, Tensor]) -> None:
-    """Puts back what `random_state` took."""
+    """Puts back what `random_state` took; a GPU that was not there is left as it is."""
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([states[f"cuda{i}"] for i in range(torch.cuda.device_count())])
+        for index in range(torch.cuda.device_count()):
+            if (state := states.get(f"cuda{index}")) is not None:
+                torch.cuda.set_rng_state(state, index)

@@ -307,10 +307,17 @@ def test_artifacts_are_listed_and_downloaded(scripted: ScriptedServer, tmp_path:
         assert ran.stdout.splitlines() == [str(tmp_path / "all" / name) for name in files]
         assert {name: (tmp_path / "all" / name).read_bytes() for name in files} == files
     assert len([request for request in scripted.requests if request.path.endswith(".csv")]) == 1
+    ran = fdkd("jobs", "artifacts", "job_p", "-o", tmp_path / "all", "--output", "json")
+    assert json.loads(ran.stdout) == [str(tmp_path / "all" / name) for name in files]
     (tmp_path / "all" / "result.json").write_text("mine")
     ran = fdkd("jobs", "artifacts", "job_p", "-o", tmp_path / "all")
     assert ran.status != 0
     assert "another file" in ran.stderr
+    scripted.on("GET", "/v1/jobs/job_q/artifacts", Answer(200, {"data": []}))
+    ran = fdkd("jobs", "artifacts", "job_q", "-o", tmp_path / "none")
+    assert (ran.status, ran.stdout) == (0, "")
+    assert "It has made no files" in ran.stderr
+    assert json.loads(fdkd("jobs", "artifacts", "job_q", "-o", tmp_path, "--output", "json").stdout) == []
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(

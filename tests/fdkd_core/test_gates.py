@@ -222,6 +222,24 @@ def test_gates_need_a_control(changes: dict[str, Any]) -> None:
     small_spec(**changes)
 
 
+def test_a_search_has_a_control_whatever_is_said() -> None:
+    spec = small_spec(gates=[{}], controls={"no_teacher": False}, method={"name": "auto"})
+    assert len(spec.gates) == 1
+
+
+@pytest.mark.parametrize(("right", "of", "less", "margin"), [(17, 20, 16, 0.05), (29, 100, 28, 0.01)])
+def test_a_gain_of_just_the_margin_passes_although_floats_are_less(
+    right: int, of: int, less: int, margin: float
+) -> None:
+    gained = right / of - less / of
+    assert gained < margin
+    (found,) = pass_gates([GateSpec(min_uplift=margin)], uplift(gained))
+    assert found.passed
+    assert f"{100 * margin:+.1f} points" in found.sentence
+    (found,) = pass_gates([GateSpec(min_uplift=margin + 1e-6)], uplift(gained))
+    assert not found.passed
+
+
 def test_gates_are_read_strictly() -> None:
     with pytest.raises(SpecError) as caught:
         small_spec(gates=[{"min_uplift": 2}, {"metric": "loss"}, {"on_fail": "ignore"}])

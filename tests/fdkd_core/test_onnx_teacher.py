@@ -14,6 +14,7 @@ import yaml
 from onnx import TensorProto, helper
 from onnx_samples import NUM_HIDDEN, array, changed, model_of, teacher
 from small_job import small_comparison, small_spec, write_small_data
+from task_diagnoses import as_diagnosis
 from warm_process import run_warm
 
 from fdkd_core.__main__ import main
@@ -343,3 +344,75 @@ def test_a_comparison_that_names_nothing_runs_with_what_the_file_can_serve(
     assert isinstance(result, CompareResult)
     assert [arm.label for arm in result.arms] == ["no_teacher", "logit_kd", "logit_kd shuffled_pairs"]
     assert not any(arm.error for arm in result.arms)
+
+
+def overflowing(limit: float) -> bytes:
+    """The hand-made teacher, whose first logit is infinite where the first input is above the limit."""
+    model = teacher(logits="plain")
+    graph = model.graph
+    graph.node.extend(
+        [
+            helper.make_node("Gather", ["inputs", "zero"], ["first"], axis=1),
+            helper.make_node("Sub", ["first", "limit"], ["over"]),
+            helper.make_node("Relu", ["over"], ["beyond"]),
+            helper.make_node("Mul", ["beyond", "huge"], ["large"]),
+            helper.make_node("Mul", ["large", "huge"], ["infinite"]),
+            helper.make_node("Add", ["plain", "infinite"], ["logits"]),
+        ]
+    )
+    graph.initializer.extend([array("zero", [0], np.int64), array("limit", [limit]), array("huge", [1e30])])
+    del graph.output[:]
+    graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+        for name, size in (("logits", 3), ("features", NUM_HIDDEN))
+    )
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture
+def odd_data(data: Path, tmp_path: Path) -> Path:
+    """The small data with an odd first input in one row of each split, so many deviations from the mean."""
+    arrays = dict(np.load(data))
+    train = arrays["clean"][arrays["split"] == "train", 0]
+    for split, value in (("test", 8.0), ("val", 6.0), ("train", 4.5)):
+        row = int(np.flatnonzero(arrays["split"] == split)[0])
+        arrays["clean"][row, 0] = train.mean() + value * train.std()
+    np.savez(tmp_path / "odd.npz", **arrays)
+    return tmp_path / "odd.npz"
+
+
+@pytest.mark.parametrize("kind", ["distill", "compare", "auto"])
+def test_a_teacher_that_is_not_finite_somewhere_has_no_figures_and_teaches_all_the_same(
+    kind: str, odd_data: Path, tmp_path: Path, write: Any
+) -> None:
+    options = write(overflowing(7.0 if kind != "auto" else 5.3))
+    events: list[dict[str, Any]] = []
+    auto = {"name": "auto", "methods": [{"name": "logit_kd"}], "trials": 2, "seeds": 2, "folds": None}
+    method = auto if kind == "auto" else {"name": "logit_kd"}
+    spec: AnyJobSpec = (
+        small_comparison(teacher=GIVEN, training=BRIEF, fake_teachers=[], tuning={"trials": 1})
+        if kind == "compare"
+        else small_spec(teacher=GIVEN, method=method, training=BRIEF)
+    )
+    result = run(spec, odd_data, tmp_path / "out", options=options, on_event=events.append)
+    assert isinstance(result, RunResult | CompareResult)
+    assert result.teacher is None
+    assert (tmp_path / "out" / "student" / "model.safetensors").exists()
+    told = [event["message"] for event in events if event["event"] == "warning"]
+    assert sum("its figures are not known" in message for message in told) == 1
+
+
+@pytest.mark.parametrize("kind", ["distill", "diagnose"])
+def test_a_teacher_that_is_not_finite_where_it_is_needed_is_refused_before_training(
+    kind: str, odd_data: Path, tmp_path: Path, write: Any
+) -> None:
+    options = write(overflowing(4.0))
+    spec = small_spec(teacher=GIVEN, method={"name": "logit_kd"})
+    asked: AnyJobSpec = spec if kind == "distill" else as_diagnosis(spec)
+    events: list[dict[str, Any]] = []
+    with pytest.raises(InputError, match="not finite") as caught:
+        run(asked, odd_data, tmp_path / "out", options=options, on_event=events.append)
+    assert [(problem.code, problem.pointer) for problem in caught.value.problems] == [
+        ("incompatible", "/teacher")
+    ]
+    assert not any(event["event"] == "step" for event in events)

@@ -315,6 +315,13 @@ def test_a_comparison_is_in_the_figure_of_its_task(data: Any, tmp_path: Path) ->
     assert result.best == best.label
     report = tmp_path / "out" / "report"
     assert "turned so that more is better" in (report / "comparison.md").read_text()
+    handed_over, arm_s = (
+        fdkd_core.load_student(tmp_path / "out" / p) for p in ("student", f"arms/{best.label}/student")
+    )
+    with np.load(data["regression"]) as arrays:
+        rows = arrays[spec.student.modality][arrays["split"] == "test"]
+    values = np.array([found.values for found in handed_over.predict_many(list(rows))])
+    assert np.array_equal(values, np.array([found.values for found in arm_s.predict_many(list(rows))]))
     assert (
         (report / "comparison.csv")
         .read_text()

@@ -9,6 +9,7 @@ from planted import band_basis, make_planted
 
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.diagnosis.similarity import bands_of, is_above, make_splitter, measure_similarity
+from fdkd_core.frequency import split_bands
 from fdkd_core.models.base import ModelOutput
 from fdkd_core.spec import FDCMKDSpec
 from fdkd_core.spec.findings import Similarity, SimilarityFindings
@@ -123,3 +124,13 @@ def test_above_means_above_all_repeats_and_by_enough() -> None:
     assert is_above(0.2, [0.0, 0.1])
     assert not is_above(0.1, [0.0, 0.1])
     assert not is_above(0.004, [0.0, 0.002])
+
+
+def test_a_method_that_does_not_split_is_looked_at_by_the_bands_of_the_paper() -> None:
+    """Labels that are no classes, of which a basis of class means cannot be made, are not asked for."""
+    method = FDCMKDSpec(split=False, basis="class")
+    outputs = ModelOutput(torch.randn(6, 8), torch.randn(6, 2))
+    split = make_splitter(method, outputs, np.zeros((6, 2), np.float32), seed=0)
+    features = torch.randn(4, 8)
+    expected = split_bands(features, cutoff=method.cutoff)
+    assert all(torch.equal(*pair) for pair in zip(split(features), expected, strict=True))

@@ -211,6 +211,10 @@ def test_messages_never_echo_much() -> None:
         ("a: &x {b: 1}\nc: *x", "not_allowed"),
         ("a: !!python/object/apply:os.system ['true']", "invalid_yaml"),
         ("a: 2020-01-01", "wrong_type"),
+        ("a: !!bool maybe", "out_of_range"),
+        ("a: !!timestamp z", "out_of_range"),
+        ('a: !!int ""', "out_of_range"),
+        ('a: !!float ""', "out_of_range"),
         ("1: a", "wrong_type"),
         ("a: .nan", "not_finite"),
         ("a: .inf", "not_finite"),
@@ -227,6 +231,14 @@ def test_messages_never_echo_much() -> None:
 )
 def test_text_that_is_no_spec(text: str | bytes, code: str) -> None:
     assert text_problem(text) == code
+
+
+def test_a_pointer_names_the_member_whatever_its_letters() -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec({**MINIMAL, "größe": 1, "a~b/c": 1, "\x1b[31m": 1})
+    assert {problem.pointer for problem in caught.value.problems} == {
+        "/größe", "/a~0b~1c", "/'\\x1b[31m'",
+    }  # fmt: skip
 
 
 def test_json_is_accepted() -> None:

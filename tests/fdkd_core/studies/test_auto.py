@@ -14,7 +14,7 @@ from rich.console import Console
 from taught_data import auto_spec, teacher_spec, write_taught_data
 
 from fdkd_core.console import show_result
-from fdkd_core.errors import SpecError, TrainingDivergedError
+from fdkd_core.errors import IncompatibleError, Problem, SpecError, TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
@@ -387,8 +387,11 @@ def test_a_finalist_that_diverges_is_out_and_a_control_that_does_ends_the_job(
 ) -> None:
     real = JobRun.run_phase
     doomed = ["final1-2"]
+    error: Exception | None = None
 
     def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
+        if phase.name in doomed and error is not None:
+            raise error
         if phase.name in doomed:
             raise TrainingDivergedError(5, "kd", float("nan"))
         return real(self, phase, steps_before)
@@ -400,12 +403,23 @@ def test_a_finalist_that_diverges_is_out_and_a_control_that_does_ends_the_job(
     assert result.auto is not None
     assert result.auto.winner_label == "no_teacher"
     assert result.auto.finalists[1].val is None
+    error = IncompatibleError(Problem("incompatible", "a fold has no pairs that a basis could be made from"))
+    doomed[:] = ["final1-2"]
+    result = run(spec, data, tmp_path / "fold", options=good)
+    assert isinstance(result, RunResult)
+    assert result.auto is not None
+    assert result.auto.finalists[1].val is None
+    error = None
     doomed[:] = ["final0-1"]
     with pytest.raises(TrainingDivergedError, match="in the run with seed 1"):
         run(spec, data, tmp_path / "control", options=good)
     doomed[:] = ["rung0-0"]
     with pytest.raises(TrainingDivergedError, match="every training without a teacher diverged"):
         run(spec, data, tmp_path / "controls", options=good)
+    doomed[:] = ["rung1-0"]
+    for _ in range(2):  # once more in the same folder
+        with pytest.raises(TrainingDivergedError, match="every training without a teacher diverged"):
+            run(spec, data, tmp_path / "later", options=good)
 
 
 @pytest.mark.parametrize("select_by", ["macro_f1", "loss"])

@@ -198,6 +198,19 @@ def test_a_control_that_is_best_is_said_to_be() -> None:
     assert arm(result, "logit_kd").verdict == "hurts"
 
 
+@pytest.mark.parametrize("why", ["cancelled", "diverged: the loss became nan"])
+def test_without_a_method_that_has_figures_nothing_is_claimed(why: str) -> None:
+    spec = compare_spec()
+    outcomes: dict[str, Outcome] = {
+        label: study_result(label, spec, CONTROL) if label == "no_teacher" else why
+        for label in arms(spec, None)
+    }
+    result = conclude(spec, outcomes, model_result(0.9), identity=IDENTITY, seconds=1.0)
+    assert result.best == "no_teacher"
+    assert result.summary[0] == "No method has figures, so nothing can be said of a teacher's worth."
+    assert not any("train without" in sentence for sentence in result.summary)
+
+
 def test_validation_picks_the_arm_and_not_the_test_split() -> None:
     """What is best on validation is worst on the test rows, and the other way round."""
     for best, told in (

@@ -25,6 +25,7 @@ from fdkd_core.run import run
 from fdkd_core.spec import TrainingSpec
 from fdkd_core.spec.compatibility import check
 from fdkd_core.spec.result import RunResult
+from fdkd_core.spec.tasks import RetrievalSpec
 from fdkd_core.studies.decision import Scores, decide, difference
 from fdkd_core.studies.fold_scores import Folds
 
@@ -381,3 +382,21 @@ def test_what_decides_is_the_spread_over_folds() -> None:
     assert reason.startswith("dist is ahead of the tuned control by +10.0 points of accuracy")
     mixed = Scores("dist", [0.9, 0.3, 0.7], [], control.folds)
     assert decide([control, mixed], "accuracy")[0] == 0
+
+
+def test_what_is_found_by_its_label_stays_with_its_label() -> None:
+    """Dealt out by row, folds of a few rows a label hold no two that could find each other."""
+    views = np.random.default_rng(0).normal(size=(60, 2))
+    labelled = paired_dataset(views, views, np.arange(60) // 4, in_splits(40, 12, 8))
+    data = replace(labelled, task=RetrievalSpec())
+    parts = held_out_rows(data, 5, seed=0)
+    labels = data.labels[data.splits["train"]]
+    assert np.sum(parts, axis=0).tolist() == [1] * 40
+    for is_out in parts:
+        assert set(labels[is_out]).isdisjoint(labels[~is_out])
+        assert np.unique(labels[is_out], return_counts=True)[1].tolist() == [4, 4]
+    folds = Folds(data, 5, TrainingSpec(batch_size=8))
+    folds.check()
+    assert folds.words == "5 folds of 10 labels of training"
+    vectors = replace(data, labels=views.astype(np.float32), task=RetrievalSpec(relevant="pair"))
+    assert Folds(vectors, 5, TrainingSpec(batch_size=8)).words == "5 folds of the training rows"
