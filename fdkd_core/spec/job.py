@@ -31,9 +31,7 @@ from fdkd_core.spec.training import TrainingSpec
 
 SCHEMA_VERSION = 1
 
-Reference = Annotated[
-    str, StringConstraints(pattern=r"^[^\x00-\x20\x7f\\/~.-][^\x00-\x1f\x7f\\]{0,254}$")
-]
+Reference = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20\x7f\\/~.-][^\x00-\x1f\x7f\\]{0,254}$")]
 """Names a model: a path below the spec's folder for the command line, an id or the owner's name for the
 service. Resolved by whoever runs the job."""
 
