@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fdkd_client.downloads import fetch_artifact, file_sha256, safe_name
 from fdkd_client.errors import LocalFileError
+from fdkd_client.figures import ComparisonFigures
 from fdkd_client.jobs import Jobs
 from fdkd_client.results import Artifact, Job
 from fdkd_client.transport import Transport, segment
@@ -70,8 +71,14 @@ class Students:
             if name.parts[0] == "student" and len(name.parts) > 1:
                 found["/".join(name.parts[1:])] = artifact
         if not found:
-            state = self._jobs.get(job_id).state
-            raise LocalFileError(f"The job {job_id} has no student to download; it is {state}.")
+            job = self._jobs.get(job_id)
+            told = f"The job {job_id} has no student to download; it is {job.state}."
+            if isinstance(job.result, ComparisonFigures):
+                told = f"The job {job_id} is a comparison, whose students are those of its jobs."
+                for child in self._jobs.children(job):
+                    if child.name == job.result.best:
+                        told += f" The best is that of {child.id}."
+            raise LocalFileError(told)
         return found
 
 

@@ -30,7 +30,7 @@ from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
 from fdkd_core.training.checkpoint import CheckpointStore
-from fdkd_core.training.evaluation import answer_rows
+from fdkd_core.training.evaluation import answer_rows, refuse_infinite_weights
 from fdkd_core.training.execution import apply_execution, choose_execution
 from fdkd_core.training.loop import (
     Hooks,
@@ -138,6 +138,7 @@ def evaluate_model(
     model: Backbone, data: PairedDataset, modality: str, split: str, device: torch.device
 ) -> tuple[SplitMetrics, NDArray[Any]]:
     """Metrics of a model on one split, and its answers as the task keeps them."""
+    refuse_infinite_weights(model)
     rows, task = data.splits[split], task_of(data)  # type: ignore[index]
     answers = answer_rows(model, data.modalities[modality], rows, data.labels, task, device)
     return task.metrics(answers, data.labels[rows]), answers

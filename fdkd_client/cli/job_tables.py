@@ -31,6 +31,7 @@ from fdkd_client.figures import (
 )
 from fdkd_client.results import Artifact, Failure, Job, ProblemInfo, Progress
 from fdkd_core.count_words import count, duration, size
+from fdkd_core.spec.result import CANCELLED
 from fdkd_core.spec.tasks import facts_of_figures
 
 _HINTS = {
@@ -229,11 +230,12 @@ def _result_in_short(result: Figures) -> str:
         return f"test {main.text(sum(values) / len(values))}" if values else ""
     if isinstance(result, ComparisonFigures):
         best = next((arm for arm in result.arms if arm.label == result.best), None)
-        return (
-            ""
-            if best is None
-            else f"best: {plain(best.label)} {estimate_text(best.test, measure_of(result.metric))}".rstrip()
-        )
+        failed = sum(arm.error is not None and arm.error != CANCELLED for arm in result.arms)
+        told = [f"{failed} of {len(result.arms)} arms failed"] if failed else []
+        if best is not None:
+            text = estimate_text(best.test, measure_of(result.metric))
+            told.append(f"best: {plain(best.label)} {text}".rstrip())
+        return ", ".join(told)
     return plain(result.verdict) if isinstance(result, DiagnosisFigures) else ""
 
 

@@ -200,8 +200,10 @@ def code_of(kind: str) -> str:
 
 
 def _is_consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
-    """Whether a list only seems too short because some of its items could not be read."""
+    """Whether a list only seems too short because some of its items could not be read, and the like."""
     place = detail["loc"]
+    if detail["type"] == "default_factory_not_called":  # of a field that was left out, for another's sake
+        return len(details) > 1
     return detail["type"] == "too_short" and any(
         other["loc"][: len(place)] == place and other is not detail for other in details
     )

@@ -75,12 +75,28 @@ def conclude(
         best=best,
         summary=[
             *summarise(found, by_label, best, measure, facts_of(spec.task).chance),
+            *_weak_teacher(teacher, found, measure),
             *_how_paired(studies),
         ],
         bundle=bundle if best is not None else None,
         versions=library_versions(),
         seconds=seconds,
     )
+
+
+def _weak_teacher(teacher: ModelResult | None, arms: Sequence[Arm], measure: Measure) -> list[str]:
+    """That the teacher does worse than who has none: there is no gap to be closed, and less to be gained."""
+    control = next((arm.test for arm in arms if arm.label == NO_TEACHER), None)
+    if teacher is None or control is None:
+        return []
+    has = figure(teacher.test, measure.name)
+    if measure.signed(has) >= measure.signed(control.mean):
+        return []
+    levels = f"{measure.text(has, unit=True)} against {measure.text(control.mean, unit=True)}"
+    return [
+        f"The teacher does worse on the test split than the control ({levels}, {measure.words}): a better "
+        "one, or a modality that knows more, has more to teach."
+    ]
 
 
 def _how_paired(studies: Sequence[StudyResult]) -> list[str]:

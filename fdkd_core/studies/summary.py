@@ -64,6 +64,9 @@ def _winner(best: Arm, methods: Sequence[Arm], measure: Measure) -> Iterator[str
     if best.label == NO_TEACHER and all(arm.val is None for arm in methods):
         yield "No method has figures, so nothing can be said of a teacher's worth."
         return
+    if best.label == NO_TEACHER and any(arm.val is None for arm in methods):
+        yield "No method that has figures is better on validation than the tuned control."
+        return
     if best.label == NO_TEACHER:
         yield "No method is better on validation than the tuned control: train without a teacher."
         return

@@ -24,6 +24,16 @@ DENSE_EVALUATION_BATCH = ROWS_ASKED
 _LARGEST_HALF = float(torch.finfo(torch.float16).max)
 
 
+def refuse_infinite_weights(model: Backbone) -> None:
+    """Raises FloatingPointError unless all weights and running statistics are finite.
+
+    Answers may be where these are not: a channel whose variance is infinite is a constant.
+    """
+    tensors = (tensor for tensor in model.state_dict().values() if tensor.is_floating_point())
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise FloatingPointError("the weights of a model are not finite")
+
+
 @torch.no_grad()
 def predict_rows(
     model: Backbone, modality: ModalityData, rows: NDArray[np.int64], device: torch.device

@@ -330,3 +330,23 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
     with pytest.raises(LocalFileError, match="not written to disk"):
         client.jobs.download_artifacts("job_p", tmp_path / "all")
     assert not (tmp_path / "evil").exists()
+
+
+def test_a_list_says_that_arms_failed(scripted: ScriptedServer) -> None:
+    listed = {"data": [SUCCEEDED], "has_more": False, "next_cursor": None}
+    scripted.on("GET", "/v1/jobs", Answer(200, listed))
+    assert "1 of 3 arms failed, best: fd_cmkd 90.0 ±1.0" in fdkd("jobs", "ls", COLUMNS="160").stdout
+
+
+def test_whoever_downloads_the_student_of_a_comparison_is_told_where_it_is(
+    scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    child = {**CHILD, "id": "job_c", "name": "fd_cmkd", "state": "succeeded"}
+    listed = {"data": [child], "has_more": False, "next_cursor": None}
+    scripted.on("GET", "/v1/jobs/job_p/artifacts", Answer(200, {"data": []}))
+    scripted.on("GET", "/v1/jobs/job_p", Answer(200, SUCCEEDED))
+    scripted.on("GET", "/v1/jobs", Answer(200, listed))
+    ran = fdkd("students", "download", "job_p", "-o", tmp_path / "s")
+    assert ran.status != 0
+    assert "The job job_p is a comparison" in " ".join(ran.stderr.split())
+    assert "The best is that of job_c." in " ".join(ran.stderr.split())

@@ -233,6 +233,15 @@ def test_text_that_is_no_spec(text: str | bytes, code: str) -> None:
     assert text_problem(text) == code
 
 
+def test_what_is_left_out_beside_a_mistake_is_none() -> None:
+    """A default that is made from other fields is not asked for where one of those is wrong."""
+    with pytest.raises(SpecError) as caught:
+        load_spec({**MINIMAL, "kind": "compare", "methods": []})
+    assert [(problem.code, problem.pointer) for problem in caught.value.problems] == [
+        ("out_of_range", "/methods")
+    ]
+
+
 def test_a_pointer_names_the_member_whatever_its_letters() -> None:
     with pytest.raises(SpecError) as caught:
         load_spec({**MINIMAL, "größe": 1, "a~b/c": 1, "\x1b[31m": 1})

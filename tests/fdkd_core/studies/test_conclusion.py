@@ -211,6 +211,26 @@ def test_without_a_method_that_has_figures_nothing_is_claimed(why: str) -> None:
     assert not any("train without" in sentence for sentence in result.summary)
 
 
+def test_a_control_that_is_best_of_those_with_figures_is_no_advice() -> None:
+    spec = compare_spec()
+    outcomes: dict[str, Outcome] = {label: study_result(label, spec, WORSE) for label in arms(spec, None)}
+    outcomes |= {"no_teacher": study_result("no_teacher", spec, CONTROL), "fd_cmkd": "cancelled"}
+    result = conclude(spec, outcomes, model_result(0.9), identity=IDENTITY, seconds=1.0)
+    assert result.summary[0] == "No method that has figures is better on validation than the tuned control."
+
+
+@pytest.mark.parametrize(("teacher", "is_told"), [(0.7, True), (0.9, False), (None, False)])
+def test_a_teacher_that_is_behind_the_control_is_said_to_be(teacher: float | None, is_told: bool) -> None:
+    spec = compare_spec()
+    outcomes: dict[str, Outcome] = {label: study_result(label, spec, CONTROL) for label in arms(spec, None)}
+    measured = None if teacher is None else model_result(teacher)
+    result = conclude(spec, outcomes, measured, identity=IDENTITY, seconds=1.0)
+    told = [sentence for sentence in result.summary if "The teacher does worse" in sentence]
+    assert len(told) == is_told
+    if is_told:
+        assert "(70.0 % against 80.0 %, accuracy)" in told[0]
+
+
 def test_validation_picks_the_arm_and_not_the_test_split() -> None:
     """What is best on validation is worst on the test rows, and the other way round."""
     for best, told in (

@@ -130,6 +130,14 @@ def test_a_huge_learning_rate_diverges_with_a_clear_error(planted: Planted) -> N
         fit(trainee, LoopState(), silent())
 
 
+def test_weights_that_are_not_finite_are_divergence_although_the_scores_are(planted: Planted) -> None:
+    """As an infinite running variance, which makes a channel of every sample a constant."""
+    trainee = trainee_of(planted, epochs=1)
+    trainee.model.register_buffer("running_var", torch.tensor([1.0, float("inf")]))
+    with pytest.raises(TrainingDivergedError, match="'validation' became nan at step 4"):
+        fit(trainee, LoopState(), silent())
+
+
 def test_selection_keeps_the_first_best_epoch(planted: Planted) -> None:
     trainee = trainee_of(planted, epochs=6)
     scripted = iter([0.3, 0.5, 0.5, 0.4, 0.45, 0.2])
