@@ -9,6 +9,7 @@ FDKDError
  ├─ TrainingDivergedError      a loss term stopped being finite
  ├─ TrainingInterrupted        asked to stop; a checkpoint was written
  ├─ GateFailedError            the student is not as good as its job asks for
+ ├─ EveryMethodFailedError     of a comparison: nothing is left beside the control
  ├─ CheckpointError            no usable checkpoint, or one that belongs to another run
  ├─ StorageError               the disk is full, or the output folder cannot be made or written
  └─ OutOfMemoryError           the machine or the GPU has no memory left
@@ -16,7 +17,7 @@ FDKDError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -174,6 +175,19 @@ class GateFailedError(FDKDError):
         self.problems: tuple[Problem, ...] = tuple(problems)
         """One for each gate that had to be passed and was not, pointing into the spec."""
         super().__init__("\n".join(problem.detail for problem in self.problems))
+
+
+class EveryMethodFailedError(FDKDError):
+    """No method of a comparison has figures, so that there is nothing to compare."""
+
+    code = "every_method_failed"
+    exit_code = 3
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        """Why not, by the method's label."""
+        told = "; ".join(f"{label} ({reason.rstrip('.')})" for label, reason in reasons.items())
+        super().__init__(f"No method has figures, so that there is nothing to compare: {told}.")
 
 
 class CheckpointError(FDKDError):

@@ -21,6 +21,7 @@ from typing import Any, get_args
 from fdkd_core.errors import (
     CheckpointError,
     DatasetError,
+    EveryMethodFailedError,
     FDKDError,
     GateFailedError,
     IncompatibleError,
@@ -72,6 +73,7 @@ ERRORS: dict[type[FDKDError], Ending] = {
     TrainingDivergedError: Ending(Action.FAIL),
     TrainingInterrupted: Ending(Action.STOP),
     GateFailedError: Ending(Action.FAIL),
+    EveryMethodFailedError: Ending(Action.FAIL),
     CheckpointError: Ending(Action.START_OVER),
     StorageError: Ending(Action.FAIL, retryable=True),
     OutOfMemoryError: Ending(Action.FAIL),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from fdkd_core.errors import EveryMethodFailedError
 from fdkd_core.spec import CompareSpec
 from fdkd_core.spec.compare import NO_TEACHER, arms
 from fdkd_core.spec.figures import figure, signed_figure
@@ -45,12 +46,18 @@ def conclude(
         identity: Hashes `spec` and `data`.
         seconds: What `CompareResult.seconds` will say.
         bundle: Folder of the best arm's student, where there will be one.
+
+    Raises:
+        EveryMethodFailedError: The control has figures at best, and there is nothing to compare it with.
     """
     measure = reported_by(spec.training, spec.task)
     found = [
         _arm(label, study.teacher_view, outcomes[label], measure.name)
         for label, study in arms(spec, None).items()
     ]
+    methods = [arm for arm in found if not arm.is_control]
+    if methods and all(arm.error is not None for arm in methods):
+        raise EveryMethodFailedError({arm.label: str(arm.error) for arm in methods})
     control = outcomes[NO_TEACHER]
     if isinstance(control, StudyResult):
         found = [_compared(arm, outcomes[arm.label], control, teacher, measure) for arm in found]

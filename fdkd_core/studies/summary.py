@@ -61,9 +61,6 @@ def interval(found: Estimate, measure: Measure) -> str:
 
 
 def _winner(best: Arm, methods: Sequence[Arm], measure: Measure) -> Iterator[str]:
-    if best.label == NO_TEACHER and all(arm.val is None for arm in methods):
-        yield "No method has figures, so nothing can be said of a teacher's worth."
-        return
     if best.label == NO_TEACHER and any(arm.val is None for arm in methods):
         yield "No method that has figures is better on validation than the tuned control."
         return

@@ -86,7 +86,7 @@ def settle(session: Session, parent_id: str, ended: Job | None = None) -> None:
         _record_end(session, parent_id, ended)
     parent = session.execute(_READ_PARENT, {"parent_id": parent_id}).one()
     children = _read(session, parent_id)
-    blamed = next((child for child in children if _is_fatal(child)), None)
+    blamed = next(iter(sorted(filter(_is_fatal, children), key=_was_cancelled)), None)
     if (blamed is not None or parent.cancel_requested_at is not None) and _cancel_all(session, children):
         children = _read(session, parent_id)
     changes = _figures(parent, children)
@@ -100,6 +100,11 @@ def settle(session: Session, parent_id: str, ended: Job | None = None) -> None:
         _write(session, parent_id, changes)
     elif parent.cancel_requested_at is not None:
         move(session, parent_id, JobEventType.CHILDREN_STOPPED, **changes)
+    elif blamed is not None and _was_cancelled(blamed):
+        # Who cancels what a comparison cannot do without cancels the comparison; nothing of it went wrong.
+        data = {"child": blamed.id, "name": blamed.name}
+        changes["cancel_requested_at"] = blamed.cancel_requested_at
+        move(session, parent_id, JobEventType.CHILDREN_STOPPED, data=data, **changes)
     elif blamed is not None:
         data = {"child": blamed.id, "name": blamed.name}
         move(session, parent_id, JobEventType.CHILD_FAILED, data=data, error=_error(blamed), **changes)
@@ -153,6 +158,10 @@ def _read(session: Session, parent_id: str) -> Sequence[Row[Any]]:
 
 def _is_fatal(child: Row[Any]) -> bool:
     return child.name in INDISPENSABLE and child.state in (JobState.FAILED, JobState.CANCELLED)
+
+
+def _was_cancelled(child: Row[Any]) -> bool:
+    return bool(child.state == JobState.CANCELLED)
 
 
 def _is_under_way(child: Row[Any]) -> bool:
@@ -215,13 +224,10 @@ def _begin_next_stage(session: Session, children: Sequence[Row[Any]]) -> None:
 
 
 def _error(child: Row[Any]) -> dict[str, Any]:
-    """`Job.error` of a parent for want of this child."""
-    retryable, reason = True, "was cancelled"
-    if child.state == JobState.FAILED:
-        retryable, reason = bool(child.error["retryable"]), f"failed: {child.error['message']}"
+    """`Job.error` of a parent for want of this child, which has failed."""
     return {
         "code": CHILD_FAILED,
-        "message": f"Its job {child.name} ({child.id}) {reason}",
+        "message": f"Its job {child.name} ({child.id}) failed: {child.error['message']}",
         "phase": PHASE,
-        "retryable": retryable,
+        "retryable": bool(child.error["retryable"]),
     }

@@ -97,13 +97,16 @@ TRANSITIONS: dict[JobEventType, Transition] = {
         JobState.RUNNING, JobState.QUEUED, False, "All of them have ended; a worker may conclude."
     ),
     JobEventType.CHILDREN_STOPPED: Transition(
-        JobState.RUNNING, JobState.CANCELLED, False, "The user cancelled, and no child runs any more."
+        JobState.RUNNING,
+        JobState.CANCELLED,
+        False,
+        "The user cancelled it, or a child without which there is nothing to conclude; none runs any more.",
     ),
     JobEventType.CHILD_FAILED: Transition(
         JobState.RUNNING,
         JobState.FAILED,
         False,
-        "A child without which there is nothing to conclude did not succeed, and no other runs any more.",
+        "A child without which there is nothing to conclude failed, and no other runs any more.",
     ),
 }
 """A cancellation of a running job is a wish (`cancel_requested_at`), not a state: it may come too late."""

@@ -17,7 +17,7 @@ from small_job import STEPS_PER_PHASE, WITH_ONNX, small_comparison, write_small_
 from fdkd_core import teacher_cache
 from fdkd_core.__main__ import main
 from fdkd_core.console import show_result
-from fdkd_core.errors import SpecError, TrainingDivergedError
+from fdkd_core.errors import EveryMethodFailedError, SpecError, TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
@@ -217,11 +217,21 @@ def test_the_command_concludes_arms_without_data(
 
 def test_an_arm_that_failed_elsewhere_has_its_reason(finished: Finished, tmp_path: Path) -> None:
     out, result, _ = finished
-    path = arms_file(out, result, tmp_path / "arms.json", logit_kd={"error": "diverged: too fast"})
+    path = arms_file(out, result, tmp_path / "arms.json", **{LABELS[2]: {"error": "diverged: too fast"}})
     there = elsewhere.run_elsewhere(small_comparison(), path, tmp_path / "out", lambda event: None)
     assert isinstance(there, CompareResult)
-    assert there.arms[1].error == "diverged: too fast"
-    assert there.arms[2].difference == result.arms[2].difference
+    assert there.arms[2].error == "diverged: too fast"
+    assert there.arms[1].difference == result.arms[1].difference
+
+
+def test_without_a_method_with_figures_elsewhere_it_fails(finished: Finished, tmp_path: Path) -> None:
+    out, result, _ = finished
+    path = arms_file(out, result, tmp_path / "arms.json", logit_kd={"error": "diverged: too fast."})
+    options = RunOptions(device="cpu", threads=1, arm_results=path)
+    with pytest.raises(EveryMethodFailedError) as caught:
+        run(small_comparison(), Path("nowhere"), tmp_path / "out", options=options)
+    assert caught.value.reasons == {"logit_kd": "diverged: too fast."}
+    assert not (tmp_path / "out" / "result.json").exists()
 
 
 def test_a_control_of_an_earlier_release_that_is_none_is_not_looked_at(
@@ -326,23 +336,44 @@ def test_an_arm_that_diverges_leaves_the_others_alone(
 
     def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
         tried.append(self.phase_prefix + phase.name)
-        if tried[-1] == "arm1-seed-2":
+        if tried[-1] == "arm2-seed-2":
             raise TrainingDivergedError(5, "kd", float("inf"))
-        if tried[-1] == "arm2-trial-1" and tried.count("arm2-trial-1") == 1:
+        if tried[-1] == "arm3-trial-1" and tried.count("arm3-trial-1") == 1:
             raise DeadError
         return real(self, phase, steps_before)
 
     monkeypatch.setattr(JobRun, "run_phase", run_phase)
+    spec = small_comparison(methods=[{"name": "logit_kd"}, {"name": "feature_mse"}])
     with pytest.raises(DeadError):
-        run(small_comparison(), data, tmp_path / "out", options=OPTIONS)
-    result = run(small_comparison(), data, tmp_path / "out", options=OPTIONS)
+        run(spec, data, tmp_path / "out", options=OPTIONS)
+    result = run(spec, data, tmp_path / "out", options=OPTIONS)
     assert isinstance(result, CompareResult)
-    assert result.arms[1].error is not None
-    assert "in the run with seed 2: loss term 'kd' became inf" in result.arms[1].error
-    assert tried.count("arm1-seed-2") == 1  # what failed is not tried again
+    assert result.arms[2].error is not None
+    assert "in the run with seed 2: loss term 'kd' became inf" in result.arms[2].error
+    assert tried.count("arm2-seed-2") == 1  # what failed is not tried again
     assert not list((tmp_path / "out").glob("arms/*/work"))  # and leaves no weights behind
-    assert result.arms[2].difference == expected.arms[2].difference
-    assert result.best != "logit_kd"
+    assert [result.arms[i].difference for i in (1, 3)] == [arm.difference for arm in expected.arms[1:]]
+    assert result.best != "feature_mse"
+
+
+def test_a_comparison_all_of_whose_methods_diverge_fails(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = JobRun.run_phase
+    tried: list[str] = []
+
+    def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
+        tried.append(self.phase_prefix + phase.name)
+        if tried[-1] in ("arm1-seed-1",):
+            raise TrainingDivergedError(5, "kd", float("inf"))
+        return real(self, phase, steps_before)
+
+    monkeypatch.setattr(JobRun, "run_phase", run_phase)
+    for _ in range(2):  # once more in the same folder
+        with pytest.raises(EveryMethodFailedError, match=r"logit_kd \(diverged: "):
+            run(small_comparison(), data, tmp_path / "out", options=OPTIONS)
+    assert tried.count("arm1-seed-1") == 1  # what failed is not tried again
+    assert not (tmp_path / "out" / "result.json").exists()
 
 
 def test_a_comparison_whose_control_diverges_has_nothing_to_compare_with(

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from study_samples import compare_spec, model_result, study_result
 
+from fdkd_core.errors import EveryMethodFailedError
 from fdkd_core.spec.compare import arms
 from fdkd_core.spec.measures import MEASURES
 from fdkd_core.spec.result import Arm, CompareResult
@@ -99,7 +100,7 @@ def test_one_seed_beside_chance_has_no_interval() -> None:
 
 
 def test_an_arm_that_was_cancelled_did_not_fail() -> None:
-    page = comparison_markdown(concluded(logit="cancelled", fd="diverged: became [nan]"))
+    page = comparison_markdown(concluded(logit="cancelled", fd=BETTER, fake="diverged: became [nan]"))
     assert "| cancelled |" in page
     assert r"failed\: cancelled" not in page
     assert r"failed\: diverged" in page
@@ -198,17 +199,18 @@ def test_a_control_that_is_best_is_said_to_be() -> None:
     assert arm(result, "logit_kd").verdict == "hurts"
 
 
-@pytest.mark.parametrize("why", ["cancelled", "diverged: the loss became nan"])
-def test_without_a_method_that_has_figures_nothing_is_claimed(why: str) -> None:
+@pytest.mark.parametrize("why", ["cancelled", "diverged: the loss became nan."])
+def test_without_a_method_that_has_figures_there_is_no_comparison(why: str) -> None:
+    """Else who waits for it in a script would go on with the control, as if it had won."""
     spec = compare_spec()
     outcomes: dict[str, Outcome] = {
-        label: study_result(label, spec, CONTROL) if label == "no_teacher" else why
+        label: why if label in ("logit_kd", "fd_cmkd") else study_result(label, spec, CONTROL)
         for label in arms(spec, None)
     }
-    result = conclude(spec, outcomes, model_result(0.9), identity=IDENTITY, seconds=1.0)
-    assert result.best == "no_teacher"
-    assert result.summary[0] == "No method has figures, so nothing can be said of a teacher's worth."
-    assert not any("train without" in sentence for sentence in result.summary)
+    with pytest.raises(EveryMethodFailedError) as caught:
+        conclude(spec, outcomes, model_result(0.9), identity=IDENTITY, seconds=1.0)
+    assert caught.value.reasons == dict.fromkeys(("logit_kd", "fd_cmkd"), why)
+    assert f"logit_kd ({why.rstrip('.')}); fd_cmkd (" in str(caught.value)
 
 
 def test_a_control_that_is_best_of_those_with_figures_is_no_advice() -> None:
@@ -351,10 +353,9 @@ def test_without_the_control_nothing_is_claimed() -> None:
     assert "not known" in result.summary[0]
 
 
-def test_when_all_failed_there_is_still_a_result() -> None:
-    result = concluded(*["no luck"] * 4)
-    assert result.best is None
-    assert result.summary[0].startswith("Every training failed")
+def test_when_all_failed_there_is_no_result() -> None:
+    with pytest.raises(EveryMethodFailedError, match="no luck"):
+        concluded(*["no luck"] * 4)
 
 
 def test_the_figures_are_those_that_training_selects_by() -> None:
