@@ -1,10 +1,10 @@
 """`python -m fdkd_core SPEC.yaml DATA OUT_DIR`: the product without the service.
 
-Exit codes: 0 done; 1 unexpected failure; 2 bad input, explained in OUT_DIR/report.json; 3 training diverged, or
-every method of a comparison failed;
-4 the disk is full, OUT_DIR cannot be made or written, or a checkpoint cannot be used; 5 out of memory; 6 the
-student did not pass a gate of its job, and OUT_DIR/refused.json has the figures; 75 stopped by SIGTERM or
-SIGINT after a checkpoint, and the same command resumes.
+Exit codes: 0 done; 1 unexpected failure; 2 bad input, explained in OUT_DIR/report.json; 3 training diverged
+(of a comparison: its control, or every method); 4 the disk is full, OUT_DIR cannot be made or written, or a
+checkpoint cannot be used; 5 out of memory; 6 the student did not pass a gate of its job, and
+OUT_DIR/refused.json has the figures; 75 stopped by SIGTERM or SIGINT after a checkpoint, and the same command
+resumes.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fdkd_core",
         description="Distil a student of one modality from a teacher of another; train its matched control.",
-        epilog="Exit codes: 0 done, 2 bad input, 3 diverged (of a comparison: its control, or every method), 4 storage, 5 out of memory, 6 gate "
-        "not passed, 75 stopped (run again to resume).",
+        epilog="Exit codes: 0 done, 2 bad input, 3 diverged (of a comparison: its control, or every "
+        "method), 4 storage, 5 out of memory, 6 gate not passed, 75 stopped (run again to resume).",
     )
     parser.add_argument("spec", type=Path, metavar="SPEC.yaml", help="the job, as YAML or JSON")
     parser.add_argument("data", type=Path, metavar="DATA", help="folder, .zip, .tar, .npz or .parquet")

@@ -3,6 +3,7 @@
     python -m service api [--host 127.0.0.1] [--port 8000] [--fd N]
     python -m service migrate
     python -m service keys create --name NAME [--scope read] [--scope write] [--owner OWNER]
+        [--expires-in-days N]
     python -m service keys ls
     python -m service keys revoke ID
     python -m service openapi
@@ -22,7 +23,8 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,6 +38,12 @@ from service.identifiers import is_id, new_id
 from service.logs import configure_logging
 from service.scopes import LOCAL_OWNER, SCOPES
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.tables import ApiKey
+
+MAX_DAYS = 3650
+"""For which a key is valid, if it is to expire at all."""
 
 
 class StartError(Exception):
@@ -109,30 +117,55 @@ def create_key(options: argparse.Namespace, settings: Settings) -> None:
     from service import keys
 
     with _opened(settings) as database:
-        key = keys.create(database, owner_id=owner, name=options.name, scopes=options.scope or list(SCOPES))
+        key = keys.create(
+            database,
+            owner_id=owner,
+            name=options.name,
+            scopes=options.scope or list(SCOPES),
+            expires_in=None if options.expires_in_days is None else timedelta(days=options.expires_in_days),
+        )
     sys.stderr.write(f"key of {owner}; it is not kept and cannot be shown again:\n")
     _say(key)
 
 
 def list_keys(options: argparse.Namespace, settings: Settings) -> None:
-    """Prints a line for each key."""
+    """Prints a line for each key: aligned below a heading on a terminal, else with tabs between."""
     from service import keys
 
     with _opened(settings) as database:
-        for key in keys.list_all(database):
-            state = "revoked" if key.revoked_at else "active"
-            if key.expires_at and not key.revoked_at:
-                state = f"expires {key.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-            made = f"{key.created_at:%Y-%m-%dT%H:%M:%SZ}"
-            _say("\t".join((key.id, key.owner_id, ",".join(key.scopes), made, state, visible(key.name))))
+        rows = [_described(key) for key in keys.list_all(database)]
+    if not sys.stdout.isatty():
+        for row in rows:
+            _say("\t".join(row))
+        return
+    rows = [("id", "owner", "scopes", "created", "state", "name"), *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _say("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def _described(key: ApiKey) -> tuple[str, ...]:
+    state = "active"
+    if key.revoked_at:
+        state = "revoked"
+    elif key.expires_at:
+        state = f"{'expired' if key.expires_at <= datetime.now(UTC) else 'expires'} {_moment(key.expires_at)}"
+    return (key.id, key.owner_id, ",".join(key.scopes), _moment(key.created_at), state, visible(key.name))
+
+
+def _moment(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def revoke_key(options: argparse.Namespace, settings: Settings) -> None:
     """Makes a key useless."""
-    from service import keys
+    from service import auth, keys
 
     with _opened(settings) as database:
         keys.revoke(database, options.id)
+    sys.stderr.write(
+        f"revoked; a server that has just used it may take it for {auth.REMEMBERED_S:.0f} s more\n"
+    )
 
 
 def print_openapi(options: argparse.Namespace, settings: Settings) -> None:
@@ -205,6 +238,12 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DAYS:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {MAX_DAYS}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="FDKD's HTTP API and its upkeep.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -224,6 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--name", type=_not_blank, required=True, help="what it is for")
     create.add_argument("--scope", action="append", choices=list(SCOPES), help="repeat; default: all")
     create.add_argument("--owner", default=LOCAL_OWNER, help="whose; `new` makes an owner (default: yours)")
+    create.add_argument("--expires-in-days", type=_days, help="how long it is valid (default: until revoked)")
     create.set_defaults(run=create_key)
     key_commands.add_parser("ls", help="list keys").set_defaults(run=list_keys)
     revoke = key_commands.add_parser("revoke", help="make a key useless")

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
@@ -22,14 +23,16 @@ LOCAL_KEY_FILE = "api-key"
 _KEY = re.compile(r"fdkd_[A-Za-z0-9_-]{43}")
 
 
-def create(database: Database, *, owner_id: str, name: str, scopes: list[str]) -> str:
-    """Makes a key.
+def create(
+    database: Database, *, owner_id: str, name: str, scopes: list[str], expires_in: timedelta | None = None
+) -> str:
+    """Makes a key, which is valid for so long; None: until it is revoked.
 
     Returns:
         The key, which can never be shown again.
     """
     with database.write() as session:
-        return create_key(session, owner_id=owner_id, name=name, scopes=scopes)
+        return create_key(session, owner_id=owner_id, name=name, scopes=scopes, expires_in=expires_in)
 
 
 def list_all(database: Database) -> Sequence[ApiKey]:

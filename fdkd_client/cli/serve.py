@@ -79,6 +79,10 @@ def create_key(
         str | None,
         typer.Option(help="Who owns what it creates: an id, or `new`; by default you.", show_default=False),
     ] = None,
+    expires_in_days: Annotated[
+        int | None,
+        typer.Option(min=1, help="How long it is valid; by default until revoked.", show_default=False),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key. It is shown this once."""
@@ -87,6 +91,8 @@ def create_key(
         arguments += ["--scope", one]
     if owner is not None:
         arguments += ["--owner", owner]
+    if expires_in_days is not None:
+        arguments += ["--expires-in-days", str(expires_in_days)]
     _become("service", arguments, data_dir)
 
 
@@ -101,7 +107,7 @@ def revoke_key(
     key: Annotated[str, typer.Argument(metavar="KEY_ID", help="Id (key_...).", show_default=False)],
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key useless."""
+    """Make a key useless, everywhere within five seconds."""
     _become("service", ["keys", "revoke", key], data_dir)
 
 

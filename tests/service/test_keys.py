@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -227,12 +227,39 @@ def test_keys_on_the_command_line(run: Callable[..., Ran]) -> None:
     assert run("keys", "revoke", key_id).code == 0
     assert run("keys", "revoke", key_id).code == 0
     assert run("keys", "ls").said.split("\t")[4] == "revoked"
+    assert "5 s" in run("keys", "revoke", key_id).complaint
     unknown = run("keys", "revoke", "key_nothing")
     assert (unknown.code, unknown.said) == (1, "")
     assert run("keys", "create", "--name", "x", "--owner", "me").code == 1
     assert run("keys", "create", "--name", "x", "--scope", "admin").code == 2
     for blank in ("", "  "):
         assert run("keys", "create", "--name", blank).code == 2
+
+
+def test_a_key_that_expires(run: Callable[..., Ran], empty_database_url: str) -> None:
+    run("migrate")
+    for wrong in ("0", "-1", "1.5", "4000", "soon"):
+        assert run("keys", "create", "--name", "x", "--expires-in-days", wrong).code == 2
+    assert run("keys", "create", "--name", "short", "--expires-in-days", "30").code == 0
+    (row,) = run("keys", "ls").said.splitlines()
+    key_id, *_, state, _ = row.split("\t")
+    until = datetime.strptime(state, "expires %Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert abs(until - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=5)
+    database = Database(empty_database_url)
+    with database.write() as session:
+        session.execute(update(ApiKey).where(ApiKey.id == key_id).values(expires_at=db_now(-1)))
+    database.close()
+    assert run("keys", "ls").said.split("\t")[4].startswith("expired ")
+
+
+def test_keys_on_a_terminal_have_a_heading(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    run("migrate")
+    run("keys", "create", "--name", "mine")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    heading, row = run("keys", "ls").said.splitlines()
+    assert heading.split() == ["id", "owner", "scopes", "created", "state", "name"]
+    for word, cell in (("owner", LOCAL_OWNER), ("state", "active"), ("name", "mine")):
+        assert heading.index(word) == row.index(cell)
 
 
 def test_a_later_revocation_does_not_move_the_first(database_url: str, tmp_path: Path) -> None:
