@@ -20,7 +20,7 @@ from fdkd_client.cli.comparison_tables import (
 from fdkd_client.cli.diagnosis_view import diagnosis_view
 from fdkd_client.cli.job_words import what
 from fdkd_client.cli.run_view import is_control, run_view
-from fdkd_client.cli.terminal import new_table, plain, short_name
+from fdkd_client.cli.terminal import new_table, one_line, plain, short_name
 from fdkd_client.cli.wording import CHILDREN, age, phase_words, styled_state
 from fdkd_client.figures import (
     ComparisonFigures,
@@ -46,9 +46,10 @@ _HINTS = {
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
     """One line per job."""
-    table = new_table("id", "name", "state", "progress", "created", wide=("name",))
+    table = new_table("id", "name", "state", "progress", "created", wide=("name", "progress"))
     for job in jobs:
-        table.add_row(job.id, short_name(job.name), styled_state(job.state), _short(job), age(job.created_at))
+        name, progress = short_name(job.name), one_line(_short(job))
+        table.add_row(job.id, name, styled_state(job.state), progress, age(job.created_at))
     return table
 
 
@@ -213,7 +214,7 @@ def _short(job: Job) -> str:
         share = ""
         if job.progress.step is not None and job.progress.total_steps:
             share = f" {100 * job.progress.step // job.progress.total_steps}%"
-        return ("waits, was at " if _is_interrupted(job) else "") + plain(job.progress.phase) + share
+        return plain(job.progress.phase) + share + (", waits" if _is_interrupted(job) else "")
     return ""
 
 

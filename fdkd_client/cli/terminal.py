@@ -121,6 +121,15 @@ def short_name(text: str) -> Text:
     return Text(shown, no_wrap=True, overflow="ellipsis")
 
 
+def one_line(markup: str) -> Text:
+    """Markup in a column that gives way: what does not fit is cut off, not wrapped."""
+    from rich.text import Text
+
+    text = Text.from_markup(markup, overflow="ellipsis")
+    text.no_wrap = True
+    return text
+
+
 def plain(text: object) -> str:
     """Anything that others wrote, for use in markup: neither markup of ours nor codes of the terminal."""
     from rich.markup import escape

@@ -89,7 +89,7 @@ def test_a_job_that_waits_to_go_on_does_not_look_as_if_it_ran() -> None:
     Console(file=target, width=120).print(jobs_table(jobs))
     first, second = (line for line in target.getvalue().splitlines() if "job_1" in line)
     assert "student 40%" in first
-    assert "waits, was at student 40%" in second
+    assert "student 40%, waits" in second
     assert "waits" not in first
 
 
@@ -294,6 +294,32 @@ def test_a_long_name_does_not_widen_the_list(name: str, width: int, monkeypatch:
     assert all(cell_len(line) <= min(width, 120) for line in lines)
     assert "\u2026" in lines[2]
     assert "cancelled" in lines[2]
+
+
+def test_names_and_progress_share_what_a_narrow_terminal_has() -> None:
+    progress = {"phase": "student", "step": 800, "total_steps": 2000}
+    fields = {"kind": "distill", "created_at": "2026-01-01T00:00:00Z", "spec": SPEC}
+    jobs = [
+        Job.model_validate({"id": f"job_{number:026}", "name": name, **fields, **state})
+        for number, (name, state) in enumerate(
+            [
+                ("image-teaches-audio", {"state": "queued", "progress": progress}),
+                (
+                    "digits",
+                    {
+                        "state": "failed",
+                        "error": {"code": "every_method_failed", "message": "", "retryable": False},
+                    },
+                ),
+            ]
+        )
+    ]
+    target = io.StringIO()
+    Console(file=target, width=80).print(jobs_table(jobs))
+    _, _, first, second = target.getvalue().splitlines()
+    assert "image-teac" in first
+    assert "student 40%" in first
+    assert "every_met" in second
 
 
 @pytest.mark.parametrize("width", [40, 60])
