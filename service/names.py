@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -46,8 +47,10 @@ OwnName = Annotated[Name, AfterValidator(_refuse_confusing)]
 
 
 @contextmanager
-def unique_name(session: Session, table: type[Dataset] | type[Model], name: str) -> Iterator[None]:
-    """Flushes what was added within, and says so when the name is taken.
+def unique_name(
+    session: Session, table: type[Dataset] | type[Model], owner_id: str, name: str
+) -> Iterator[None]:
+    """Flushes what was added within, and says so when the name is taken, and by what.
 
     The unique index decides, not a look beforehand: of two that come at once, one is refused.
 
@@ -55,14 +58,29 @@ def unique_name(session: Session, table: type[Dataset] | type[Model], name: str)
         NameTakenError: The owner has one of this name already.
     """
     try:
-        yield
-        session.flush()
+        # A savepoint, so that one may still ask who has the name.
+        with session.begin_nested():
+            yield
+            session.flush()
     except IntegrityError as error:
         if not _is_of_name(error, table):
             raise
-        raise NameTakenError(
-            f"The name {quote(name)} is taken; names that differ only in case or Unicode form are the same."
-        ) from None
+        raise NameTakenError(_taken(session, table, owner_id, name)) from None
+
+
+def _taken(session: Session, table: type[Dataset] | type[Model], owner_id: str, name: str) -> str:
+    has_it = select(table.id, table.name, table.state).where(
+        table.owner_id == owner_id, table.name_key == name_key(name), table.deleted_at.is_(None)
+    )
+    holder = session.execute(has_it).one_or_none()
+    if holder is None:  # deleted in this moment
+        return f"The name {quote(name)} was taken a moment ago."
+    text = f"The name {quote(name)} is taken by {holder.id}"
+    if holder.name != name:
+        text += f", {quote(holder.name)}; names that differ only in case or Unicode form are the same"
+    elif holder.state == "invalid":
+        text += ", which is invalid: delete that, and the name is free"
+    return f"{text}."
 
 
 def _is_of_name(error: IntegrityError, table: type[Dataset] | type[Model]) -> bool:

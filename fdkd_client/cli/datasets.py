@@ -87,11 +87,11 @@ def show_dataset(dataset: Reference, output: OutputOption = Output.TABLE) -> Non
 
 @app.command("rm")
 def remove(dataset: Reference) -> None:
-    """Delete a dataset for good; refused while a job needs it."""
+    """Delete a dataset for good; refused while a job needs it. Jobs that read it can then not be retried."""
     with connect() as client:
         found = client.datasets.find(dataset)
         client.datasets.delete(found.id)
-    say(f"Deleted {found.id}.")
+    say(f"Deleted {found.id}. Jobs that have read it keep what they made, and cannot be retried.")
 
 
 def _wait(client: Client, dataset: Dataset, timeout_s: float | None) -> Dataset:

@@ -106,7 +106,7 @@ def _enter(context: Context, owner_id: str, name: str, file: ReceivedFile) -> Da
             sha256=file.sha256,
             storage_key=key,
         )
-        with unique_name(session, Dataset, name):
+        with unique_name(session, Dataset, owner_id, name):
             session.add(dataset)
         session.refresh(dataset)
     context.wake_up.validation("dataset", dataset_id)

@@ -119,7 +119,7 @@ def _enter(context: Context, owner_id: str, body: NewModel, file: ReceivedFile) 
             sha256=file.sha256,
             storage_key=key,
         )
-        with unique_name(session, Model, body.name):
+        with unique_name(session, Model, owner_id, body.name):
             session.add(model)
         session.refresh(model)
     context.wake_up.validation("model", model_id)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def insert(database: Database, name: str, owner_id: str = "own_1", dataset_id: str | None = None) -> None:
-    with database.write() as session, unique_name(session, Dataset, name):
+    with database.write() as session, unique_name(session, Dataset, owner_id, name):
         session.add(
             Dataset(
                 id=dataset_id or new_id("ds"), owner_id=owner_id, name=name, name_key=name_key(name),
@@ -140,6 +141,24 @@ def test_the_name_of_a_deleted_one_is_free(database: Database) -> None:
     assert names(database) == ["digits", "digits"]
 
 
+@pytest.mark.parametrize(
+    ("state", "name", "told"),
+    [
+        ("ready", "digits", "The name 'digits' is taken by ds_old."),
+        ("ready", "DIGITS", "The name 'DIGITS' is taken by ds_old, 'digits'; names that differ only in case"),
+        ("invalid", "digits", "taken by ds_old, which is invalid: delete that, and the name is free."),
+    ],
+)
+def test_who_has_the_name_is_told(database: Database, state: str, name: str, told: str) -> None:
+    insert(database, "digits", dataset_id="ds_old")
+    with database.write() as session:
+        session.get_one(Dataset, "ds_old").state = state
+    with pytest.raises(NameTakenError, match=re.escape(told)):
+        insert(database, name)
+    insert(database, name, owner_id="own_2")
+    assert len(names(database)) == 2
+
+
 def test_another_conflict_is_not_called_a_taken_name(database: Database) -> None:
     insert(database, "one", dataset_id="ds_same")
     with pytest.raises(IntegrityError):
@@ -148,7 +167,7 @@ def test_another_conflict_is_not_called_a_taken_name(database: Database) -> None
 
 def test_models_have_names_of_their_own(database: Database) -> None:
     insert(database, "digits")
-    with database.write() as session, unique_name(session, Model, "digits"):
+    with database.write() as session, unique_name(session, Model, "own_1", "digits"):
         session.add(
             Model(
                 id=new_id("mdl"), owner_id="own_1", name="digits", name_key="digits", source="upload",
