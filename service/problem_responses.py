@@ -18,7 +18,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from fdkd_core.errors import InputError, Problem, quote
-from fdkd_core.spec.loading import code_of
+from fdkd_core.spec.loading import code_of, words_of
 from service.errors import (
     PROBLEM_MEDIA_TYPE,
     InvalidRequestError,
@@ -133,7 +133,7 @@ async def _request_validation_error(request: Request, error: Exception) -> Respo
 
 def _of_parameter(detail: Mapping[str, Any]) -> Problem:
     place, *path = (str(part) for part in detail["loc"])
-    message = f"{place} parameter {quote('.'.join(path))}: {detail['msg']}"
+    message = f"{place} parameter {quote('.'.join(path))}: {words_of(detail)}"
     return ParameterProblem(code_of(detail["type"]), message, parameter=".".join(path))
 
 

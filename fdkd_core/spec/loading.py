@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, get_args
 
 import yaml
@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
-from fdkd_core.errors import Problem, SpecError, quote
+from fdkd_core.errors import MAX_NAMED, Problem, SpecError, quote
+from fdkd_core.spec.field_names import FieldNames
 from fdkd_core.spec.job import SCHEMA_VERSION
 from fdkd_core.spec.kinds import AnyJobSpec, JobSpec
 
@@ -22,6 +23,7 @@ MAX_SPEC_BYTES = 1 << 20
 MAX_DEPTH = 32
 
 _ADAPTER: TypeAdapter[AnyJobSpec] = TypeAdapter(JobSpec)
+_FIELD_NAMES = FieldNames(_ADAPTER.json_schema)
 
 _CODES = {
     "missing": "missing_field",
@@ -41,6 +43,28 @@ _CODES = {
     "too_short": "out_of_range",
     "string_unicode": "invalid_unicode",
 }
+_WORDS = {
+    "too_short": "{min_length} or more are needed; found {actual_length}",
+    "too_long": "at most {max_length} are allowed; found {actual_length}",
+    "string_too_short": "text of {min_length} or more characters is needed",
+    "string_too_long": "at most {max_length} characters are allowed",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "allowed: {expected}",
+    "tuple_type": "a list is needed",
+    "list_type": "a list is needed",
+    "dict_type": "a mapping of fields is needed",
+    "model_type": "a mapping of fields is needed",
+    "model_attributes_type": "a mapping of fields is needed",
+    "int_type": "a whole number is needed",
+    "int_from_float": "a whole number is needed",
+    "float_type": "a number is needed",
+    "string_type": "text is needed",
+    "bool_type": "true or false is needed",
+}
+"""Ours, for errors of which pydantic speaks in those of Python."""
 # Pydantic's other errors are wrong types; an error that a validator of ours raises is its own code.
 _PYDANTIC_KINDS = frozenset(get_args(ErrorType))
 
@@ -116,7 +140,7 @@ def load_spec(document: object) -> AnyJobSpec:
     """
     if not isinstance(document, dict):
         raise SpecError(
-            Problem("invalid_spec", f"a spec is a mapping of fields; found {type(document).__name__}")
+            Problem("invalid_spec", f"a spec is a mapping of fields; found {_as_written(document)}")
         )
     problems = [*_unusable_values(document, "")]
     version = document.get("schema_version", SCHEMA_VERSION)
@@ -134,13 +158,28 @@ def load_spec(document: object) -> AnyJobSpec:
         # Through JSON, so that lists may become tuples while "7" and true still are no integers.
         return _ADAPTER.validate_json(json.dumps(document))
     except ValidationError as error:
-        raise SpecError(problems_of(error, document)) from None
+        raise SpecError(problems_of(error, document, _FIELD_NAMES)) from None
 
 
-def problems_of(error: ValidationError, document: dict[str, Any]) -> list[Problem]:
-    """What pydantic found wrong with a document, as problems that point into it."""
+def problems_of(
+    error: ValidationError, document: dict[str, Any], names: FieldNames | None = None
+) -> list[Problem]:
+    """What pydantic found wrong with a document, as problems that point into it.
+
+    Args:
+        error: Of the validation.
+        document: What was validated.
+        names: Of all fields there are, to say what may have been meant by one that is unknown.
+    """
     details = error.errors(include_url=False)
-    return [_as_problem(detail, document) for detail in details if not _is_consequence(detail, details)]
+    unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
+    # Looking costs milliseconds, and a spec may have thousands of unknown fields.
+    explained = [] if names is None else unknown[:MAX_NAMED]
+    return [
+        _as_problem(detail, document, names if any(detail is each for each in explained) else None)
+        for detail in details
+        if not _is_consequence(detail, details)
+    ]
 
 
 def canonical_json(spec: AnyJobSpec) -> str:
@@ -199,6 +238,13 @@ def code_of(kind: str) -> str:
     return _CODES.get(kind, "wrong_type" if kind in _PYDANTIC_KINDS else kind)
 
 
+def words_of(detail: Mapping[str, Any]) -> str:
+    """What an error of pydantic says, as the rest of a sentence."""
+    if detail["type"] in _WORDS:
+        return _WORDS[detail["type"]].format(**detail.get("ctx", {}))
+    return detail["msg"][0].lower() + detail["msg"][1:]
+
+
 def _is_consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
     """Whether a list only seems too short because some of its items could not be read, and the like."""
     place = detail["loc"]
@@ -209,7 +255,7 @@ def _is_consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
     )
 
 
-def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
+def _as_problem(detail: ErrorDetails, document: dict[str, Any], names: FieldNames | None) -> Problem:
     kind = detail["type"]
     code = code_of(kind)
     # Union tags appear in pydantic's location but not in the user's document.
@@ -240,11 +286,16 @@ def _as_problem(detail: ErrorDetails, document: dict[str, Any]) -> Problem:
             f"found {quote(context.get('tag'))}; allowed: {context.get('expected_tags')}",
             pointer.rstrip("/") + f"/{tag}",
         )
-    found = "" if isinstance(here, dict | list) or "at" in context else f"found {quote(here)}; "
-    message = detail["msg"][0].lower() + detail["msg"][1:]
     if code == "unknown_field":
-        return Problem(code, "is not a field here", pointer)
-    return Problem(code, f"{found}{message}", pointer)
+        meant = "" if names is None else names.meant(document, path)
+        return Problem(code, f"is not a field here{meant}", pointer)
+    found = "" if isinstance(here, dict | list) or "at" in context else f"found {_as_written(here)}; "
+    return Problem(code, f"{found}{words_of(detail)}", pointer)
+
+
+def _as_written(value: object) -> str:
+    """A value of a document as JSON and YAML have it, safe to print."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else quote(value)
 
 
 def pointer_token(part: object) -> str:

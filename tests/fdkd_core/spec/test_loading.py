@@ -188,7 +188,7 @@ def test_messages_say_what_was_found_and_what_is_allowed() -> None:
     assert "'fd_cmkd'" in message
     with pytest.raises(SpecError) as caught:
         load_spec(changed(training={"epochs": -3}))
-    assert "found -3; input should be greater than or equal to 1" in str(caught.value)
+    assert "found -3; must be at least 1" in str(caught.value)
 
 
 def test_messages_never_echo_much() -> None:
