@@ -164,6 +164,10 @@ class Validation(Answer):
     given_models: dict[str, str] = Field(default_factory=dict)
     """Ids of the existing models that it uses, by role: `teacher`, `teacher2`, ..., `start`."""
     student_parameters: int | None = None
+    student_trainings: int | None = None
+    """Most trainings of a student that it takes, in full ones."""
+    teacher_trainings: int | None = None
+    """Teachers that it trains first."""
     children: list[str] = Field(default_factory=list)
     """Names of the jobs that a comparison would be made of."""
     warnings: list[str] = Field(default_factory=list)

@@ -24,6 +24,7 @@ from fdkd_client.cli.terminal import (
     show_line,
     show_problems,
 )
+from fdkd_core.count_words import count
 
 if TYPE_CHECKING:
     from fdkd_client.client import Client
@@ -296,6 +297,10 @@ def _validate(client: Client, spec: AnyJobSpec, notes: dict[str, str], output: O
             f"; the student has {found.student_parameters:,} parameters" if found.student_parameters else ""
         )
         show_line(f"valid: it could start now{parameters}")
+        if found.student_trainings:
+            after = f", after {found.teacher_trainings} of a teacher" if found.teacher_trainings else ""
+            students = count(found.student_trainings, "training")
+            show_line(f"cost: up to {students} of a student{after}")
     for warning in found.warnings:
         say(f"[yellow]warning:[/] {plain(warning)}")
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from fdkd_core.data.described import FEW_GROUPS
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.spec.tasks import RetrievalSpec
+from fdkd_core.spec.trainings import USUAL_FOLDS
 
-FOLDS = 5
-"""As many as `auto` makes; fewer where training has fewer groups."""
 MIN_FOLDS = 3
 """With two, a finalist is judged by trainings on half of the rows."""
 
@@ -38,8 +37,8 @@ def folds_asked(
     known, others = len(np.unique(val)), len(np.unique(train))
     if known >= FEW_GROUPS or others <= known or others < MIN_FOLDS:
         return None
-    left = min(int((~is_out).sum()) for is_out in held_out_rows(data, FOLDS, seed))
-    return FOLDS if left >= batch_size else None
+    left = min(int((~is_out).sum()) for is_out in held_out_rows(data, USUAL_FOLDS, seed))
+    return USUAL_FOLDS if left >= batch_size else None
 
 
 def fold_groups(data: PairedDataset) -> NDArray[np.int64] | None:

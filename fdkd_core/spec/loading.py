@@ -242,7 +242,8 @@ def words_of(detail: Mapping[str, Any]) -> str:
     """What an error of pydantic says, as the rest of a sentence."""
     if detail["type"] in _WORDS:
         return _WORDS[detail["type"]].format(**detail.get("ctx", {}))
-    return detail["msg"][0].lower() + detail["msg"][1:]
+    message = str(detail["msg"])
+    return message[0].lower() + message[1:]
 
 
 def _is_consequence(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:

@@ -25,6 +25,7 @@ from fdkd_core.spec.judging import selected_by
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.result import FinalRun, RunResult
 from fdkd_core.spec.tasks import facts_of
+from fdkd_core.spec.trainings import rung_epochs
 from fdkd_core.studies import statistics
 from fdkd_core.studies.auto_plan import final_name, rung_name, search_plan
 from fdkd_core.studies.decision import Scores, decide, difference
@@ -34,7 +35,6 @@ from fdkd_core.studies.halving import (
     better_half,
     configurations,
     ranking,
-    rung_epochs,
     with_stated_first,
 )
 from fdkd_core.studies.minutes import Budget, Finals, Timed

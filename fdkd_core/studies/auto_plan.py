@@ -6,8 +6,8 @@ from typing import Any
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.spec import AnyJobSpec, AutoSpec, DistillSpec
+from fdkd_core.spec.trainings import half, rung_epochs
 from fdkd_core.studies.fold_scores import Folds
-from fdkd_core.studies.halving import half, rung_epochs
 from fdkd_core.studies.study import phase_steps, student_steps, teacher_plan
 
 

@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 from fdkd_core.spec import AutoSpec, NoneSpec, TaskSpec, TrainingSpec, TuningSpec
 from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.methods.combine import unique_names
+from fdkd_core.spec.trainings import half
 from fdkd_core.studies.choice import choose
 from fdkd_core.studies.search import Candidate, candidates
-
-RUNG_SHARES = (4, 2)
-"""Each rung trains for the spec's epochs divided by these; the finalists for all of them."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,6 @@ def configurations(
         ]
         for turn in range(rounds)
     ]
-
-
-def rung_epochs(training: TrainingSpec) -> list[int]:
-    """Epochs of each rung; fewer rungs where there are few epochs."""
-    return sorted({max(1, training.epochs // share) for share in RUNG_SHARES})
 
 
 def with_stated_first(
@@ -140,8 +133,3 @@ def ranking(
     value_of = {found.number: value for found, value in zip(tried, values, strict=True)}
     alive = [found for found in some if value_of[found.number] > -float("inf")]
     return sorted(alive, key=lambda found: (-value_of[found.number], found.number))
-
-
-def half(count: int) -> int:
-    """Half of so many, rounded up."""
-    return (count + 1) // 2

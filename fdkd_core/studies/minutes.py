@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fdkd_core.count_words import count
 from fdkd_core.spec import TrainingSpec
 from fdkd_core.spec.auto_result import AutoBudget
-from fdkd_core.studies.halving import half, rung_epochs
+from fdkd_core.spec.trainings import half, rung_epochs
 from fdkd_core.studies.outcomes import Outcomes
 
 MIN_SEEDS = 2

@@ -152,6 +152,10 @@ class Validated(Schema):
     `more_teachers`) and so on, and `start` (`student.start`)."""
     student_parameters: int
     """Numbers that the student learns."""
+    student_trainings: int
+    """Most trainings of a student that it takes, in full ones; see `docs/jobs.md`."""
+    teacher_trainings: int
+    """Teachers that it trains first."""
     children: list[str]
     """Names of the jobs that a comparison would be made of."""
     warnings: list[str]

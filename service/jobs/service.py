@@ -9,6 +9,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from fdkd_core.spec import load_spec
+from fdkd_core.spec.trainings import student_trainings, teacher_trainings
 from service import failpoints, idempotency
 from service.auth import Caller
 from service.context import Context
@@ -84,6 +85,8 @@ def validate(context: Context, caller: Caller, body: JobBody) -> dict[str, Any]:
         "dataset_id": inputs.dataset.id,
         **models_document(inputs.given),
         "student_parameters": student_parameters(submission, inputs),
+        "student_trainings": student_trainings(submission.spec),
+        "teacher_trainings": teacher_trainings(submission.spec),
         "children": comparisons.names(submission.spec),
         "warnings": inputs.dataset.report["warnings"],
     }

@@ -224,6 +224,23 @@ def test_validate_only(scripted: ScriptedServer, spec: Path) -> None:
     assert scripted.requests[0].query == "validate_only=true"
 
 
+@pytest.mark.parametrize(
+    ("students", "teachers", "told"),
+    [
+        (77, 1, "cost: up to 77 trainings of a student, after 1 of a teacher\n"),
+        (1, 0, "cost: up to 1 training of a student\n"),
+        (0, 0, ""),
+    ],
+)
+def test_validation_tells_what_the_job_would_cost(
+    scripted: ScriptedServer, spec: Path, students: int, teachers: int, told: str
+) -> None:
+    costs = {"student_trainings": students, "teacher_trainings": teachers}
+    scripted.on("POST", "/v1/jobs", Answer(200, {"valid": True, **costs}))
+    ran = fdkd("jobs", "run", spec, "--validate-only")
+    assert (ran.status, ran.stdout) == (0, "valid: it could start now\n" + told)
+
+
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_ctrl_c_detaches(scripted: ScriptedServer, is_terminal: bool) -> None:
     scripted.on("GET", PATH, Answer(200, RUNNING))

@@ -20,9 +20,9 @@ from fdkd_core.options import RunOptions
 from fdkd_core.run import run
 from fdkd_core.spec import AutoSpec, load_spec
 from fdkd_core.spec.result import RunResult
+from fdkd_core.spec.trainings import rung_epochs
 from fdkd_core.studies import auto as auto_module
 from fdkd_core.studies.decision import decide
-from fdkd_core.studies.halving import rung_epochs
 from fdkd_core.studies.minutes import Finals, epochs_in_all
 from fdkd_core.training import checkpoint
 

@@ -11,13 +11,13 @@ from PIL import Image
 from study_samples import compare_spec, model_result, study_result
 
 from fdkd_core.spec.result import CompareResult
-from fdkd_core.studies.conclusion import conclude
+from fdkd_core.studies.conclusion import Outcome, conclude
 from fdkd_core.studies.forest_plot import axis_label, render_forest_plot
 
 STARTS = {"png": b"\x89PNG", "svg": b"<?xml"}
 
 
-def result(name: str = "plot", *, fail: bool = False) -> CompareResult:
+def result(name: str = "plot", *, control_fails: bool = False) -> CompareResult:
     spec = compare_spec(name=name)
     values = {
         "no_teacher": [0.80, 0.81, 0.79],
@@ -25,7 +25,9 @@ def result(name: str = "plot", *, fail: bool = False) -> CompareResult:
         "fd_cmkd": [0.75, 0.77, 0.74],
         "fd_cmkd shuffled_pairs": [0.80, 0.80, 0.80],
     }
-    outcomes = {label: "failed" if fail else study_result(label, spec, v) for label, v in values.items()}
+    outcomes: dict[str, Outcome] = {label: study_result(label, spec, v) for label, v in values.items()}
+    if control_fails:
+        outcomes["no_teacher"] = "failed"
     return conclude(
         spec, outcomes, model_result(0.9), identity={"spec": "1" * 64, "data": "2" * 64}, seconds=1.0
     )
@@ -65,7 +67,9 @@ def test_the_label_of_errors_is_not_cut_off() -> None:
 
 
 def test_nothing_to_show_is_drawn_too() -> None:
-    assert render_forest_plot(result(fail=True), "png").startswith(STARTS["png"])
+    found = result(control_fails=True)
+    assert not any(arm.difference for arm in found.arms)
+    assert render_forest_plot(found, "png").startswith(STARTS["png"])
 
 
 def test_drawing_leaves_no_traces_and_is_imported_when_needed() -> None:

@@ -13,11 +13,11 @@ from fdkd_core.spec import (
     NoneSpec,
     TrainingSpec,
 )
+from fdkd_core.spec.trainings import rung_epochs
 from fdkd_core.studies.halving import (
     better_half,
     configurations,
     ranking,
-    rung_epochs,
     with_stated_first,
 )
 

@@ -255,6 +255,7 @@ def test_a_dry_run_makes_every_check_and_writes_nothing(api: ServiceUnderTest, d
     found = Validated.model_validate_json(answer.text)
     assert (found.dataset_id, found.teacher_model_id) == (dataset_id, model_id)
     assert found.student_parameters > 1000
+    assert (found.student_trainings, found.teacher_trainings) == (2, 0)
     assert found.warnings == ["two rows look alike"]
     assert rows(api.database) == [0, 0, 0]
     assert api.client.post("/v1/jobs?validate_only=false", json=body).status_code == 201
