@@ -210,6 +210,12 @@ class NotTerminalError(ConflictError):
     code = "not_terminal"
 
 
+class AlreadyRetriedError(ConflictError):
+    """A job that repeats it has not ended yet."""
+
+    code = "already_retried"
+
+
 class IsChildError(ConflictError):
     """The job is part of a comparison, which is deleted as a whole, and retried when it has ended."""
 

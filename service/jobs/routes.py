@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from service.answers import accepts, json_answer, names_type, tagged_answer
 from service.auth import Ctx, Reader, Writer
 from service.errors import (
+    AlreadyRetriedError,
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
     InUseError,
@@ -139,6 +140,7 @@ def cancel_job(job_id: str, context: Ctx, caller: Writer) -> Response:
     responses=documented(
         NotFoundError,
         IsChildError,
+        AlreadyRetriedError,
         NotReadyError,
         NotTerminalError,
         TerminalStateError,

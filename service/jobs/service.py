@@ -14,7 +14,7 @@ from service import failpoints, idempotency
 from service.auth import Caller
 from service.context import Context
 from service.db import db_now
-from service.errors import IsChildError, NotTerminalError, TerminalStateError
+from service.errors import AlreadyRetriedError, IsChildError, NotTerminalError, TerminalStateError
 from service.idempotency import Intent, Made
 from service.jobs import comparisons, families, repository, transitions
 from service.jobs.documents import history_document, job_document, list_document, models_document
@@ -104,6 +104,7 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         IsChildError: It is part of a comparison that has not ended yet.
         NotTerminalError: It has not ended yet.
         TerminalStateError: It has succeeded; there is nothing to try again.
+        AlreadyRetriedError: A job that repeats it has not ended yet.
         NotReadyError: Its dataset or a model was deleted.
         InputError: No worker that is there has the GPUs that it asks for.
         QueueFullError: Too many jobs wait.
@@ -117,6 +118,7 @@ def retry(context: Context, caller: Caller, job_id: str, key: str | None) -> Mad
         old = repository.lock(session, caller.owner_id, job_id)
         _check_repeatable(session, old)
         whole = old if old.parent_id is None else session.get_one(Job, old.parent_id)
+        _check_not_repeated(session, whole)
         family = comparisons.repeat(session, whole)
         given = given_to(session, whole.id)
         if family is not None and not family.children:
@@ -256,3 +258,10 @@ def _check_repeatable(session: Session, job: Job) -> None:
         )
     if job.state == JobState.SUCCEEDED and not comparisons.has_failed_children(job):
         raise TerminalStateError("The job has succeeded; there is nothing to retry.", state=job.state)
+
+
+def _check_not_repeated(session: Session, job: Job) -> None:
+    """Whoever asks twice has forgotten, or was not answered: the same work twice is of no use to anybody."""
+    by = session.scalar(select(Job.id).where(Job.retry_of == job.id, Job.state.not_in(TERMINAL)).limit(1))
+    if by is not None:
+        raise AlreadyRetriedError(f"{by} repeats {job.id} and has not ended yet.", retried_by=by)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from file_requests import check_refusal
 from job_records import SPEC, add_dataset, add_job, add_job_in, add_model, expire_lease
 from service_fixtures import ServiceUnderTest, make_app
 from sqlalchemy import func, select, update
@@ -182,9 +183,19 @@ def test_a_retry_needs_its_inputs(
 def test_a_retry_waits_in_the_same_queue(database_url: str, tmp_path: Path) -> None:
     with make_app(database_url, tmp_path, max_queued_jobs=1) as api:
         dataset_id = add_dataset(api.database)
-        job_id = add_job_in(api.database, dataset_id, JobState.FAILED)
-        assert api.client.post(f"/v1/jobs/{job_id}/retry").status_code == 201
-        assert api.client.post(f"/v1/jobs/{job_id}/retry").status_code == 429
+        one, other = (add_job_in(api.database, dataset_id, JobState.FAILED) for _ in range(2))
+        assert api.client.post(f"/v1/jobs/{one}/retry").status_code == 201
+        assert api.client.post(f"/v1/jobs/{other}/retry").status_code == 429
+
+
+def test_a_job_is_not_repeated_twice_at_once(api: ServiceUnderTest, dataset_id: str) -> None:
+    job_id = add_job_in(api.database, dataset_id, JobState.FAILED)
+    first = api.client.post(f"/v1/jobs/{job_id}/retry").json()["id"]
+    problem = check_refusal(api.client.post(f"/v1/jobs/{job_id}/retry"), 409, "already_retried")
+    assert problem["retried_by"] == first
+    assert first in problem["detail"]
+    assert api.client.post(f"/v1/jobs/{first}/cancel").status_code == 200
+    assert api.client.post(f"/v1/jobs/{job_id}/retry").status_code == 201
 
 
 def test_a_retry_is_made_once_under_one_key(api: ServiceUnderTest, dataset_id: str) -> None:
