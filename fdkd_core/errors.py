@@ -144,18 +144,44 @@ class IncompatibleError(InputError):
     code = "incompatible"
 
 
+ANSWERS = ("val", "test")
+"""Instead of a loss term: the answers to the rows of this split."""
+
+
 class TrainingDivergedError(FDKDError):
-    """A loss term became infinite or not a number."""
+    """A loss term, or an answer of the network, became infinite or not a number.
+
+    Args:
+        step: Steps that had been taken.
+        term: Name of the loss term, or one of `ANSWERS`.
+        value: What it became.
+        where: The beginning of the sentence, if there is more than one training.
+        lower: Fields of the spec that are too high.
+    """
 
     code = "diverged"
     exit_code = 3
 
-    def __init__(self, step: int, term: str, value: float, *, where: str = "") -> None:
-        self.step, self.term, self.value = step, term, value
-        super().__init__(
-            f"{where}loss term {term!r} became {value} at step {step}; the optimiser step was not taken. "
-            "Lower training.optimizer.lr or the method's weights."
+    def __init__(
+        self,
+        step: int,
+        term: str,
+        value: float,
+        *,
+        where: str = "",
+        lower: str = "training.optimizer.lr or the method's weights",
+    ) -> None:
+        self.step, self.term, self.value, self.lower = step, term, value, lower
+        what = (
+            f"the answers to {'validation' if term == 'val' else term} rows were not finite after step {step}"
+            if term in ANSWERS
+            else f"loss term {term!r} became {value} at step {step}; the optimiser step was not taken"
         )
+        super().__init__(f"{where}{what}. Lower {lower}.")
+
+    def inside(self, where: str = "", *, lower: str | None = None) -> TrainingDivergedError:
+        """The same, told of one of several trainings, and with what there is to be lowered."""
+        return type(self)(self.step, self.term, self.value, where=where, lower=lower or self.lower)
 
 
 class TrainingInterrupted(FDKDError):  # noqa: N818 - a request that was honoured, not a fault

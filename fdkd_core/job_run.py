@@ -11,15 +11,17 @@ import torch
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.data.unlabelled import answered
-from fdkd_core.errors import IncompatibleError, Problem
+from fdkd_core.errors import IncompatibleError, Problem, TrainingDivergedError
 from fdkd_core.events import EventLog
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.options import RunOptions
 from fdkd_core.phases import Phase, Trained, run_phase
 from fdkd_core.preparation import make_phase, teacher_training, training_of
-from fdkd_core.spec import AnyJobSpec, MethodJobSpec, TeachingSpec, teacher_name
+from fdkd_core.spec import AnyJobSpec, MethodJobSpec, NoneSpec, TeachingSpec, teacher_name
 from fdkd_core.spec.execution import ExecutionReport
+from fdkd_core.spec.job import teacher_pointer
+from fdkd_core.spec.phase_words import teacher_words
 from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_cache import SharedOutputs, TeacherCache
@@ -73,19 +75,24 @@ class JobRun:
     def run_phase(self, phase: Phase, steps_before: int) -> tuple[Trained, int]:
         """Trains one model, or goes on with it; see `phases.run_phase`."""
         phase = replace(phase, name=self.phase_prefix + phase.name)
-        return run_phase(
-            phase,
-            self.data,
-            checkpoints=self.workspace.checkpoints(phase.name),
-            key=hashlib.sha256(repr(sorted(self.identity.items())).encode()).hexdigest(),
-            log=self.log,
-            should_stop=self.should_stop,
-            device=self.device,
-            steps_before=steps_before,
-            secret=self.options.checkpoint_secret,
-            crew=self.crew,
-            executions=self.executions,
-        )
+        try:
+            return run_phase(
+                phase,
+                self.data,
+                checkpoints=self.workspace.checkpoints(phase.name),
+                key=hashlib.sha256(repr(sorted(self.identity.items())).encode()).hexdigest(),
+                log=self.log,
+                should_stop=self.should_stop,
+                device=self.device,
+                steps_before=steps_before,
+                secret=self.options.checkpoint_secret,
+                crew=self.crew,
+                executions=self.executions,
+            )
+        except TrainingDivergedError as error:
+            if isinstance(phase.method, NoneSpec):
+                raise error.inside(lower="training.optimizer.lr") from None
+            raise
 
     def teacher(self, index: int = 0, *, steps_before: int = 0) -> tuple[Trained, int]:
         """A frozen teacher, given or trained now, and how many steps that took.
@@ -100,7 +107,12 @@ class JobRun:
         if given is None:
             training = training_of(spec, self.spec.task) if index else teacher_training(self.spec)
             phase = make_phase(teacher_name(index), spec, training)
-            teacher, steps = self.run_phase(phase, steps_before)
+            try:
+                teacher, steps = self.run_phase(phase, steps_before)
+            except TrainingDivergedError as error:
+                where = f"in the training of {teacher_words(teacher_name(index))}, "
+                rate = teacher_pointer(index)[1:].replace("/", ".") + ".train.optimizer.lr"
+                raise error.inside(where, lower=rate) from None
         else:
             given.to(self.device).eval()
             teacher = Trained(spec.modality, spec.architecture, given, 0, 0, 0.0)

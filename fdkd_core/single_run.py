@@ -5,11 +5,12 @@ teachers (trained or given) -> student -> control -> test, once -> bundles -> re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fdkd_core.data.batches import steps_per_epoch
 from fdkd_core.data.table import PairedDataset
@@ -135,9 +136,7 @@ def _taught(
     (first, teacher), *others = teachers.items()
     weights = None
     if others and spec.teacher_weighting == "confidence":
-        seen = [as_trained(job.data, found.answers, is_evened=False) for found in rows.values()]
-        labels = [torch.from_numpy(data.labels[data.splits["train"]]) for data in seen]
-        weights = confidence_weights(list(rows.values()), labels, task_of(job.data))
+        weights = _by_confidence(job, spec, list(rows.values()))
     return replace(
         student,
         teacher_outputs=rows[first].outputs,
@@ -150,6 +149,18 @@ def _taught(
         ),
         row_weights=weights,
     )
+
+
+def _by_confidence(job: JobRun, spec: DistillSpec, rows: Sequence[TeacherRows]) -> Tensor:
+    """Row weights of all teachers, shape [teachers, rows]; one whose weight is 0 takes no share of them."""
+    speaks = torch.tensor([True, *(further.weight > 0.0 for further in spec.more_teachers)])
+    heard = [found for found, does in zip(rows, speaks.tolist(), strict=True) if does]
+    seen = [as_trained(job.data, found.answers, is_evened=False) for found in heard]
+    labels = [torch.from_numpy(data.labels[data.splits["train"]]) for data in seen]
+    weights = confidence_weights(heard, labels, task_of(job.data))
+    found = weights.new_zeros(len(rows), weights.shape[1])
+    found[speaks] = weights
+    return found
 
 
 def taught_rows(teacher: str, rows: TeacherRows, job: JobRun) -> TaughtRows:

@@ -47,6 +47,7 @@ def teacher_rule(findings: Findings, method: MethodSpec) -> Said:
     elif teacher.how == "untrained":
         text = f"The teacher was not trained here. A linear probe on its side reaches {known}."
         step = "Train the teacher as a job of its own (kind `train`), then diagnose with it as a model."
+        step = "" if teacher.diverged else step  # it would diverge there too, as the rule on training says
         yield Reason(rule="teacher", speaks="unclear", text=text), step
     else:
         how = "given" if teacher.how == "given" else f"trained here for {teacher.steps} steps"

@@ -100,10 +100,10 @@ def make_network(job: JobRun, sample: Sample, part: Part, steps_before: int) -> 
     except TrainingDivergedError as error:
         trained = Trained(phase.modality, phase.architecture, model.eval().requires_grad_(False), 0, 0, 0.0)
         why = (
-            f"Its training diverged ({error}): its features are those of its initial weights, and linear "
-            "probes stand in for it."
+            f"Its training diverged ({str(error).rstrip('.')}): its features are those of its initial "
+            "weights, and linear probes stand in for it."
         )
-        return _describe(job, sample, part, trained, "untrained", why, 0, 0)
+        return _describe(job, sample, part, trained, "untrained", why, 0, 0, diverged=True)
     why = (
         f"It was trained here for {budget.epochs} epochs, {budget.steps} steps, on {len(sample.fit)} of "
         f"{num_rows} training rows."
@@ -196,6 +196,8 @@ def _describe(
     why: str,
     epochs: int,
     steps: int,
+    *,
+    diverged: bool = False,
 ) -> Network:
     data, task, rows = job.data, task_of(job.data), sample.validated
     answers = answer_rows(
@@ -215,6 +217,7 @@ def _describe(
             "modality": trained.modality,
             "how": how,
             "why": why,
+            "diverged": diverged,
             "epochs": epochs,
             "steps": steps,
             "accuracy": figures.get("accuracy"),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fdkd_core.data.splits import SPLIT_PAIRS
 from fdkd_core.data.table import SPLITS, ModalityData, PairedDataset, Split
 from fdkd_core.diagnosis.products import Matrix, product
 from fdkd_core.diagnosis.sample import Rows
@@ -28,7 +29,6 @@ _MAX_ROWS = 10_000
 _NUM_EXAMPLES = 3
 _CHUNK = 500
 Leaked = Literal["teacher", "student", "pair"]
-_SPLIT_PAIRS: tuple[tuple[Split, Split], ...] = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ def find_leaks(
         part: _Distances(data.modalities[name], rows[part]) for part, name in modalities.items()
     }
     found = []
-    for first, second in _SPLIT_PAIRS:
+    for first, second in SPLIT_PAIRS:
+        if first not in rows["student"]:
+            continue
         for part in ("teacher", "student", "pair"):
             leak = _find_leak(data, contents, distances, rows, first, second, part)
             if leak.equal_rows or leak.near_rows:
@@ -202,12 +204,11 @@ def _compared(
 ) -> dict[Leaked, dict[Split, Rows]]:
     """At most so many rows of each split: pairs, and for each part with them those that have it alone.
 
-    Only training rows lack a sample, so that of the later of two splits all parts are asked about the same
-    rows.
+    Validation and test rows lack no sample, so that of the later of two splits all parts are asked about the
+    same rows.
     """
     found: dict[Leaked, dict[Split, Rows]] = {"teacher": {}, "student": {}, "pair": {}}
-    for split in SPLITS:
-        rows = data.splits[split]
+    for split, rows in data.splits.items():
         is_pair = np.logical_and.reduce([part.has(rows) for part in contents.values()])
         pairs = found["pair"][split] = _thinned(rows[is_pair], most)
         for part, own in contents.items():

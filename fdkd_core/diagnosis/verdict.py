@@ -54,7 +54,17 @@ def judge(findings: Findings, method: MethodSpec) -> tuple[Verdict, list[Reason]
         findings: Of all sections.
         method: What the job would run; some rules concern only methods that pair instances.
     """
-    rules = (_pairing, _alignment, _sample, teacher_rule, headroom_rule, _similarity, _bands, power_rule)
+    rules = (
+        _pairing,
+        _alignment,
+        _training,
+        _sample,
+        teacher_rule,
+        headroom_rule,
+        _similarity,
+        _bands,
+        power_rule,
+    )
     said = [found for rule in rules for found in rule(findings, method)]
     said.sort(key=lambda found: _ORDER[found[0].speaks])
     reasons = [reason for reason, _ in said]
@@ -64,6 +74,8 @@ def judge(findings: Findings, method: MethodSpec) -> tuple[Verdict, list[Reason]
     return _VERDICTS[reasons[0].speaks], reasons, advice
 
 
+_RATES = ("teacher.train.optimizer.lr", "training.optimizer.lr")
+"""Of the networks, in the order of `Findings.networks`."""
 _Speaks = Literal["for", "unclear", "against"]
 
 
@@ -177,6 +189,17 @@ def _shifted(scan: AlignmentFindings, first: str, second: str) -> str:
     )
 
 
+def _training(findings: Findings, method: MethodSpec) -> Said:
+    """Whether what the job would train can be trained as it is stated."""
+    for network, rate in zip(findings.networks, _RATES, strict=True):
+        if network.diverged:
+            text = f"The {network.part}'s training diverged here, and would in the job: {network.why}"
+            yield (
+                Reason(rule="training", speaks="against", text=text),
+                f"Lower `{rate}`, then diagnose again.",
+            )
+
+
 def _sample(findings: Findings, method: MethodSpec) -> Said:
     if findings.sample.measured_rows < MIN_MEASURED:
         text = f"Similarity was measured over {findings.sample.measured_rows} rows only: its nulls are wide."
@@ -189,7 +212,8 @@ def _similarity(findings: Findings, method: MethodSpec) -> Said:
     beyond = [m for m in whole if m.is_above_within_class]
     shared, stratum = words_of(findings.task).shared, findings.similarity.stratum
     has_classes = findings.task == "classification"
-    seen, is_hint = _predicted(best), findings.sample.measured_rows < MIN_MEASURED
+    is_initial = findings.networks[1].how == "untrained"
+    seen, is_hint = _predicted(best, is_initial), findings.sample.measured_rows < MIN_MEASURED
     speaks: _Speaks = "unclear"
     if not any(m.is_above_shuffled for m in whole):
         text = f"Teacher and student share nothing that was found: at best {seen}. " + (
@@ -214,24 +238,29 @@ def _similarity(findings: Findings, method: MethodSpec) -> Said:
     elif predicted := [m for m in beyond if m.measure == "r2"]:
         # What is quoted is what says so: another view may be predicted better, by the class alone.
         best = max(predicted, key=lambda m: m.value)
-        text, step, speaks = f"Pairs share more than their {shared}: {_predicted(best, stratum)}.", "", "for"
+        text, step, speaks = (
+            f"Pairs share more than their {shared}: {_predicted(best, is_initial, stratum)}.",
+            "",
+            "for",
+        )
     else:
         # CKA alone: one of several chances to be above by luck, and the measure that rows tell less about.
         text = (
-            f"Whether pairs share more than their {shared} is open: {_predicted(best, stratum)}. By R² pairs "
-            f"shuffled within a {stratum} do as well; only CKA is higher for the pairs as given."
+            f"Whether pairs share more than their {shared} is open: {_predicted(best, is_initial, stratum)}. "
+            f"By R² pairs shuffled within a {stratum} do as well; only CKA is higher for the pairs as given."
         )
         step = f"Compare methods that pair single samples with {_without_pairs(has_classes)}."
     yield Reason(rule="similarity", speaks=speaks, text=text), step
 
 
-def _predicted(found: Similarity, stratum: str | None = None) -> str:
+def _predicted(found: Similarity, is_initial: bool, stratum: str | None = None) -> str:
     """How much of the feature the student's side predicts, beside its nulls."""
+    view = "features at its initial weights" if is_initial and found.view == "features" else found.view
     within = found.shuffled_within_class
     beside = "" if stratum is None or within is None else f"; within a {stratum}: {_range(within)}"
     return (
         f"{_percent(max(found.value, 0.0))} of the teacher's feature can be predicted from the student's "
-        f"{found.view} (shuffled pairs: {_range(found.shuffled)}{beside})"
+        f"{view} (shuffled pairs: {_range(found.shuffled)}{beside})"
     )
 
 
@@ -252,6 +281,10 @@ def _bands(findings: Findings, method: MethodSpec) -> Said:
             yield Reason(rule="bands", speaks="unclear", text=text), step
         return
     best = max(low, key=lambda m: m.value)
+    if best.value < MIN_R2:
+        text = f"The low band, which FD-CMKD aligns, shares little: {_percent(best.value)}."
+        yield Reason(rule="bands", speaks="unclear", text=text), ""  # what to do is said of the whole feature
+        return
     orders = best.other_channel_orders
     text = f"The low band, which FD-CMKD aligns, is shared: {_percent(best.value)}."
     if orders is None:

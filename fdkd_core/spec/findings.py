@@ -134,6 +134,8 @@ class NetworkFindings(StrictModel):
     how: Literal["given", "trained", "untrained"]
     why: str
     """In a sentence: with what budget it was trained, or why it was not."""
+    diverged: bool = False
+    """Whether it is untrained because its training diverged."""
     epochs: int
     steps: int
     accuracy: float | None
@@ -283,7 +285,9 @@ class Findings(StrictModel):
 class Reason(StrictModel):
     """One rule of the verdict, and what it made of the findings."""
 
-    rule: Literal["pairing", "alignment", "teacher", "headroom", "similarity", "bands", "power", "sample"]
+    rule: Literal[
+        "pairing", "alignment", "training", "teacher", "headroom", "similarity", "bands", "power", "sample"
+    ]
     speaks: Literal["for", "unclear", "against"]
     text: str
     """In plain sentences."""

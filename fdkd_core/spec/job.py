@@ -42,6 +42,12 @@ def _modality_may_be_left_out(schema: dict[str, Any]) -> None:
         del schema["required"]
 
 
+def _without_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_lists(entry) for name, entry in value.items()}
+    return tuple(map(_without_lists, value)) if isinstance(value, list) else value
+
+
 class TeacherSpec(StrictModel):
     """The frozen model that teaches: trained by this job, given as `model`, or known by its outputs alone."""
 
@@ -67,6 +73,8 @@ class TeacherSpec(StrictModel):
     @classmethod
     def _modality_of_outputs(cls, fields: Any) -> Any:
         """Where the outputs are given, they are what there is to look at."""
+        # What passes here is validated as Python afterwards, where a list is no tuple, whatever it came from.
+        fields = _without_lists(fields)
         if not isinstance(fields, dict) or "modality" in fields or fields.get("outputs_from") is None:
             return fields
         try:

@@ -69,7 +69,10 @@ def weighting_problems(spec: AnyJobSpec) -> list[Problem]:
     """How sure a teacher is of a row is not told where the loss of a row is about other rows."""
     if not isinstance(spec, DistillSpec) or spec.teacher_weighting != "confidence":
         return []
-    if not isinstance(spec.task, RetrievalSpec) or len(spec.teachers) < 2:
+    if len(spec.teachers) < 2:
+        detail = "found one teacher, and a row's weights are shared among several: see `more_teachers`"
+        return [Problem("incompatible", detail, "/teacher_weighting")]
+    if not isinstance(spec.task, RetrievalSpec):
         return []
     detail = (
         "confidence is told from the loss of a single row; that of retrieval is about all rows of a batch"
@@ -97,10 +100,13 @@ def pairing_problems(spec: AnyJobSpec) -> list[Problem]:
 
 def view_problems(spec: AnyJobSpec) -> list[Problem]:
     """Changed outputs of a teacher that a method cannot be shown, or would not see to be changed."""
-    if not isinstance(spec, StudySpec) or spec.teacher_view not in CHANGED_OUTPUTS:
+    if not isinstance(spec, StudySpec) or spec.teacher_view == "paired":
         return []
     method, view = spec.method, spec.teacher_view
     if not isinstance(method, DistillingSpec):
+        detail = f"without a teacher there is none to be shown as {view}"
+        return [Problem("incompatible", detail, "/teacher_view")]
+    if view not in CHANGED_OUTPUTS:
         return []
     if method.needs_teacher_inputs:
         detail = f"{method.name} runs the teacher itself: it cannot be shown {view}"

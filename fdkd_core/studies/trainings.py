@@ -149,7 +149,7 @@ def run_final(
         test, answers = _judged(job, trained, "test")
     except TrainingDivergedError as error:
         where = f"after tuning, in the run with seed {seed}: "
-        raise TrainingDivergedError(error.step, error.term, error.value, where=where) from None
+        raise error.inside(where) from None
     run = FinalRun(
         seed=seed, val=val, test=test, seconds=trained.seconds, epochs=trained.epochs,
         best_epoch=trained.best_epoch, execution=trained.execution,

@@ -282,7 +282,7 @@ def note_validation(state: LoopState, trainee: Trainee) -> None:
     try:
         found = trainee.validate()
     except FloatingPointError:
-        raise TrainingDivergedError(state.step, "validation", math.nan) from None
+        raise TrainingDivergedError(state.step, "val", math.nan) from None
     metrics = trainee.task.facts.metrics
     figures = {name: figure(found, name) for name in (*metrics, "loss")}
     state.history.append({"epoch": epoch, "step": state.step, **figures})

@@ -8,6 +8,7 @@ import pytest
 
 from fdkd_core.errors import (
     DatasetError,
+    EveryMethodFailedError,
     FDKDError,
     GateFailedError,
     Problem,
@@ -26,7 +27,9 @@ PROBLEM = Problem("too_few_rows", "3 rows; 8 are wanted", pointer="/dataset", ro
         StorageError("the disk is full"),
         DatasetError([PROBLEM, Problem("invalid_label", "no label")]),
         GateFailedError([PROBLEM]),
+        EveryMethodFailedError({"pkd": "diverged: became nan"}),
         TrainingDivergedError(7, "task", float("inf"), where="trial 3: "),
+        TrainingDivergedError(7, "val", float("inf"), lower="teacher.train.optimizer.lr"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -36,6 +39,23 @@ def test_errors_survive_being_handed_over(error: FDKDError) -> None:
     assert str(found) == str(error)
     assert vars(found) == vars(error)
     assert (found.code, found.exit_code) == (error.code, error.exit_code)
+
+
+def test_a_divergence_says_what_was_not_finite_and_what_to_lower() -> None:
+    found = TrainingDivergedError(7, "kd", float("inf"))
+    assert str(found) == (
+        "loss term 'kd' became inf at step 7; the optimiser step was not taken. "
+        "Lower training.optimizer.lr or the method's weights."
+    )
+    rate = "teacher.train.optimizer.lr"
+    told = TrainingDivergedError(7, "val", float("nan")).inside(
+        "in the training of the teacher, ", lower=rate
+    )
+    assert str(told) == (
+        "in the training of the teacher, the answers to validation rows were not finite after step 7. "
+        "Lower teacher.train.optimizer.lr."
+    )
+    assert "Lower teacher.train.optimizer.lr." in str(told.inside("in trial 3, "))
 
 
 @pytest.mark.parametrize(

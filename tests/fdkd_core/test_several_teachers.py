@@ -15,7 +15,7 @@ from planted import Planted, make_planted
 from small_job import NOTHING_MADE, STEPS_PER_PHASE, small_spec, write_small_data
 
 from fdkd_core.data.dataset import load_dataset
-from fdkd_core.errors import InputError, SpecError, TrainingInterrupted
+from fdkd_core.errors import InputError, SpecError, TrainingDivergedError, TrainingInterrupted
 from fdkd_core.losses.logits import tempered_kl
 from fdkd_core.models import build_model
 from fdkd_core.models.base import ModelOutput
@@ -232,6 +232,41 @@ def test_it_resumes_to_the_same_bits(
     assert isinstance(resumed, RunResult)
     assert resumed.student.weights_sha256 == whole[1].student.weights_sha256
     assert resumed.more_teachers[0].weights_sha256 == whole[1].more_teachers[0].weights_sha256
+
+
+def test_a_teacher_of_weight_zero_takes_no_share_of_the_confidence(data: Path, tmp_path: Path) -> None:
+    silent = {**SECOND, "weight": 0.0}
+    hashes = set()
+    for name, changes in (
+        ("alone", {}),
+        ("fixed", {"more_teachers": [silent]}),
+        ("confidence", {"more_teachers": [silent], "teacher_weighting": "confidence"}),
+    ):
+        found = run(small_spec(**changes), data, tmp_path / name, options=OPTIONS)
+        assert isinstance(found, RunResult)
+        hashes.add(found.student.weights_sha256)
+    assert len(hashes) == 1
+
+
+def test_confidence_is_refused_to_a_single_teacher(data: Path) -> None:
+    """There is nobody to share a row with: it would be stated, and do nothing."""
+    report = load_dataset(data, None).report
+    (problem,) = check(small_spec(teacher_weighting="confidence"), report)
+    assert (problem.code, problem.pointer) == ("incompatible", "/teacher_weighting")
+    assert check(small_spec(more_teachers=[SECOND], teacher_weighting="confidence"), report) == []
+
+
+def test_a_teacher_that_diverges_is_named_with_its_own_rate(data: Path, tmp_path: Path) -> None:
+    rate = {"epochs": 300, "batch_size": 16, "optimizer": {"name": "sgd", "lr": 100.0, "weight_decay": 1.0}}
+    for place, changes in (
+        ("teacher", {"teacher": {"modality": "clean", "train": rate}}),
+        ("more_teachers.0", {"more_teachers": [{"modality": "wave", "train": rate}]}),
+    ):
+        with pytest.raises(TrainingDivergedError) as caught:
+            run(small_spec(**changes), data, tmp_path / place, options=OPTIONS)
+        name = "the teacher" if place == "teacher" else "teacher 2"
+        assert str(caught.value).startswith(f"in the training of {name}, ")
+        assert str(caught.value).endswith(f". Lower {place}.train.optimizer.lr.")
 
 
 def test_a_further_teacher_may_be_given(

@@ -192,6 +192,24 @@ def test_a_training_that_diverges_is_a_finding(data: Path, tmp_path: Path) -> No
     assert "diverged" in found.why
     assert found.accuracy is None
     assert next(r for r in result.reasons if r.rule == "teacher").speaks == "unclear"
+    (reason,) = (r for r in result.reasons if r.rule == "training")
+    assert reason.speaks == "against"
+    assert result.verdict == "unpromising"
+    assert "Lower `teacher.train.optimizer.lr`, then diagnose again." in result.advice
+    assert not any("Train the teacher as a job" in step for step in result.advice)
+
+
+def test_a_student_whose_training_diverges_is_not_promising(data: Path, tmp_path: Path) -> None:
+    """Its job would end in that; nothing else in the findings shows it."""
+    good = small_diagnosis().training.model_dump(mode="json")
+    teacher = {"modality": "clean", "architecture": {"name": "mlp", "width": 8}, "train": good}
+    bad = {**good, "optimizer": {"name": "sgd", "lr": 100.0, "weight_decay": 1.0}, "epochs": 300}
+    result = diagnose(small_diagnosis(teacher=teacher, training=bad), data, tmp_path / "out")
+    assert [network.diverged for network in result.findings.networks] == [False, True]
+    assert result.verdict == "unpromising"
+    assert "Lower `training.optimizer.lr`, then diagnose again." in result.advice
+    (reason,) = (r for r in result.reasons if r.rule == "similarity")
+    assert "student's features at its initial weights" in reason.text or "student's inputs" in reason.text
 
 
 def test_a_combination_is_measured_by_the_bands_of_its_fd_cmkd(data: Path, tmp_path: Path) -> None:

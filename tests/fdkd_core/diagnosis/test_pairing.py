@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from paired_arrays import in_splits, paired_dataset, without_teacher
@@ -68,6 +70,21 @@ def test_leaks_are_counted_equal_and_nearly_identical() -> None:
     assert found["train", "test", "teacher"].equal_rows == 2
     pair = found["train", "test", "pair"]
     assert (pair.equal_rows, pair.near_rows, pair.examples) == (0, 1, [("row30", "row150")])
+
+
+def test_rows_without_a_label_leak_too() -> None:
+    """The student is trained on them."""
+    teacher, student, labels = planted()
+    data = dataset(teacher, student, labels)
+    unlabelled = data.splits["train"][60:]
+    splits = {**data.splits, "train": data.splits["train"][:60], "unlabelled": unlabelled}
+    student[145] = student[70]
+    student[146] = student[10]
+    data = replace(dataset(teacher, student, labels), splits=splits)
+    found = leaks(data)
+    assert set(found) == {("unlabelled", "test", "student"), ("train", "test", "student")}
+    assert [leak.equal_rows for leak in found.values()] == [1, 1]
+    assert found["unlabelled", "test", "student"].examples == [("row70", "row145")]
 
 
 def test_two_moments_of_rest_are_not_the_same_recording() -> None:

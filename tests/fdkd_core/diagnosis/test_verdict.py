@@ -185,6 +185,20 @@ def test_the_split_is_held_against_other_channel_orders(value: float, words: str
     assert words in reason_of(good_findings(similarity={"measures": measures}), "bands").text
 
 
+def test_a_low_band_that_hardly_shares_anything_promises_nothing() -> None:
+    """Above its null by the luck of many measures, say."""
+    measures = [similarity("low", value=0.015), similarity("high"), similarity("whole")]
+    found = reason_of(good_findings(similarity={"measures": measures}), "bands")
+    assert (found.speaks, "shares little: 1.5 %" in found.text) == ("unclear", True)
+
+
+def test_the_features_of_an_untrained_student_are_called_that() -> None:
+    findings = good_findings(similarity={"measures": whole_by_view(features_r2=True, inputs_cka=True)})
+    student = findings.networks[1].model_copy(update={"how": "untrained"})
+    findings = findings.model_copy(update={"networks": [findings.networks[0], student]})
+    assert "the student's features at its initial weights" in reason_of(findings, "similarity").text
+
+
 def test_a_shift_is_named_and_goes_first() -> None:
     scans = [scan.model_dump() for scan in good_findings().pairing.alignment]
     scans[0]["best_shift"] = scans[2]["best_shift"] = 1
