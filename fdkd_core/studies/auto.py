@@ -34,7 +34,7 @@ from fdkd_core.studies.halving import (
     Configuration,
     better_half,
     configurations,
-    ranking,
+    different_first,
     with_stated_first,
 )
 from fdkd_core.studies.minutes import Budget, Finals, Timed
@@ -120,13 +120,13 @@ class Search:
         Raises:
             TrainingDivergedError: The control diverged: there is nothing to compare with.
         """
-        controls = ranking([found for found in tried if found.is_control], tried, values)
+        controls = different_first([found for found in tried if found.is_control], tried, values)
         self._refuse_without_control(controls)
         if self.budget is not None:
             self.finals_planned = self.budget.finals(self._times)
             if self.finals_planned.folds != len(self.folds.parts):
                 self.folds = self.folds.cut_to(self.finals_planned.folds)
-        methods = ranking([found for found in tried if not found.is_control], tried, values)
+        methods = different_first([found for found in tried if not found.is_control], tried, values)
         chosen = [controls[0], *methods[: self.finals_planned.finalists]]
         return [self._final(place, found) for place, found in enumerate(chosen)]
 

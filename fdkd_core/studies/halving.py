@@ -126,6 +126,18 @@ def better_half(tried: Sequence[Configuration], values: Sequence[float]) -> list
     return sorted(kept, key=lambda found: found.number)
 
 
+def different_first(
+    some: Sequence[Configuration], tried: Sequence[Configuration], values: Sequence[float]
+) -> list[Configuration]:
+    """Like `ranking`, but the best of each method stand before all others (docs/decisions/0041)."""
+    ranked = ranking(some, tried, values)
+    best: dict[str, Configuration] = {}
+    for found in ranked:
+        best.setdefault(found.label, found)
+    leading = list(best.values())
+    return [*leading, *(found for found in ranked if found not in leading)]
+
+
 def ranking(
     some: Sequence[Configuration], tried: Sequence[Configuration], values: Sequence[float]
 ) -> list[Configuration]:

@@ -47,8 +47,8 @@ class AutoSpec(StrictModel):
     those fit they are done all the same; a warning and the result then say so. Null: `trials` alone counts.
     What is chosen with `minutes` depends on how fast the machine is."""
     finalists: Annotated[int, Field(ge=1, le=5)] = 2
-    """Configurations of methods that are trained in full, beside the control's best. Two, since after short
-    trainings the first place is often luck."""
+    """Configurations of methods that are trained in full, beside the control's best, of different methods as
+    far as there are so many. Two, since after short trainings the first place is often luck."""
     seeds: Annotated[int, Field(ge=2, le=20)] = 3
     """Fresh seeds of each finalist. Two at least, or nothing would be known of the noise."""
     folds: Annotated[int, Field(ge=2, le=20)] | Literal["auto"] | None = "auto"

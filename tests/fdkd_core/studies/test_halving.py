@@ -17,6 +17,7 @@ from fdkd_core.spec.trainings import rung_epochs
 from fdkd_core.studies.halving import (
     better_half,
     configurations,
+    different_first,
     ranking,
     with_stated_first,
 )
@@ -56,6 +57,21 @@ def test_the_better_half_goes_on_and_the_control_by_itself() -> None:
     kept = better_half(tried, values)
     # Of three controls two, though every method is better; of nine methods five.
     assert [c.number for c in kept] == [2, 4, 5, 6, 7, 8, 11]
+
+
+def test_finalists_are_of_different_methods_as_long_as_there_are_some() -> None:
+    tried = [c for turn in configurations(SPEC, TRAINING) for c in turn]
+    #          none  logit fd   logit#2
+    values = [0.10, 0.50, 0.90, 0.20,
+              0.30, 0.60, 0.80, 0.70,
+              0.20, 0.55, -math.inf, 0.85]  # fmt: skip
+    methods = [c for c in tried if not c.is_control]
+    labels = [c.label for c in tried[:4]]
+    found = different_first(methods, tried, values)
+    assert [c.number for c in found] == [2, 11, 5, 6, 7, 9, 1, 3]
+    assert [c.label for c in found[:3]] == [labels[2], labels[3], labels[1]]
+    only = [c for c in methods if c.label == labels[2]]
+    assert [c.number for c in different_first(only, tried, values)] == [2, 6]
 
 
 def test_a_tie_goes_to_what_was_tried_first_and_the_diverged_stay_behind() -> None:
