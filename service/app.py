@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from service import catalog, health, openapi, problem_responses, usage
 from service.artifacts import routes as artifacts
@@ -17,6 +17,7 @@ from service.edge import Edge
 from service.jobs import routes as jobs
 from service.jobs.sweep import Sweeper
 from service.models import routes as models
+from service.pagination import refuse_undeclared
 from service.settings import Settings
 from service.uploads import routes as uploads
 
@@ -53,6 +54,6 @@ def create_app(settings: Settings) -> FastAPI:
     problem_responses.install(app)
     # A route is looked for in this order, and jobs are asked after most.
     for module in (jobs, artifacts, datasets, models, uploads, catalog, usage, openapi, health):
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(refuse_undeclared)])
     openapi.install(app)
     return app

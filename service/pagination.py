@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from fastapi import Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fdkd_core.errors import InputError, Problem, quote, visible
-from service.auth import Ctx, Reader
+from service.auth import PUBLIC_PATHS, Ctx, Reader
 from service.errors import InvalidCursorError, ParameterProblem
 from service.server_secret import derive_key
 
@@ -128,6 +129,22 @@ def query_of(model: type[Q]) -> Callable[[Request], Awaitable[Q]]:
         return parse_query(request, model)
 
     return read
+
+
+async def refuse_undeclared(request: Request) -> None:
+    """A FastAPI dependency of all routes: one that documents no query parameter takes none.
+
+    A parameter that another route has, such as `validate_only`, is not to be passed over in silence. Probes
+    may have any.
+    """
+    is_probe = request.scope["path"] in PUBLIC_PATHS
+    if request.scope["query_string"] and not is_probe and not _has_query(request.scope["route"]):
+        parse_query(request, Query)
+
+
+def _has_query(route: APIRoute) -> bool:
+    documented = (route.openapi_extra or {}).get("parameters", ())
+    return any(parameter.get("in") == "query" for parameter in documented)
 
 
 def query_parameters(model: type[Query]) -> dict[str, Any]:
