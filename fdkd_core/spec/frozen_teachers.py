@@ -94,6 +94,18 @@ def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
     return [("/method", method) for method in spec.methods_used]
 
 
+def repeated_methods(spec: TeachingSpec) -> list[Problem]:
+    """Methods that stand in a list of methods twice: the same trainings again, with the same seeds."""
+    first: dict[str, str] = {}
+    problems = []
+    for pointer, method in method_pointers(spec):
+        there = first.setdefault(method.model_dump_json(), pointer)
+        if there != pointer:
+            detail = f"is the method of {there} once more, field by field, and would repeat its trainings"
+            problems.append(Problem("not_allowed", detail, pointer))
+    return problems
+
+
 def is_onnx(model: Report) -> bool:
     """Whether a report is on an ONNX file."""
     return model.get("format") == "onnx"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_job import small_spec, write_small_data
+from small_job import small_comparison, small_spec, write_small_data
 
 from fdkd_core.bundle import load_bundle
 from fdkd_core.data.dataset import load_dataset
@@ -220,6 +220,25 @@ def test_a_teacher_that_only_learns_needs_no_second_network(folder: Path) -> Non
     assert check(spec, tight, teacher) == []
     with pytest.raises(ValueError, match="report"):
         check(spec, report)
+
+
+def test_a_method_twice_in_a_list_is_refused(folder: Path) -> None:
+    """Its second arm would train the same students with the same seeds; with other fields it is another."""
+    methods = [{"name": "logit_kd"}, {"name": "fd_cmkd"}, {"name": "logit_kd", "temperature": 2.0}]
+    _, report, _ = reports_of(folder, {}, "small")
+    for place, whole in (("/methods", compare_spec), ("/method/methods", auto_spec)):
+        assert check(whole(methods), report) == []
+        (problem,) = check(whole([*methods, methods[0]]), report)
+        assert (problem.code, problem.pointer) == ("not_allowed", f"{place}/3")
+        assert f"{place}/0" in problem.detail
+
+
+def compare_spec(methods: list[dict[str, Any]]) -> Any:
+    return small_comparison(methods=methods, fake_teachers=[])
+
+
+def auto_spec(methods: list[dict[str, Any]]) -> Any:
+    return small_spec(method={"name": "auto", "methods": methods})
 
 
 def test_student_and_given_teacher_may_share_a_column(folder: Path, tmp_path: Path) -> None:
