@@ -32,7 +32,7 @@ from fdkd_core.spec.result import (
     StudyResult,
 )
 from fdkd_core.spec.tasks import facts_of_figures
-from fdkd_core.spec.uplift import half_width_of, noise_words
+from fdkd_core.spec.uplift import half_width_of, noise_words, teacher_behind
 from fdkd_core.studies.console import show_comparison, show_search, show_study
 
 
@@ -152,6 +152,10 @@ def _show_run(console: Console, result: RunResult, out_dir: Path) -> None:
             f"{noise_words(first, gain.test, half_width_of(gain), gain.groups, gain.grouped_by)}",
             highlight=False,
         )
+    if result.teacher is not None and result.control is not None:
+        found = (figure(model.test, first.name) for model in (result.teacher, *result.more_teachers))
+        if told := teacher_behind(first, list(found), figure(result.control.test, first.name)):
+            console.print(told, style="yellow", highlight=False)
     if result.uplift is not None and result.uplift.chance is not None and result.uplift.chance.warning:
         console.print(f"warning: {result.uplift.chance.warning}", style="yellow", highlight=False)
     teacher = None if result.teacher is None else result.teacher.latency

@@ -21,7 +21,7 @@ from fdkd_core.spec.compare import NO_TEACHER
 from fdkd_core.spec.measures import Measure
 from fdkd_core.spec.pairing_words import goes_without_saying, pairing_sentence
 from fdkd_core.spec.tasks import facts_of_figures
-from fdkd_core.spec.uplift import half_width_of, noise_words
+from fdkd_core.spec.uplift import half_width_of, noise_words, teacher_behind
 
 
 def run_view(result: RunFigures) -> Group:
@@ -40,6 +40,8 @@ def run_view(result: RunFigures) -> Group:
     found: list[tuple[str, Text]] = []
     if result.uplift is not None and not is_control(result):
         found.append(("uplift", Text.from_markup(uplift_text(result.uplift, first))))
+    if told := _teacher_behind(result, first):
+        found.append(("teacher", Text(told, style="yellow")))
     if result.uplift is not None and result.uplift.chance is not None and result.uplift.chance.warning:
         found.append(("warning", Text(printable(result.uplift.chance.warning), style="yellow")))
     for rows in result.taught:
@@ -72,6 +74,16 @@ def headed(found: Iterable[tuple[str, Text]]) -> Table:
 def is_control(result: RunFigures) -> bool:
     """Whether a search handed over the control itself, which is no better than itself."""
     return result.auto is not None and result.auto.get("winner_label") == NO_TEACHER
+
+
+def _teacher_behind(result: RunFigures, main: Measure) -> str:
+    """That there was little to be taught, where the student is better than its teachers without them."""
+    control = None if result.control is None else result.control.test.value(main.name)
+    teachers = [model for model in (result.teacher, *result.more_teachers) if model is not None]
+    known = [value for model in teachers if (value := model.test.value(main.name)) is not None]
+    if control is None or not known or len(known) < len(teachers):
+        return ""
+    return teacher_behind(main, known, control)
 
 
 def _why_chosen(auto: dict[str, Any]) -> str:

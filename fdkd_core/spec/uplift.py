@@ -244,6 +244,25 @@ def chance_warning(
     )
 
 
+def teacher_behind(measure: Measure, teachers: Sequence[float], control: float) -> str:
+    """A sentence where no teacher does better on the test split than who has none; else nothing.
+
+    Args:
+        measure: Of the figures.
+        teachers: Of each teacher; at least one.
+        control: The control's.
+    """
+    best = max(teachers, key=measure.signed)
+    if measure.signed(best) >= measure.signed(control):
+        return ""
+    who = "The teacher does" if len(teachers) == 1 else "All teachers do"
+    levels = f"{measure.text(best, unit=True)} against {measure.text(control, unit=True)}, {measure.words}"
+    return (
+        f"{who} worse on the test split than the control ({levels}): a better one, or a modality that knows "
+        "more, has more to teach."
+    )
+
+
 def smallest_gap(measure: Measure, control: float) -> float:
     """The least lead of a teacher of which the student can be said to have closed a share.
 

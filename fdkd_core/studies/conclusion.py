@@ -18,7 +18,7 @@ from fdkd_core.spec.pairing_words import goes_without_saying
 from fdkd_core.spec.result import Arm, CompareResult, ModelResult, StudyResult
 from fdkd_core.spec.row_blocks import SEEDS
 from fdkd_core.spec.tasks import facts_of
-from fdkd_core.spec.uplift import smallest_gap
+from fdkd_core.spec.uplift import smallest_gap, teacher_behind
 from fdkd_core.studies import statistics
 from fdkd_core.studies.gains import gain_over
 from fdkd_core.studies.summary import summarise
@@ -96,14 +96,8 @@ def _weak_teacher(teacher: ModelResult | None, arms: Sequence[Arm], measure: Mea
     control = next((arm.test for arm in arms if arm.label == NO_TEACHER), None)
     if teacher is None or control is None:
         return []
-    has = figure(teacher.test, measure.name)
-    if measure.signed(has) >= measure.signed(control.mean):
-        return []
-    levels = f"{measure.text(has, unit=True)} against {measure.text(control.mean, unit=True)}"
-    return [
-        f"The teacher does worse on the test split than the control ({levels}, {measure.words}): a better "
-        "one, or a modality that knows more, has more to teach."
-    ]
+    told = teacher_behind(measure, [figure(teacher.test, measure.name)], control.mean)
+    return [told] if told else []
 
 
 def _how_paired(studies: Sequence[StudyResult]) -> list[str]:

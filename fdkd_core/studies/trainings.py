@@ -110,7 +110,7 @@ def values_of(lesson: Lesson, trials: list[Trial], names: list[str], select_by: 
         noted = lesson.outcomes.read(names[0])
         assert noted is not None
         found: dict[str, Any] = noted["diverged"]
-        where = f"each of the {len(trials)} trials diverged; in the first, "
+        where = f"each of the {len(trials)} trials diverged; in the first, " if len(trials) > 1 else ""
         raise TrainingDivergedError(found["step"], found["term"], float(found["value"]), where=where)
     return values
 

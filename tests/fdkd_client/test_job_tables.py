@@ -206,6 +206,34 @@ def test_nothing_stands_under_the_headings_of_a_narrow_result() -> None:
     assert "dist: dist" not in " ".join(lines)
 
 
+@pytest.mark.parametrize(
+    ("teacher", "others", "told"),
+    [
+        (
+            0.85,
+            [],
+            "The teacher does worse on the test split than the control (85.0 % against 90.0 %, accuracy)",
+        ),
+        (0.85, [0.8], "All teachers do worse on the test split than the control (85.0 % against"),
+        (0.85, [0.95], None),
+        (0.9, [], None),
+    ],
+)
+def test_a_teacher_that_is_behind_the_control_is_said_to_be(
+    teacher: float, others: list[float], told: str | None
+) -> None:
+    def model(accuracy: float) -> dict[str, Any]:
+        return {**MODEL, "test": {**SPLIT, "accuracy": accuracy}}
+
+    models = {"teacher": model(teacher), "more_teachers": [model(found) for found in others]}
+    result = {**RESULT, "control": model(0.9), **models}
+    text = " ".join(shown(state="succeeded", result=result).split())
+    assert ("worse on the test split" in text) == (told is not None)
+    assert told is None or told in text
+    without = {**result, "control": None}
+    assert "worse on the test split" not in shown(state="succeeded", result=without)
+
+
 def test_the_control_that_was_chosen_is_named() -> None:
     auto = {"winner_label": "no_teacher", "reason": "No method is ahead of the tuned control."}
     result = {**RESULT, "auto": auto, "uplift": {"test_accuracy": 0.0, "standard_error": 0.0}}
