@@ -32,6 +32,16 @@ class FDKDClientError(Exception):
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an error is made anew from its message alone, which those with other arguments refuse:
+        # whoever hands errors from one process to another would lose them, and a pool its workers.
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[FDKDClientError], args: tuple[Any, ...]) -> FDKDClientError:
+    """An error without its fields, which are put back afterwards."""
+    return kind.__new__(kind, *args)
+
 
 class APIError(FDKDClientError):
     """The server answered with an error."""
@@ -57,7 +67,8 @@ class APIError(FDKDClientError):
         """What the server's log calls this request."""
         self.extensions = dict(extensions or {})
         """Further members of the answer, such as `offset_bytes` of an upload."""
-        super().__init__(f"{detail} [{code}]")
+        told = f" [{code}]"
+        super().__init__(detail if detail.endswith(told) else detail + told)
 
 
 class RejectedError(APIError):

@@ -83,12 +83,13 @@ def _connect(
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             raise UnexpectedAnswerError(f"{transport.server.url} sends no event stream.")
         for sent in httpx2.EventSource(response):
-            yield _event(sent)
+            if sent.data:  # a block without is no event, such as the pause that the server asks for first
+                yield _event(sent)
 
 
 def _event(sent: httpx2.ServerSentEvent) -> JobEvent:
     try:
-        content: Any = json.loads(sent.data) if sent.data else {}
+        content: Any = json.loads(sent.data)
     except ValueError:
         content = None
     if not isinstance(content, dict):

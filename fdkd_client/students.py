@@ -42,9 +42,9 @@ class Students:
             The folder.
 
         Raises:
-            LocalFileError: The folder holds something else, or cannot be written.
+            LocalFileError: The folder holds something else, or cannot be written; or the job has no student.
             IntegrityError: What came is not what was announced.
-            NotFoundError: The job has no student.
+            NotFoundError: There is no such job.
         """
         job_id = job if isinstance(job, str) else job.id
         files = self._files(job_id)

@@ -24,6 +24,7 @@ from fdkd_client.discovery import Server
 from fdkd_client.errors import (
     APIError,
     ConfigurationError,
+    FDKDClientError,
     ServerUnreachableError,
     UnexpectedAnswerError,
     error_class,
@@ -78,6 +79,10 @@ class Transport:
         """Closes the connections."""
         self._http.close()
 
+    def _require_open(self) -> None:
+        if self._http.is_closed:
+            raise FDKDClientError("The client has been closed; make a new one.")
+
     def request(
         self,
         method: str,
@@ -108,7 +113,9 @@ class Transport:
         Raises:
             APIError: The server refused.
             ServerUnreachableError: No answer.
+            FDKDClientError: The client has been closed.
         """
+        self._require_open()
         if is_repeatable is None:
             is_repeatable = method in _REPEATABLE_METHODS or "Idempotency-Key" in (headers or {})
         for attempt in range(1, tries + 1):
@@ -177,7 +184,9 @@ class Transport:
         Raises:
             APIError: The server refused.
             ServerUnreachableError: No answer, or it broke off.
+            FDKDClientError: The client has been closed.
         """
+        self._require_open()
         timeout = httpx2.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         try:
             with self._http.stream(

@@ -479,6 +479,7 @@ def test_events_through_cut_connections(server: LocalServer, real: Client, datas
         found = []
         cut_at = time.monotonic()
         for event in client.jobs.events(job.id):
+            assert event.type != "message"  # the name of a block that is no event
             if event.id is not None:
                 found.append(event)
             if time.monotonic() - cut_at > 0.5 and proxy.fired < 6:

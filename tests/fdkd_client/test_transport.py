@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from cutting_proxy import CuttingProxy
 from scripted_server import Answer, ScriptedServer, problem
 
 import fdkd_client
-from fdkd_client import Client
+from fdkd_client import Client, errors
 from fdkd_client.errors import RejectedError
 
 JOB = {"id": "job_1", "kind": "distill", "name": "n", "state": "queued"}
@@ -55,6 +56,40 @@ def test_each_status_has_its_exception(
         (None, 3, "bad"),
     ]
     assert len(scripted.requests) == 1
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.WaitTimeoutError("too long", "running"),
+        errors.NoServerError(),
+        errors.LocalFileError("x is there already"),
+        errors.APIError(409, "name_taken", "taken"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_survive_being_handed_to_another_process(error: errors.FDKDClientError) -> None:
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is type(error)
+    assert (str(found), vars(found)) == (str(error), vars(error))
+
+
+def test_the_code_of_an_error_stands_once_in_its_text() -> None:
+    assert str(errors.ConflictError(409, "name_taken", "is taken")) == "is taken [name_taken]"
+    assert str(errors.RejectedError(422, "not_allowed", "/x: no [not_allowed]")) == "/x: no [not_allowed]"
+
+
+def test_a_closed_client_says_that_it_is(scripted: ScriptedServer) -> None:
+    with Client(scripted.url, "fdkd_x") as client:
+        pass
+    for ask in (client.usage, lambda: next(client.jobs.events("job_1"))):
+        with pytest.raises(errors.FDKDClientError, match="has been closed"):
+            ask()
+    assert scripted.requests == []
 
 
 @pytest.mark.parametrize("body", [b"<html>502</html>", b"", b"[1]", b"\xff\xfe", b'{"errors": 1, "code": 5}'])

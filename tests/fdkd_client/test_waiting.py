@@ -24,6 +24,8 @@ def event(number: int, kind: str = "job.claimed") -> bytes:
 
 
 PROGRESS = b'event: progress\ndata: {"phase": "student", "step": 3}\n\n'
+PAUSE = b"retry: 1000\n\n"
+"""What the server's streams begin with; no event."""
 END = b"event: end\ndata: {}\n\n"
 SSE = {"Content-Type": "text/event-stream"}
 
@@ -138,7 +140,7 @@ def test_a_dataset_is_waited_for(scripted: ScriptedServer, client: Client) -> No
 
 
 def test_events_come_once_and_in_order(scripted: ScriptedServer, client: Client) -> None:
-    scripted.on("GET", EVENTS, stream(event(1), PROGRESS, event(4, "job.succeeded"), END))
+    scripted.on("GET", EVENTS, stream(PAUSE, event(1), PROGRESS, event(4, "job.succeeded"), END))
     scripted.on("GET", PATH, Answer(200, DONE))
     found = list(client.jobs.events("job_1"))
     assert [(one.id, one.type) for one in found] == [
