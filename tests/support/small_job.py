@@ -16,6 +16,15 @@ NOTHING_MADE = {"onnx": False, "latency_s": 0.0}
 WITH_ONNX = {"export": {"onnx": True, "int8": False, "latency_s": 0.0}}
 """For the tests that are about it: exporting takes ten times as long as training."""
 
+MINIMAL: dict[str, Any] = {
+    "kind": "distill",
+    "dataset": "digits",
+    "task": {"kind": "classification"},
+    "teacher": {"modality": "image"},
+    "student": {"modality": "audio"},
+}
+"""The least that a spec of a distillation says."""
+
 
 def small_spec(**changes: Any) -> DistillSpec:
     """The spec; keyword arguments replace top-level fields."""

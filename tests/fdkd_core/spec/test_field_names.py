@@ -5,22 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from small_job import MINIMAL
 
 from fdkd_core.errors import SpecError
 from fdkd_core.spec.loading import load_spec
 
-SPEC: dict[str, Any] = {
-    "kind": "distill",
-    "dataset": "digits",
-    "task": {"kind": "classification"},
-    "teacher": {"modality": "image"},
-    "student": {"modality": "audio"},
-}
-
 
 def told(**changes: Any) -> list[str]:
     with pytest.raises(SpecError) as caught:
-        load_spec({**SPEC, **changes})
+        load_spec({**MINIMAL, **changes})
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -52,8 +45,8 @@ def test_what_may_have_been_meant(changes: dict[str, Any], expected: str) -> Non
 
 def test_what_is_named_is_taken() -> None:
     """The places that are offered are places in which a field is taken."""
-    load_spec({**SPEC, "training": {"epochs": 3, "optimizer": {"name": "sgd", "lr": 0.1}}})
-    load_spec({**SPEC, "teacher": {"modality": "image", "train": {"epochs": 3}}})
+    load_spec({**MINIMAL, "training": {"epochs": 3, "optimizer": {"name": "sgd", "lr": 0.1}}})
+    load_spec({**MINIMAL, "teacher": {"modality": "image", "train": {"epochs": 3}}})
 
 
 def test_the_first_ten_are_explained() -> None:

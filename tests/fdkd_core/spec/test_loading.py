@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import ValidationError
+from small_job import MINIMAL
 
 from fdkd_core.errors import SpecError
 from fdkd_core.spec import (
@@ -22,13 +23,6 @@ from fdkd_core.spec import (
 )
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "spec.schema.json"
-MINIMAL: dict[str, Any] = {
-    "kind": "distill",
-    "dataset": "digits",
-    "task": {"kind": "classification"},
-    "teacher": {"modality": "image"},
-    "student": {"modality": "audio"},
-}
 FULL = """
 kind: distill
 name: image-teaches-audio

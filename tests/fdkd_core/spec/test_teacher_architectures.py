@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
+from small_job import MINIMAL
 
 from fdkd_core.errors import SpecError
 from fdkd_core.spec import load_spec, parse_spec
@@ -12,13 +13,6 @@ from fdkd_core.spec.architectures import ArchitectureSpec
 from fdkd_core.spec.loading import canonical_json
 
 ARCHITECTURES = get_args(get_args(ArchitectureSpec)[0])
-SPEC: dict[str, Any] = {
-    "kind": "distill",
-    "dataset": "digits",
-    "task": {"kind": "classification"},
-    "teacher": {"modality": "image"},
-    "student": {"modality": "audio"},
-}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda found: found.__name__)
@@ -29,7 +23,7 @@ def test_every_architecture_may_teach(architecture: Any) -> None:
         {"more_teachers": [{"modality": "image", "architecture": stated}]},
         {"student": {"modality": "audio", "architecture": stated}},
     ):
-        spec = load_spec({**SPEC, **place})
+        spec = load_spec({**MINIMAL, **place})
         assert parse_spec(canonical_json(spec)) == spec
 
 
@@ -37,5 +31,5 @@ def test_every_architecture_may_teach(architecture: Any) -> None:
 def test_what_is_wrong_in_a_teacher_is_still_told(depths: Any, place: str) -> None:
     architecture = {"name": "convnext", "depths": depths}
     with pytest.raises(SpecError) as caught:
-        load_spec({**SPEC, "teacher": {"modality": "image", "architecture": architecture}})
+        load_spec({**MINIMAL, "teacher": {"modality": "image", "architecture": architecture}})
     assert [problem.pointer for problem in caught.value.problems] == [f"/teacher/architecture/depths{place}"]

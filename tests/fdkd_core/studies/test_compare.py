@@ -17,7 +17,7 @@ from small_job import STEPS_PER_PHASE, WITH_ONNX, small_comparison, write_small_
 from fdkd_core import teacher_cache
 from fdkd_core.__main__ import main
 from fdkd_core.console import show_result
-from fdkd_core.errors import EveryMethodFailedError, SpecError, TrainingDivergedError
+from fdkd_core.errors import EveryMethodFailedError, FDKDError, SpecError, TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
@@ -356,44 +356,42 @@ def test_an_arm_that_diverges_leaves_the_others_alone(
     assert result.best != "feature_mse"
 
 
-def test_a_comparison_all_of_whose_methods_diverge_fails(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("diverges", "kind", "words"),
+    [
+        (
+            "arm0-seed-1",
+            TrainingDivergedError,
+            "task",
+        ),  # the control; as in a service, where it is `child_failed`
+        ("arm1-seed-1", EveryMethodFailedError, r"logit_kd \(diverged: "),
+    ],
+)
+def test_without_its_control_or_any_method_there_is_nothing_to_compare(
+    diverges: str,
+    kind: type[FDKDError],
+    words: str,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = JobRun.run_phase
     tried: list[str] = []
 
     def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
         tried.append(self.phase_prefix + phase.name)
-        if tried[-1] in ("arm1-seed-1",):
-            raise TrainingDivergedError(5, "kd", float("inf"))
-        return real(self, phase, steps_before)
-
-    monkeypatch.setattr(JobRun, "run_phase", run_phase)
-    for _ in range(2):  # once more in the same folder
-        with pytest.raises(EveryMethodFailedError, match=r"logit_kd \(diverged: "):
-            run(small_comparison(), data, tmp_path / "out", options=OPTIONS)
-    assert tried.count("arm1-seed-1") == 1  # what failed is not tried again
-    assert not (tmp_path / "out" / "result.json").exists()
-
-
-def test_a_comparison_whose_control_diverges_has_nothing_to_compare_with(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a service, where its job is `child_failed`: no other arm is trained, no result written."""
-    real = JobRun.run_phase
-    tried: list[str] = []
-
-    def run_phase(self: JobRun, phase: Any, steps_before: int) -> Any:
-        tried.append(self.phase_prefix + phase.name)
-        if tried[-1] == "arm0-seed-1":
+        if tried[-1] == diverges:
             raise TrainingDivergedError(5, "task", float("nan"))
         return real(self, phase, steps_before)
 
     monkeypatch.setattr(JobRun, "run_phase", run_phase)
     for _ in range(2):  # once more in the same folder
-        with pytest.raises(TrainingDivergedError, match="task"):
+        with pytest.raises(kind, match=words):
             run(small_comparison(), data, tmp_path / "out", options=OPTIONS)
-    assert tried[-1] == "arm0-seed-1"
+    if kind is TrainingDivergedError:  # no other arm is trained
+        assert tried[-1] == diverges
+    else:  # what failed is not tried again
+        assert tried.count(diverges) == 1
     assert not (tmp_path / "out" / "result.json").exists()
 
 
