@@ -20,6 +20,10 @@ from fdkd_core.errors import DatasetError, Problem, quote
 MAX_TARGET = 1e30
 """Networks answer in float32, of which this is far within; larger numbers are a missing value in disguise."""
 
+MAX_OFFSET = 1e5
+"""Most standard deviations that the mean of a target may be away from 0: float32 then rounds answers to about
+a hundredth of one."""
+
 
 def read_numbers(
     values: Sequence[object], description: LabelsDescription, log: ProblemLog, limits: Limits = DEFAULT
@@ -108,7 +112,7 @@ def index_numbers(numbers: NDArray[np.float64], names: Sequence[str], splits: Se
 
     Raises:
         DatasetError: `dataset_too_small` for fewer than two training rows; `invalid_label` for a target that
-            is the same in all of them.
+            is the same in all of them, or so nearly that answers in float32 could not tell them apart.
     """
     is_train = np.array([split == "train" for split in splits], dtype=bool)
     if is_train.sum() < 2:
@@ -121,7 +125,25 @@ def index_numbers(numbers: NDArray[np.float64], names: Sequence[str], splits: Se
         detail = f"the same in all training rows, so there is nothing to learn: {listed}"
         raise DatasetError(Problem("invalid_label", detail, "label"))
     scale = TargetScale(tuple(names), trained.mean(axis=0), trained.std(axis=0))
+    _refuse_far_from_zero(scale)
     return LabelIndex([], scale.standardised(numbers).astype(np.float32), [], scale)
+
+
+def _refuse_far_from_zero(scale: TargetScale) -> None:
+    """A student answers in units of the data, as float32, in which 1.7e9 is followed by 1.7e9 + 128."""
+    far = np.abs(scale.mean) > MAX_OFFSET * scale.std
+    told = [
+        f"{quote(name)}: mean {mean:.6g}, standard deviation {std:.3g}"
+        for name, mean, std in zip(
+            np.array(scale.names)[far].tolist(), scale.mean[far], scale.std[far], strict=True
+        )
+    ]
+    if told:
+        detail = (
+            "too far from 0 for how little they differ, so that answers (float32) would be rounded to a few "
+            f"values; subtract a constant: {'; '.join(told[:10])}"
+        )
+        raise DatasetError(Problem("invalid_label", detail, "label"))
 
 
 def describe_targets(
