@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.numpy import load_file
 from small_job import NOTHING_MADE, STEPS_PER_PHASE, small_spec, write_small_data
 
 import fdkd_core
+from fdkd_core.console import show_result
 from fdkd_core.errors import IncompatibleError, InputError, ModelFileError, SpecError, TrainingInterrupted
 from fdkd_core.options import RunOptions
 from fdkd_core.run import run
@@ -55,6 +58,17 @@ def test_the_result_has_three_models_and_the_uplift(finished: Any) -> None:
         assert model.epochs == 3
         assert 1 <= model.best_epoch <= 3
         assert model.seconds > 0
+
+
+def test_the_terminal_says_that_a_teacher_is_behind_the_control(finished: Any) -> None:
+    """A control better than the teacher leaves nothing to be taught; with this teacher it is not said."""
+    out, result, _ = finished
+    better = result.control.test.model_copy(update={"accuracy": result.teacher.test.accuracy + 0.01})
+    control = result.control.model_copy(update={"test": better})
+    for shown, is_told in ((result, False), (result.model_copy(update={"control": control}), True)):
+        target = io.StringIO()
+        show_result(Console(width=80, file=target), shown, out)
+        assert ("teacher does worse on the test split" in " ".join(target.getvalue().split())) == is_told
 
 
 def test_the_result_says_what_the_student_costs(finished: Any) -> None:
