@@ -76,6 +76,7 @@ VARIANTS: dict[str, MethodSpec] = {
     "with logit KD": FD_CMKD_WITH_LOGITS,
     "decay": _fd(weight_schedule=_DECAY),
     "late": _fd(weight_schedule=_LATE),
+    **{f"cutoff {cutoff:g}": _fd(cutoff=cutoff) for cutoff in (0.05, 0.25, 0.75, 0.95)},
     "dct": _fd(basis="dct"),
     "random": _fd(basis="random"),
     "pca": _fd(basis="pca"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fdkd_core.data.batches import clean_inputs
 from fdkd_core.data.table import ModalityData
 from fdkd_core.long_inputs import rows_at_a_time
-from fdkd_core.models.base import Backbone, ModelOutput
+from fdkd_core.models.base import Backbone, ModelOutput, served_logits
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.spec.dense_cost import ROWS_ASKED
 from fdkd_core.tasks.base import Task
@@ -21,6 +21,8 @@ EVALUATION_BATCH = 256
 """Rows at a time, fewer of long inputs; constant, because sums in another order round differently."""
 DENSE_EVALUATION_BATCH = ROWS_ASKED
 """The same for networks that answer by pixel, whose maps are larger."""
+_SCORES_SERVED = 1 << 24
+"""Of pixels, at a time: 64 MiB of float32."""
 _LARGEST_HALF = float(torch.finfo(torch.float16).max)
 
 
@@ -45,7 +47,7 @@ def predict_rows(
     """
     if isinstance(model, RecordedTeacher):
         return model.outputs(rows)
-    outputs = [output for _, output in _forward(model, modality, rows, device)]
+    outputs = [output for _, _, output in _forward(model, modality, rows, device)]
     if model.is_dense:
         outputs = [ModelOutput(*map(_halved, output)) for output in outputs]
         return ModelOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
@@ -64,7 +66,7 @@ def answer_rows(
     task: Task,
     device: torch.device,
 ) -> NDArray[Any]:
-    """What a task keeps of a model's answers to some rows (`Task.answers`).
+    """What a task keeps of a model's answers to some rows (`Task.answers`), given as a student serves them.
 
     Args:
         model: As for `predict_rows`.
@@ -80,22 +82,37 @@ def answer_rows(
         found = [task.answers(model.outputs(chunk).logits.numpy(), labels[chunk]) for chunk in chunks]
         return np.concatenate(found)
     kept = [
-        task.answers(output.logits.float().cpu().numpy(), labels[chunk])
-        for chunk, output in _forward(model, modality, rows, device)
+        task.answers(served.float().cpu().numpy(), labels[part])
+        for chunk, inputs, output in _forward(model, modality, rows, device)
+        for part, served in _as_served(model, chunk, inputs, output)
     ]
     return np.concatenate(kept)
 
 
+def _as_served(
+    model: Backbone, chunk: NDArray[np.int64], inputs: torch.Tensor, output: ModelOutput
+) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
+    """Logits, those of pixels for a few rows at a time: at the size of the inputs they may be far larger."""
+    step = max(1, len(chunk))
+    if model.is_dense:
+        step = max(1, _SCORES_SERVED // (output.logits.shape[1] * inputs.shape[2:].numel()))
+    for start in range(0, max(1, len(chunk)), step):
+        part = slice(start, start + step)
+        few = ModelOutput(output.features[part], output.logits[part])
+        yield chunk[part], served_logits(model, inputs[part], few)
+
+
 def _forward(
     model: Backbone, modality: ModalityData, rows: NDArray[np.int64], device: torch.device
-) -> Iterator[tuple[NDArray[np.int64], ModelOutput]]:
+) -> Iterator[tuple[NDArray[np.int64], torch.Tensor, ModelOutput]]:
     was_training = model.training
     model.eval()
     size = DENSE_EVALUATION_BATCH if model.is_dense else EVALUATION_BATCH
     size = rows_at_a_time(size, modality.values.shape[1:])
     try:
         for chunk in np.array_split(rows, max(1, -(-len(rows) // size))):
-            yield chunk, model(torch.from_numpy(clean_inputs(modality, chunk)).to(device))
+            inputs = torch.from_numpy(clean_inputs(modality, chunk)).to(device)
+            yield chunk, inputs, model(inputs)
     finally:
         model.train(was_training)
 

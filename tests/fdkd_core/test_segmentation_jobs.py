@@ -104,6 +104,23 @@ def test_a_student_answers_with_masks(finished: Any, backend: Any) -> None:
     assert found[0].shares["wall"] == (told[0] == 0).mean()
 
 
+def test_masks_of_another_size_are_met_as_served(tmp_path: Path) -> None:
+    """Figures are of the logits that a student hands out, at its input's size, whatever size the masks have."""
+    arrays, splits = scenes(60)
+    places = np.arange(36) * SIDE // 36
+    source = tmp_path / "scenes.npz"
+    source.with_name("scenes.dataset.yaml").write_text("modalities: {depth: {kind: depth}}\n")
+    np.savez(
+        source, colour=arrays["colour"], depth=arrays["depth"].astype(np.float32),
+        label=arrays["mask"][:, places][:, :, places], split=np.array(splits), class_names=np.array(CLASSES),
+    )  # fmt: skip
+    result = run(
+        scene_spec(**BRIEF, export={"onnx": True, "int8": False}), source, tmp_path / "out", options=OPTIONS
+    )
+    assert isinstance(result, RunResult) and result.export is not None and result.export.fp32 is not None
+    assert result.export.fp32.val == pytest.approx(result.student.val.mean_iou, abs=1e-4)
+
+
 def test_so_does_the_bare_graph_and_the_example_without_us(finished: Any, tmp_path: Path) -> None:
     out, _ = finished
     session = onnxruntime.InferenceSession(out / "student" / "model.onnx")
