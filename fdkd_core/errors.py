@@ -39,11 +39,16 @@ class Problem:
         """The problem as JSON, without the fields that do not apply."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
+        """Where, and the detail: for people who are told the code elsewhere."""
         where = ", ".join(
             part for part in (f"row {self.row}" if self.row is not None else "", self.pointer or "") if part
         )
-        return f"{where}: {self.detail} [{self.code}]" if where else f"{self.detail} [{self.code}]"
+        return f"{where}: {self.detail}" if where else self.detail
+
+    def __str__(self) -> str:
+        return f"{self.sentence} [{self.code}]"
 
 
 _WITHOUT_GLYPH = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")

@@ -109,7 +109,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
 async def _input_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, InputError)
     count = len(error.problems)
-    detail = str(error.problems[0]) if count == 1 else f"{count} problems were found; see errors."
+    detail = error.problems[0].sentence if count == 1 else f"{count} problems were found; see errors."
     refusal = InvalidRequestError(detail, problems=error.problems)
     codes = {found.code for found in error.problems}
     if len(codes) == 1:

@@ -21,7 +21,7 @@ from fdkd_client.cli.diagnosis_view import diagnosis_view
 from fdkd_client.cli.job_words import what
 from fdkd_client.cli.run_view import is_control, run_view
 from fdkd_client.cli.terminal import new_table, one_line, plain, short_name
-from fdkd_client.cli.wording import CHILDREN, age, phase_words, styled_state
+from fdkd_client.cli.wording import CHILDREN, CONCLUDING, age, phase_words, styled_state
 from fdkd_client.figures import (
     ComparisonFigures,
     DiagnosisFigures,
@@ -97,7 +97,10 @@ def job_view(job: Job, children: Sequence[Job] = ()) -> Group:
     if children:
         parts += ["", children_table(children)]
     if job.error:
-        parts += ["", failure_view(job.error, job.id)]
+        error = job.error
+        if job.children is not None and error.phase:
+            error = error.model_copy(update={"phase": CONCLUDING})
+        parts += ["", failure_view(error, job.id)]
     if job.result:
         parts += ["", result_view(job.result)]
     if job.state == "cancelled" and job.started_at and not job.parent_id:

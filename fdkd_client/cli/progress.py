@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from fdkd_client.cli.job_tables import steps_text
 from fdkd_client.cli.terminal import plain, say, stderr
-from fdkd_client.cli.wording import CHILDREN, percent, phase_words, styled_state
+from fdkd_client.cli.wording import CHILDREN, CONCLUDING, percent, phase_words, styled_state
 from fdkd_client.errors import FDKDClientError
 from fdkd_client.results import Job
 from fdkd_client.waiting import PATIENCE_S
@@ -67,7 +67,7 @@ class JobProgress(_Display):
         """Shows what is new."""
         phase = job.progress.phase if job.progress and job.state == "running" else None
         if phase and job.children is not None and phase != CHILDREN:
-            phase = "concluding"  # whatever its trainer calls it: nothing is trained
+            phase = CONCLUDING
         # Of a comparison every change of its jobs is told: there are minutes between them.
         of_children = job.children if phase == CHILDREN else None
         shown = (job.state, job.cancel_requested, job.attempt, phase, of_children)

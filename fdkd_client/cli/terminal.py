@@ -196,6 +196,6 @@ def show_error(error: FDKDClientError) -> None:
 
 def _says_no_more(headline: str, problem: Problem) -> bool:
     """Whether a headline is the problem itself, maybe cut off: the server has no other for a single one."""
-    if headline in (problem.detail, str(problem)):
+    if headline in (problem.detail, problem.sentence, str(problem)):  # the last, of older servers
         return True
     return headline.endswith("...") and str(problem).startswith(headline.removesuffix("..."))

@@ -17,11 +17,13 @@ STATE_STYLES = {
     "ready": "green",
     "invalid": "red",
 }
+CONCLUDING = "concluding"
+"""What a comparison does when its jobs have ended, whatever its trainer calls the phase: nothing is trained."""
 PHASE_WORDS = {
     "preparing": "preparing the data",
     "publishing": "storing the results",
     "children": "its jobs are under way",
-    "concluding": "comparing what its jobs found",
+    CONCLUDING: "comparing what its jobs found",
 }
 """Of phases before, after and beside training."""
 CHILDREN = "children"

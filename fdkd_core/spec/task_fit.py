@@ -10,7 +10,7 @@ from fdkd_core.description_file import WHERE
 from fdkd_core.errors import Problem
 from fdkd_core.spec.job import DistillSpec, MethodJobSpec
 from fdkd_core.spec.kinds import AnyJobSpec
-from fdkd_core.spec.methods import DistillingSpec
+from fdkd_core.spec.methods import DistillingSpec, NoneSpec
 from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.tasks import (
     LABEL_WORDS,
@@ -81,7 +81,13 @@ def weighting_problems(spec: AnyJobSpec) -> list[Problem]:
 
 
 def pairing_problems(spec: AnyJobSpec) -> list[Problem]:
-    """Where there are no means by class; and methods that train the teacher cannot be taught with them."""
+    """Where nobody is taught, or there are no means by class, or a method trains the teacher on single rows."""
+    if isinstance(spec, DistillSpec) and isinstance(spec.method, NoneSpec):
+        stated = {"/pairing": spec.pairing != "instance", "/paired_fraction": spec.paired_fraction != 1.0}
+        detail = "says what a row is taught with, and the method `none` teaches nothing: leave it out"
+        return [
+            Problem("incompatible", detail, pointer) for pointer, is_stated in stated.items() if is_stated
+        ]
     if not isinstance(spec, MethodJobSpec) or spec.pairing != "class":
         return []
     if not has_one_label(spec.task):

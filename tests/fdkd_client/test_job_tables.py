@@ -418,3 +418,11 @@ def test_a_search_that_tells_no_finalists_shows_none() -> None:
     text = searched(finalists=[], winner_label="dist", reason="dist is ahead.")
     assert "finalist" not in text
     assert "chosen  dist is ahead." in text
+
+
+def test_a_comparison_that_failed_trained_nothing_when_it_did() -> None:
+    error = {"code": "every_method_failed", "message": "No method has figures.", "phase": "finalise"}
+    children = dict.fromkeys(("queued", "running", "succeeded", "cancelled"), 0) | {"failed": 2}
+    told = shown(kind="compare", state="failed", error=error, children=children)
+    assert "while comparing what its jobs found" in told and "testing and writing" not in told
+    assert "while testing and writing the student" in shown(state="failed", error=error)

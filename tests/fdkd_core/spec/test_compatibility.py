@@ -124,6 +124,11 @@ CASES: dict[str, tuple[dict[str, Any], str, set[tuple[str, str]]]] = {
         "small",
         {("incompatible", "/training/batch_size")},
     ),
+    "nobody who is taught": (
+        {"method": {"name": "none"}, "pairing": "class", "paired_fraction": 0.5},
+        "small",
+        {("incompatible", "/pairing"), ("incompatible", "/paired_fraction")},
+    ),
     "too many parameters": (
         {"student": {"modality": "wave", "architecture": {"name": "conv1d", "width": 2048, "depth": 4}}},
         "small",

@@ -92,10 +92,10 @@ def test_uploaded_weights_bring_their_architecture(api: ServiceUnderTest, datase
     other = {**TEACHER, "architecture": {"name": "mlp", "width": 9}}
     check_refusal(post(api, spec(teacher=other)), 422, "incompatible")
     add_model(api.database, name="small", report={**report, "dimensions": {"num_classes": 9, "inputs": 256}})
-    (problem,) = check_refusal(post(api, spec(teacher={**TEACHER, "model": "small"})), 422, "incompatible")[
-        "errors"
-    ]
+    refused = check_refusal(post(api, spec(teacher={**TEACHER, "model": "small"})), 422, "incompatible")
+    (problem,) = refused["errors"]
     assert (problem["pointer"], "num_classes 9" in problem["detail"]) == ("/spec/teacher/model", True)
+    assert refused["detail"] == f"/spec/teacher/model: {problem['detail']}"  # the code stands beside it
 
 
 @pytest.mark.parametrize(
