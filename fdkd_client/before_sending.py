@@ -43,10 +43,14 @@ def require_free_name(transport: Transport, path: str, name: str) -> None:
     except ForbiddenError:
         return  # a key that may write and not look: the server tells it afterwards
     for found in page.get("data", ()):
-        detail = (
-            f"The name {quote(name)} is taken by {found.get('id')}; names that differ only in case or "
-            "Unicode form are the same. Nothing was sent."
-        )
+        detail = f"The name {quote(name)} is taken by {found.get('id')}"
+        if found.get("name") != name:
+            detail += (
+                f", {quote(found.get('name'))}; names that differ only in case or Unicode form are the same"
+            )
+        elif found.get("state") == "invalid":
+            detail += f", which is invalid: `fdkd {path} rm {found.get('id')}` frees the name"
+        detail += ". Nothing was sent."
         raise ConflictError(409, "name_taken", detail)
 
 

@@ -18,7 +18,7 @@ STATE_STYLES = {
     "invalid": "red",
 }
 CONCLUDING = "concluding"
-"""What a comparison does when its jobs have ended, whatever its trainer calls the phase: nothing is trained."""
+"""What a comparison does when its jobs have ended, whatever its trainer calls it: nothing is trained."""
 PHASE_WORDS = {
     "preparing": "preparing the data",
     "publishing": "storing the results",

@@ -15,6 +15,15 @@ MAX_CHANNELS = 8
 """7.1 surround; libsndfile would accept a thousand."""
 _MAX_CHUNKS = 1024
 """RIFF chunks walked before the samples; real files have a few."""
+_OTHERS = {
+    b"OggS": "Ogg",
+    b"ID3": "MP3",
+    b"FORM": "AIFF",
+    b"RF64": "RF64",
+    b".snd": "AU",
+    b"\x1aE\xdf\xa3": "Matroska",
+}
+"""What people have instead, by its first bytes."""
 _WAV_ENCODINGS = {(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)}
 """(format tag, bits): PCM and IEEE float. Compressed WAV, such as IMA ADPCM, reaches rarely used
 decoders that have had memory errors, and is refused."""
@@ -51,7 +60,7 @@ def read_sound_header(raw: bytes) -> SoundHeader:
     elif raw[:4] == b"fLaC":
         header = _read_flac(raw)
     else:
-        raise RowError("unsupported_format", f"expected a WAV or FLAC file, found {quote(raw[:12])}")
+        raise RowError("unsupported_format", f"expected a WAV or FLAC file, found {_format_name(raw)}")
     if not MIN_RATE_HZ <= header.rate_hz <= MAX_RATE_HZ:
         raise RowError(
             "invalid_audio",
@@ -117,6 +126,16 @@ def _parse_wav_encoding(encoding: bytes) -> tuple[int, int, int]:
             "invalid_audio", f"the WAV claims {channels} channels of {bits} bits in {frame_bytes} bytes"
         )
     return channels, rate_hz, frame_bytes
+
+
+def _format_name(raw: bytes) -> str:
+    """What a file is instead, or how it begins."""
+    if raw[4:8] == b"ftyp":
+        return "MPEG-4 (M4A, AAC)"
+    if raw[:1] == b"\xff" and len(raw) > 1 and raw[1] & 0xE0 == 0xE0:  # the sync word of MPEG audio
+        return "MP3 or AAC"
+    names = (name for head, name in _OTHERS.items() if raw.startswith(head))
+    return next(names, quote(raw[:12]))
 
 
 def _read_flac(raw: bytes) -> SoundHeader:

@@ -81,7 +81,7 @@ def weighting_problems(spec: AnyJobSpec) -> list[Problem]:
 
 
 def pairing_problems(spec: AnyJobSpec) -> list[Problem]:
-    """Where nobody is taught, or there are no means by class, or a method trains the teacher on single rows."""
+    """Where nobody is taught, there are no means by class, or a method trains the teacher on single rows."""
     if isinstance(spec, DistillSpec) and isinstance(spec.method, NoneSpec):
         stated = {"/pairing": spec.pairing != "instance", "/paired_fraction": spec.paired_fraction != 1.0}
         detail = "says what a row is taught with, and the method `none` teaches nothing: leave it out"

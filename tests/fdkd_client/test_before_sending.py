@@ -51,6 +51,25 @@ def test_a_name_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
+    ("name", "state", "words"),
+    [
+        ("Pairs", "ready", "The name 'Pairs' is taken by ds_1. Nothing was sent."),
+        ("pairs", "invalid", "The name 'pairs' is taken by ds_1, 'Pairs'; names that differ only in case"),
+        ("Pairs", "invalid", "by ds_1, which is invalid: `fdkd datasets rm ds_1` frees the name. Nothing"),
+    ],
+)
+def test_who_has_a_name_is_told(
+    scripted: ScriptedServer, client: Client, tmp_path: Path, name: str, state: str, words: str
+) -> None:
+    path = tmp_path / "file.zip"
+    path.write_bytes(ZIP)
+    scripted.on("GET", "/v1/datasets", Answer(200, {**TAKEN, "data": [{**TAKEN["data"][0], "state": state}]}))
+    with pytest.raises(APIError) as caught:
+        client.datasets.create(path, name)
+    assert words in caught.value.detail
+
+
+@pytest.mark.parametrize(
     ("what", "file_name", "content", "code"),
     [
         ("datasets", "data.zip", b"\x7fELF" + bytes(60), "unsupported_format"),

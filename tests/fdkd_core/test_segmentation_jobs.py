@@ -117,7 +117,9 @@ def test_masks_of_another_size_are_met_as_served(tmp_path: Path) -> None:
     result = run(
         scene_spec(**BRIEF, export={"onnx": True, "int8": False}), source, tmp_path / "out", options=OPTIONS
     )
-    assert isinstance(result, RunResult) and result.export is not None and result.export.fp32 is not None
+    assert isinstance(result, RunResult)
+    assert result.export is not None
+    assert result.export.fp32 is not None
     assert result.export.fp32.val == pytest.approx(result.student.val.mean_iou, abs=1e-4)
 
 

@@ -152,6 +152,15 @@ def test_bad_recordings(raw, code):
     assert error.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("container", "subtype", "name"),
+    [("OGG", "VORBIS", "Ogg"), ("MP3", None, "MP3 or AAC"), ("AIFF", "PCM_16", "AIFF")],
+)
+def test_other_formats_are_called_by_their_names(container, subtype, name):
+    with pytest.raises(RowError, match=f"expected a WAV or FLAC file, found {name}$"):
+        AUDIO.decode(sound(tone(0.5), container=container, subtype=subtype), resolve(sound(tone(0.5))))
+
+
 def test_cut_flac_is_refused():
     whole = sound(RNG.uniform(-1, 1, 20_000), container="FLAC")
     with pytest.raises(RowError) as error:
