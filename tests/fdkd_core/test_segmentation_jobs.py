@@ -105,7 +105,7 @@ def test_a_student_answers_with_masks(finished: Any, backend: Any) -> None:
 
 
 def test_masks_of_another_size_are_met_as_served(tmp_path: Path) -> None:
-    """Figures are of the logits that a student hands out, at its input's size, whatever size the masks have."""
+    """Figures are of logits at the input's size, as a student hands them out, whatever size masks have."""
     arrays, splits = scenes(60)
     places = np.arange(36) * SIDE // 36
     source = tmp_path / "scenes.npz"
