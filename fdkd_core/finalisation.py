@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from fdkd_core.model_figures import model_figures
 from fdkd_core.model_latency import measure_models
 from fdkd_core.models.cost import multiply_adds
 from fdkd_core.models.recorded_teacher import RecordedTeacher
-from fdkd_core.phases import Trained, evaluate_model, is_teacher
+from fdkd_core.phases import Trained, is_teacher
 from fdkd_core.spec import AnyJobSpec, DistillSpec, ExportSpec, MethodJobSpec, TrainSpec
 from fdkd_core.spec.auto_result import AutoReport
 from fdkd_core.spec.export_result import Latency
 from fdkd_core.spec.figures import figure
 from fdkd_core.spec.result import GateResult, ModelResult, RunResult, SplitMetrics, TaughtRows
 from fdkd_core.tasks import task_of
+from fdkd_core.training.evaluation import evaluate_model
 from fdkd_core.uplift import failure_of, measure_uplift, pass_gates
 from fdkd_core.versions import library_versions
 from fdkd_core.workspace import Workspace
@@ -83,13 +85,16 @@ class Finalisation:
         for role, model in trained.items():
             if isinstance(model.model, RecordedTeacher) and not model.model.num_logits:
                 continue  # how good it is, nobody knows
+            is_given = is_teacher(role) and not model.epochs
+            evaluate = partial(
+                evaluate_model, model.model, self.data, model.modality,
+                device=self.device, as_served=not is_given,
+            )  # fmt: skip
             try:
-                val, _ = evaluate_model(model.model, self.data, model.modality, "val", self.device)
-                test, answers[role] = evaluate_model(
-                    model.model, self.data, model.modality, "test", self.device
-                )
+                val, _ = evaluate("val")
+                test, answers[role] = evaluate("test")
             except FloatingPointError:
-                if not is_teacher(role) or model.epochs:
+                if not is_given:
                     raise
                 self.warn(NOT_FINITE)  # given, and no reason to withhold a student that was trained by now
                 continue

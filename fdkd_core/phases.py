@@ -25,12 +25,11 @@ from fdkd_core.models import build_model
 from fdkd_core.models.base import Backbone, ModelOutput
 from fdkd_core.spec import ArchitectureSpec, MethodSpec, NoneSpec, TrainingSpec
 from fdkd_core.spec.execution import ExecutionReport
-from fdkd_core.spec.figures import SplitMetrics
 from fdkd_core.starting_weights import StartingWeights
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
 from fdkd_core.training.checkpoint import CheckpointStore
-from fdkd_core.training.evaluation import answer_rows, refuse_infinite_weights
+from fdkd_core.training.evaluation import evaluate_model
 from fdkd_core.training.execution import apply_execution, choose_execution
 from fdkd_core.training.loop import (
     Hooks,
@@ -132,16 +131,6 @@ def make_model(phase: Phase, data: PairedDataset) -> Backbone:
     if phase.start is not None:
         phase.start.load_into(model, data.outputs if data.targets is None else [])
     return model
-
-
-def evaluate_model(
-    model: Backbone, data: PairedDataset, modality: str, split: str, device: torch.device
-) -> tuple[SplitMetrics, NDArray[Any]]:
-    """Metrics of a model on one split, and its answers as the task keeps them."""
-    refuse_infinite_weights(model)
-    rows, task = data.splits[split], task_of(data)  # type: ignore[index]
-    answers = answer_rows(model, data.modalities[modality], rows, data.labels, task, device)
-    return task.metrics(answers, data.labels[rows]), answers
 
 
 def make_trainee(phase: Phase, data: PairedDataset, device: torch.device) -> Trainee:

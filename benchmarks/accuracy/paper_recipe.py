@@ -32,7 +32,6 @@ from fdkd_core.data.dataset import load_dataset
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.models.base import ModelOutput
-from fdkd_core.phases import evaluate_model
 from fdkd_core.spec import (
     FD_CMKD_WITH_LOGITS,
     FDCMKDSpec,
@@ -47,7 +46,7 @@ from fdkd_core.spec import (
 )
 from fdkd_core.spec.figures import SplitMetrics
 from fdkd_core.studies.statistics import estimate
-from fdkd_core.training.evaluation import predict_rows
+from fdkd_core.training.evaluation import evaluate_model, predict_rows
 
 FIELDS = ("split", "method", "lr", "seed", "width", "epochs", "val", "test", "seconds")
 TEACHER = "teacher"

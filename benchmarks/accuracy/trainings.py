@@ -6,9 +6,10 @@ import torch
 
 from fdkd_core.data.table import PairedDataset
 from fdkd_core.models.base import ModelOutput
-from fdkd_core.phases import Phase, evaluate_model, make_trainee
+from fdkd_core.phases import Phase, make_trainee
 from fdkd_core.spec import ArchitectureSpec, MethodSpec, TrainingSpec
 from fdkd_core.spec.result import SplitMetrics
+from fdkd_core.training.evaluation import evaluate_model
 from fdkd_core.training.loop import Hooks, LoopState, Trainee, fit
 
 CPU = torch.device("cpu")

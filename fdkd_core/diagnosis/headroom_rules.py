@@ -43,6 +43,8 @@ def teacher_rule(findings: Findings, method: MethodSpec) -> Said:
     elif measure.signed(found.teacher) <= measure.signed(found.chance) + noise:
         text = f"The teacher {words.knows_nothing}: {known}."
         step = "Find a better teacher: other weights, a larger network, or another modality."
+        if teacher.how == "trained":  # on these labels: of a column that was shuffled alone nothing is learnt
+            step = "Check that the rows of the teacher's column belong to their labels. Else f" + step[1:]
         yield Reason(rule="teacher", speaks="against", text=text), step
     elif teacher.how == "untrained":
         text = f"The teacher was not trained here. A linear probe on its side reaches {known}."

@@ -200,9 +200,8 @@ def _describe(
     diverged: bool = False,
 ) -> Network:
     data, task, rows = job.data, task_of(job.data), sample.validated
-    answers = answer_rows(
-        trained.model, data.modalities[trained.modality], rows, data.labels, task, job.device
-    )
+    seen = data.modalities[trained.modality]
+    answers = answer_rows(trained.model, seen, rows, data.labels, task, job.device, as_served=how != "given")
     figures = {}
     if how != "untrained":
         try:

@@ -64,11 +64,11 @@ def contradictions(contents: Contents, rows: Rows, marks_NQ: NDArray[Any], toler
 
     Args:
         contents: Of the samples.
-        rows: Row numbers; those without a sample contradict nobody.
+        rows: Row numbers; those without a sample contradict nobody, nor do blank ones: they are told apart.
         marks_NQ: Numbers that stand for the label of each of these rows.
         tolerance: By how much the marks of equal samples may differ.
     """
-    has = contents.has(rows)
+    has = contents.has(rows) & ~contents.is_blank[rows]
     rows, marks_NQ = rows[has], marks_NQ[has]
     groups, place_N, count_G = np.unique(contents.group[rows], return_inverse=True, return_counts=True)
     if len(groups) == 0:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from fdkd_core.diagnosis.alignment import MIN_NEIGHBOURS
 from fdkd_core.diagnosis.headroom_rules import Said, headroom_rule, power_rule, teacher_rule
+from fdkd_core.diagnosis.similarity import MIN_EXCESS
 from fdkd_core.diagnosis.tasks import words_of
 from fdkd_core.spec.findings import (
     AlignmentFindings,
@@ -294,7 +295,7 @@ def _bands(findings: Findings, method: MethodSpec) -> Said:
         " With the teacher's channels in other orders, low bands share "
         f"{_percent(orders.low)} to {_percent(orders.high)}"
     )
-    if best.value > orders.high:
+    if best.value > orders.high + MIN_EXCESS:
         yield Reason(rule="bands", speaks="for", text=f"{text}: this order has a meaning."), ""
     else:
         text += ": as much, so that the split itself promises nothing."

@@ -17,7 +17,7 @@ from fdkd_core.data.table import PairedDataset, Split
 from fdkd_core.errors import TrainingDivergedError
 from fdkd_core.job_run import JobRun
 from fdkd_core.models.weights import load_weights, render_weights
-from fdkd_core.phases import Phase, Trained, evaluate_model, make_model
+from fdkd_core.phases import Phase, Trained, make_model
 from fdkd_core.preparation import make_phase
 from fdkd_core.spec import NoneSpec, TeachingSpec, TrainingSpec
 from fdkd_core.spec.figures import signed_figure
@@ -27,6 +27,7 @@ from fdkd_core.studies.row_blocks import RowGroups
 from fdkd_core.studies.search import Candidate
 from fdkd_core.tasks import task_of
 from fdkd_core.teacher_views import TeacherRows
+from fdkd_core.training.evaluation import evaluate_model
 
 
 @dataclass(frozen=True)

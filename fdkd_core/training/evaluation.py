@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from fdkd_core.data.batches import clean_inputs
-from fdkd_core.data.table import ModalityData
+from fdkd_core.data.table import ModalityData, PairedDataset
 from fdkd_core.long_inputs import rows_at_a_time
 from fdkd_core.models.base import Backbone, ModelOutput, served_logits
 from fdkd_core.models.recorded_teacher import RecordedTeacher
 from fdkd_core.spec.dense_cost import ROWS_ASKED
+from fdkd_core.spec.figures import SplitMetrics
+from fdkd_core.tasks import task_of
 from fdkd_core.tasks.base import Task
 
 EVALUATION_BATCH = 256
@@ -65,8 +67,10 @@ def answer_rows(
     labels: NDArray[Any],
     task: Task,
     device: torch.device,
+    *,
+    as_served: bool = True,
 ) -> NDArray[Any]:
-    """What a task keeps of a model's answers to some rows (`Task.answers`), given as a student serves them.
+    """What a task keeps of a model's answers to some rows (`Task.answers`).
 
     Args:
         model: As for `predict_rows`.
@@ -75,6 +79,8 @@ def answer_rows(
         labels: Of the whole dataset.
         task: What it answers.
         device: Where it runs.
+        as_served: Whether maps go to the masks by way of the input's size, at which bundles hand them out.
+            What comes from elsewhere was made to be brought to the masks at once.
     """
     if isinstance(model, RecordedTeacher):
         size = ROWS_ASKED if model.is_dense else len(rows)
@@ -84,9 +90,28 @@ def answer_rows(
     kept = [
         task.answers(served.float().cpu().numpy(), labels[part])
         for chunk, inputs, output in _forward(model, modality, rows, device)
-        for part, served in _as_served(model, chunk, inputs, output)
+        for part, served in (
+            _as_served(model, chunk, inputs, output) if as_served else [(chunk, output.logits)]
+        )
     ]
     return np.concatenate(kept)
+
+
+def evaluate_model(
+    model: Backbone,
+    data: PairedDataset,
+    modality: str,
+    split: str,
+    device: torch.device,
+    *,
+    as_served: bool = True,
+) -> tuple[SplitMetrics, NDArray[Any]]:
+    """Metrics of a model on one split, and its answers as the task keeps them. Args: as of `answer_rows`."""
+    refuse_infinite_weights(model)
+    rows, task = data.splits[split], task_of(data)  # type: ignore[index]
+    seen = data.modalities[modality]
+    answers = answer_rows(model, seen, rows, data.labels, task, device, as_served=as_served)
+    return task.metrics(answers, data.labels[rows]), answers
 
 
 def _as_served(

@@ -10,7 +10,7 @@ import torch
 from planted import Planted, make_planted
 
 from fdkd_core.options import RunOptions
-from fdkd_core.phases import Phase, evaluate_model, make_trainee
+from fdkd_core.phases import Phase, make_trainee
 from fdkd_core.run import run
 from fdkd_core.spec import (
     FDCMKDSpec,
@@ -24,6 +24,7 @@ from fdkd_core.spec import (
     load_spec,
 )
 from fdkd_core.spec.result import CompareResult
+from fdkd_core.training.evaluation import evaluate_model
 from fdkd_core.training.loop import Hooks, LoopState, fit
 
 CPU = torch.device("cpu")

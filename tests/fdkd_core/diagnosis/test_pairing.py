@@ -106,6 +106,11 @@ def test_blank_samples_and_contradicting_labels_are_found() -> None:
     assert np.flatnonzero(read_contents(data.modalities["teacher"]).is_blank).tolist() == [3, 150]
     known, student_contents = np.arange(140), read_contents(data.modalities["student"])
     assert contradictions(student_contents, known, data.labels[known, None]) == 2
+    # What is missing in a blank sample is no label.
+    teacher[:20] = 0.0
+    blank = read_contents(dataset(teacher, student, labels).modalities["teacher"])
+    assert len(set(labels[:20].tolist())) > 1
+    assert contradictions(blank, known, data.labels[known, None]) == 0
 
 
 def test_labels_of_several_numbers_contradict_each_other_from_a_stated_distance_on() -> None:
