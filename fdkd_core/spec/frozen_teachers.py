@@ -9,7 +9,7 @@ from fdkd_core.errors import Problem
 from fdkd_core.spec.compare import CompareSpec
 from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.job import DistillSpec, TeachingSpec, teacher_pointer
-from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec
+from fdkd_core.spec.methods import AutoSpec, DistillingSpec, MethodSpec, NoneSpec
 from fdkd_core.spec.study import StudySpec
 from fdkd_core.spec.tasks import facts_of
 
@@ -95,9 +95,15 @@ def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
 
 
 def repeated_methods(spec: TeachingSpec) -> list[Problem]:
-    """Methods that stand in a list of methods twice: the same trainings again, with the same seeds."""
+    """Methods that stand in a list of methods twice: the same trainings again, with the same seeds.
+
+    And `none` alone in a comparison, where the control has nothing to be compared with.
+    """
     first: dict[str, str] = {}
     problems = []
+    if isinstance(spec, CompareSpec) and all(isinstance(method, NoneSpec) for method in spec.methods):
+        detail = "has no method but `none`, the control, which is trained anyway: name one to compare it with"
+        problems.append(Problem("not_allowed", detail, "/methods"))
     for pointer, method in method_pointers(spec):
         there = first.setdefault(method.model_dump_json(), pointer)
         if there != pointer:

@@ -238,6 +238,13 @@ def test_a_method_twice_in_a_list_is_refused(folder: Path) -> None:
         assert f"{place}/0" in problem.detail
 
 
+def test_a_list_of_the_control_alone_is_refused(folder: Path) -> None:
+    _, report, _ = reports_of(folder, {}, "small")
+    (problem,) = check(compare_spec([{"name": "none"}]), report)
+    assert (problem.code, problem.pointer) == ("not_allowed", "/methods")
+    assert check(compare_spec([{"name": "none"}, {"name": "logit_kd"}]), report) == []
+
+
 def compare_spec(methods: list[dict[str, Any]]) -> Any:
     return small_comparison(methods=methods, fake_teachers=[])
 
