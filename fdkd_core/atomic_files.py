@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -12,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fdkd_core.errors import StorageError
+from fdkd_core.errors import STORAGE_ERRNOS, StorageError
 
-_STORAGE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 _CHUNK_BYTES = 1 << 20
 
 
@@ -24,7 +22,7 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _STORAGE_ERRNOS:
+        if error.errno in STORAGE_ERRNOS:
             raise StorageError(f"cannot write the output: {error.strerror}") from error
         raise
 

@@ -17,6 +17,7 @@ FDKDError
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -225,6 +226,10 @@ class CheckpointError(FDKDError):
     """No checkpoint of this run can be used."""
 
     code = "invalid_checkpoint"
+
+
+STORAGE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
+"""Of an OSError: the disk is full, failing or read-only, which is no fault of who writes."""
 
 
 class StorageError(FDKDError):

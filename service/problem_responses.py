@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
-from fdkd_core.errors import InputError, Problem, quote
+from fdkd_core.errors import STORAGE_ERRNOS, InputError, Problem, quote
 from fdkd_core.spec.loading import code_of, words_of
 from service.errors import (
     PROBLEM_MEDIA_TYPE,
@@ -46,8 +46,6 @@ _SQLITE_TROUBLE = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )  # fmt: skip
-
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger("fdkd.api")
 
@@ -118,11 +116,13 @@ async def _input_error(request: Request, error: Exception) -> Response:
 
 
 async def _os_error(request: Request, error: Exception) -> Response:
-    """A full disk; any other such error is a bug, and goes on as one."""
-    if not isinstance(error, OSError) or error.errno not in _FULL_DISK:
+    """A disk that is full, failing or read-only; any other such error is a bug, and goes on as one."""
+    if not isinstance(error, OSError) or error.errno not in STORAGE_ERRNOS:
         raise error
     logger.error("%s: storage: %s", request.scope.get("fdkd.request_id"), error)
-    return respond(request.scope, StorageFullError())
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    detail = None if is_full else f"Nothing can be stored at the moment: {error.strerror}."
+    return respond(request.scope, StorageFullError(detail))
 
 
 async def _request_validation_error(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from fdkd_core.atomic_files import storage_errors
-from fdkd_core.errors import FDKDError
+from fdkd_core.errors import FDKDError, StorageError
 from service.context import Context
 from service.errors import StaleAttemptError
 from service.jobs import transitions
@@ -21,7 +21,7 @@ from service.jobs.families import ready_members
 from service.jobs.losses import backoff_s, give_back, lose
 from service.jobs.states import JobEventType
 from service.tables import Job
-from worker.attempt_folder import AttemptFolder, make_attempt_folder
+from worker.attempt_folder import AttemptFolder, NoFolderError, make_attempt_folder, make_job_folder
 from worker.database_patience import persist
 from worker.inputs import LocalInputs, fetch_inputs, find_inputs
 from worker.lease import Lease
@@ -118,6 +118,11 @@ class Attempt:
                 if verdict.action is Action.START_OVER:
                     verdict = Verdict(Action.LOSE, "crashed", verdict.message)
             return ended, verdict
+        except NoFolderError as error:
+            return Ended(0, None), Verdict(Action.NOT_STARTED, "not_started", str(error))
+        except StorageError as error:
+            # The disk of this machine; that of another may have room.
+            return Ended(0, None), Verdict(Action.LOSE, error.code, str(error))
         except (FDKDError, OSError) as error:
             return Ended(0, None), judge_error(error)
 
@@ -125,13 +130,16 @@ class Attempt:
         """Makes the attempt's folder and puts it on record.
 
         Raises:
+            NoFolderError: This worker can write nowhere.
             FDKDError: The inputs cannot be had, or the disk is full.
         """
         self._observation.set_phase("preparing")
         previous = self._patiently(self._previous_folder, "look for an earlier attempt")
         stored = self._patiently(lambda session: find_inputs(session, self._job), "find the inputs")
+        work_dir = self._settings.work_dir
+        make_job_folder(work_dir, self._job.id)
         with storage_errors():
-            folder = make_attempt_folder(self._settings.work_dir, self._job.id, self._job.attempt, previous)
+            folder = make_attempt_folder(work_dir, self._job.id, self._job.attempt, previous)
             self._folder = folder
             inputs = fetch_inputs(self._context.storage, self._job, stored, folder.path)
         self._patiently(
@@ -257,7 +265,8 @@ class Attempt:
                 session, job.id, job.attempt, self._settings,
                 code="stalled" if is_stall else verdict.code,
                 message="The trainer made no progress and was ended." if is_stall else verdict.message,
-                crash_step=self._observation.job_step,
+                # Where nothing ran, nothing crashed at a step.
+                crash_step=self._observation.job_step if ended.status or ended.reason else None,
             )  # fmt: skip
 
         def back(session: Session) -> JobEventType:

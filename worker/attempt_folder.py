@@ -67,6 +67,22 @@ class AttemptFolder:
         shutil.rmtree(self.out, ignore_errors=True)
 
 
+class NoFolderError(Exception):
+    """The worker's machine has no place for a job: a fault of its own, that another worker may not have."""
+
+
+def make_job_folder(work_dir: Path, job_id: str) -> None:
+    """Makes the folder of all attempts of a job, which shows whether anything can be written here.
+
+    Raises:
+        NoFolderError: It cannot.
+    """
+    try:
+        (work_dir / job_id).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise NoFolderError(f"No folder for the job on this worker's machine: {error.strerror}") from error
+
+
 def make_attempt_folder(work_dir: Path, job_id: str, attempt: int, previous: str | None) -> AttemptFolder:
     """Makes the folder of an attempt and carries over what an earlier one left.
 

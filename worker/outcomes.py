@@ -7,6 +7,8 @@
 | 3 to 6 | `run_failed` with the error's code | see `ERRORS` |
 | 75 | | stop: cancelled when that was wished, else back to the queue, free of charge |
 | 78, or any but 0 and 75 before `trainer_ready` | | not started: the worker's fault, not charged to the job |
+| none: no folder could be made for the job | | not started, as above |
+| none: no room for its inputs | | lose: another machine may have some |
 | 1, a signal, anything else | | lose: try again from the last checkpoint, after a while |
 """
 

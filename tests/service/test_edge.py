@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -51,9 +53,9 @@ def ask_nonsense(context: Ctx, caller: Reader) -> None:
         session.execute(text("SELECT nothing FROM nowhere"))
 
 
-@probe.get("/full-disk")
-def find_the_disk_full(caller: Reader) -> None:
-    raise OSError(28, "No space left on device")
+@probe.get("/full-disk/{number}")
+def find_the_disk_full(number: int, caller: Reader) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 @pytest.fixture(scope="module")
@@ -238,10 +240,13 @@ def test_a_bug_tells_nothing(running: RunningService, caplog: pytest.LogCaptureF
     assert ask(running).startswith(b"HTTP/1.1 200")
 
 
-def test_a_full_disk_is_no_bug(service: ServiceUnderTest) -> None:
-    response = service.client.get("/v1/probe/full-disk")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EIO])
+def test_a_full_disk_is_no_bug(service: ServiceUnderTest, number: int) -> None:
+    response = service.client.get(f"/v1/probe/full-disk/{number}")
     assert (response.status_code, response.json()["code"]) == (503, "storage_full")
     assert response.headers["retry-after"]
+    is_told = os.strerror(number) in response.json()["detail"]
+    assert is_told == (number != errno.ENOSPC), "that a disk is full is in the title"
 
 
 def test_the_log_has_a_line_per_request_and_no_query(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from worker_rig import Rig
 
 from fdkd_core.spec import TrainSpec, load_spec
 from service.jobs.states import JobState
+from worker.polling import Bell, FailedStarts, Slot
 
 STEPS = 10
 
@@ -174,6 +176,48 @@ def test_a_worker_whose_trainers_cannot_start_takes_no_more_jobs(rig: Rig, small
     with running(rig.start_worker()):
         for job_id in jobs:
             rig.wait_for_end(job_id, "succeeded")
+
+
+def test_a_worker_that_can_write_nowhere_takes_no_more_jobs(rig: Rig, small_data: Path) -> None:
+    """It is quicker to fail than others are to train, and would fail all that waits."""
+    dataset_id = rig.add_dataset(small_data)
+    work, aside = rig.context.settings.work_dir, rig.folder / "aside"
+    broken = rig.start_worker()
+    rig.wait_for_end(rig.add_job(dataset_id), "succeeded")
+    work.rename(aside)
+    work.touch()
+    jobs = [rig.add_job(dataset_id) for _ in range(4)]
+    assert broken.process.wait(30) == 3, broken.log
+    yielded = [event for job_id in jobs for event in rig.events(job_id, "job.yielded")]
+    assert [event.data["reason"] for event in yielded] == ["not_started"] * 3
+    assert "No folder for the job on this worker's machine: Not a directory" in yielded[0].data["message"]
+    assert {rig.job(job_id).losses for job_id in jobs} == {0}
+    work.unlink()
+    aside.rename(work)
+    with running(rig.start_worker()):
+        for job_id in jobs:
+            rig.wait_for_end(job_id, "succeeded")
+
+
+def test_a_disk_without_room_for_the_inputs_is_a_loss(
+    rig: Rig, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this machine: the job is tried again, later and maybe elsewhere."""
+    job_id = rig.add_job(rig.add_dataset(small_data))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("worker.attempt.fetch_inputs", full)
+    slot = Slot(rig.context, "wrk_here", Bell(), FailedStarts(), poll_s=0.1)
+    assert slot.run_next()
+    (lost,) = rig.events(job_id, "job.lost")
+    assert (lost.data["code"], "No space left on device" in lost.data["message"]) == ("storage_full", True)
+    row = rig.job(job_id)
+    assert (row.state, row.losses, row.last_crash_step) == (JobState.QUEUED, 1, None)
+    monkeypatch.undo()
+    with running(rig.start_worker()):
+        rig.wait_for_end(job_id, "succeeded")
 
 
 def test_a_missing_trainer_is_a_failed_start_too(rig: Rig, small_data: Path) -> None:
