@@ -78,7 +78,7 @@ def make_job_folder(work_dir: Path, job_id: str) -> None:
         NoFolderError: It cannot.
     """
     try:
-        (work_dir / job_id).mkdir(mode=0o700, exist_ok=True)
+        (work_dir / job_id).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise NoFolderError(f"No folder for the job on this worker's machine: {error.strerror}") from error
 
