@@ -21,7 +21,7 @@ from service.jobs.families import ready_members
 from service.jobs.losses import backoff_s, give_back, lose
 from service.jobs.states import JobEventType
 from service.tables import Job
-from worker.attempt_folder import AttemptFolder, NoFolderError, make_attempt_folder, make_job_folder
+from worker.attempt_folder import AttemptFolder, NoFolderError, make_attempt_folder
 from worker.database_patience import persist
 from worker.inputs import LocalInputs, fetch_inputs, find_inputs
 from worker.lease import Lease
@@ -136,10 +136,8 @@ class Attempt:
         self._observation.set_phase("preparing")
         previous = self._patiently(self._previous_folder, "look for an earlier attempt")
         stored = self._patiently(lambda session: find_inputs(session, self._job), "find the inputs")
-        work_dir = self._settings.work_dir
-        make_job_folder(work_dir, self._job.id)
         with storage_errors():
-            folder = make_attempt_folder(work_dir, self._job.id, self._job.attempt, previous)
+            folder = make_attempt_folder(self._settings.work_dir, self._job.id, self._job.attempt, previous)
             self._folder = folder
             inputs = fetch_inputs(self._context.storage, self._job, stored, folder.path)
         self._patiently(

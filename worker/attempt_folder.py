@@ -71,18 +71,6 @@ class NoFolderError(Exception):
     """The worker's machine has no place for a job: a fault of its own, that another worker may not have."""
 
 
-def make_job_folder(work_dir: Path, job_id: str) -> None:
-    """Makes the folder of all attempts of a job, which shows whether anything can be written here.
-
-    Raises:
-        NoFolderError: It cannot.
-    """
-    try:
-        (work_dir / job_id).mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise NoFolderError(f"No folder for the job on this worker's machine: {error.strerror}") from error
-
-
 def make_attempt_folder(work_dir: Path, job_id: str, attempt: int, previous: str | None) -> AttemptFolder:
     """Makes the folder of an attempt and carries over what an earlier one left.
 
@@ -96,13 +84,17 @@ def make_attempt_folder(work_dir: Path, job_id: str, attempt: int, previous: str
         The folder; `out` exists in it if there was something to take over.
 
     Raises:
+        NoFolderError: Nothing can be made here.
         OSError: The disk is full.
     """
     folder = AttemptFolder(work_dir, f"{job_id}/attempt-{attempt}")
     # Left by an attempt of the same number, before the database was put back to an older state.
     shutil.rmtree(folder.path, ignore_errors=True)
-    for path in (folder.inputs, folder.path / "cache", folder.temporary):
-        path.mkdir(mode=0o700, parents=True)
+    try:
+        for path in (folder.inputs, folder.path / "cache", folder.temporary):
+            path.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise NoFolderError(f"No folder for the job on this worker's machine: {error.strerror}") from error
     if previous is not None and (work_dir / previous / "out").is_dir():
         carry_over(work_dir / previous / "out", folder.out)
     return folder
