@@ -132,8 +132,11 @@ def _format_name(raw: bytes) -> str:
     """What a file is instead, or how it begins."""
     if raw[4:8] == b"ftyp":
         return "MPEG-4 (M4A, AAC)"
-    if raw[:1] == b"\xff" and len(raw) > 1 and raw[1] & 0xE0 == 0xE0:  # the sync word of MPEG audio
-        return "MP3 or AAC"
+    if raw[:1] == b"\xff" and len(raw) > 1:  # the sync word of MPEG audio, then its layer: 3, or none of AAC
+        if raw[1] & 0xE6 == 0xE2:
+            return "MP3"
+        if raw[1] & 0xF6 == 0xF0:
+            return "AAC"
     names = (name for head, name in _OTHERS.items() if raw.startswith(head))
     return next(names, quote(raw[:12]))
 

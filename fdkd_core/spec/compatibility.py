@@ -26,7 +26,7 @@ from fdkd_core.spec.dense_fit import map_problems
 from fdkd_core.spec.diagnose import DiagnoseSpec
 from fdkd_core.spec.diagnosis_fit import pair_problems
 from fdkd_core.spec.fold_fit import fold_problems
-from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_pointers, repeated_methods
+from fdkd_core.spec.frozen_teachers import frozen_problems, is_onnx, method_list_problems, method_pointers
 from fdkd_core.spec.job import TeacherSpec, TeachingSpec, teacher_pointer
 from fdkd_core.spec.kinds import AnyJobSpec
 from fdkd_core.spec.named_models import START_POINTER
@@ -119,7 +119,7 @@ def check(
     if not problems:
         problems += map_problems(spec, dataset_report, reports, memory, start_report)
     if isinstance(spec, TeachingSpec):
-        problems += repeated_methods(spec)
+        problems += method_list_problems(spec)
         for pointer, method in method_pointers(spec):
             unfit = task_problems(method, spec.task, pointer)
             if not unfit and len(classes) >= 2:  # fewer are refused above, whatever the method

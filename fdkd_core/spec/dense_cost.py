@@ -24,6 +24,8 @@ _ASKED_COPIES = 4
 """Of an ONNX file's answers: its own, those as float32, those of all chunks together, and half precision."""
 ROWS_ASKED = 32
 """At a time, of a network that answers by pixel."""
+SCORES_AT_ONCE = 1 << 24
+"""At a time, once they are enlarged to inputs or masks: 64 MiB of float32."""
 _TABLE_COPIES = 4
 """Of all places against all: similarities of both sides, and their gradients."""
 

@@ -94,10 +94,11 @@ def method_pointers(spec: TeachingSpec) -> list[tuple[str, MethodSpec]]:
     return [("/method", method) for method in spec.methods_used]
 
 
-def repeated_methods(spec: TeachingSpec) -> list[Problem]:
-    """Methods that stand in a list of methods twice: the same trainings again, with the same seeds.
+def method_list_problems(spec: TeachingSpec) -> list[Problem]:
+    """What is wrong with a list of methods as a list.
 
-    And `none` alone in a comparison, where the control has nothing to be compared with.
+    One stands in it twice, which would be the same trainings again, with the same seeds; or a comparison has
+    `none` alone, so that the control has nothing to be compared with.
     """
     first: dict[str, str] = {}
     problems = []

@@ -181,7 +181,7 @@ def load_final(lesson: Lesson, name: str, candidate: Candidate, run: FinalRun) -
     )  # fmt: skip
 
 
-def evaluate(job: JobRun, trained: Trained, split: str) -> SplitMetrics:
+def evaluate(job: JobRun, trained: Trained, split: Split) -> SplitMetrics:
     """Figures of a model on a split.
 
     Raises:
@@ -219,7 +219,7 @@ def selection_value(found: SplitMetrics | None, select_by: str) -> float:
     return -math.inf if found is None else signed_figure(found, select_by)
 
 
-def _judged(job: JobRun, trained: Trained, split: str) -> tuple[SplitMetrics, NDArray[Any]]:
+def _judged(job: JobRun, trained: Trained, split: Split) -> tuple[SplitMetrics, NDArray[Any]]:
     """Figures and answers."""
     try:
         return evaluate_model(trained.model, job.data, trained.modality, split, job.device)

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdkd_core.losses.pixels import pixel_cross_entropy, resized
+from fdkd_core.spec.dense_cost import SCORES_AT_ONCE
 from fdkd_core.spec.figures import SegmentationMetrics
 from fdkd_core.spec.measures import MetricName
 from fdkd_core.spec.tasks import VOID, TaskKind
 from fdkd_core.tasks.base import Task, refuse_not_finite
 from fdkd_core.tasks.blind import Blind, best_of_constants
-
-_PIXELS_AT_ONCE = 1 << 24
-"""Scores at the size of the masks that are made at a time: 64 MiB of float32."""
 
 
 class _Counts(NamedTuple):
@@ -53,7 +51,7 @@ class Segmentation(Task):
             labels: Masks [B, H, W].
         """
         per_sample = max(1, outputs_BC.shape[1] * labels[0].size)
-        step = max(1, _PIXELS_AT_ONCE // per_sample)
+        step = max(1, SCORES_AT_ONCE // per_sample)
         parts = [
             _summary(torch.from_numpy(outputs_BC[start : start + step]), labels[start : start + step])
             for start in range(0, len(labels), step)

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from fdkd_core.data.batches import clean_inputs
-from fdkd_core.data.table import ModalityData, PairedDataset
+from fdkd_core.data.table import ModalityData, PairedDataset, Split
 from fdkd_core.long_inputs import rows_at_a_time
 from fdkd_core.models.base import Backbone, ModelOutput, served_logits
 from fdkd_core.models.recorded_teacher import RecordedTeacher
-from fdkd_core.spec.dense_cost import ROWS_ASKED
+from fdkd_core.spec.dense_cost import ROWS_ASKED, SCORES_AT_ONCE
 from fdkd_core.spec.figures import SplitMetrics
 from fdkd_core.tasks import task_of
 from fdkd_core.tasks.base import Task
@@ -23,8 +23,6 @@ EVALUATION_BATCH = 256
 """Rows at a time, fewer of long inputs; constant, because sums in another order round differently."""
 DENSE_EVALUATION_BATCH = ROWS_ASKED
 """The same for networks that answer by pixel, whose maps are larger."""
-_SCORES_SERVED = 1 << 24
-"""Of pixels, at a time: 64 MiB of float32."""
 _LARGEST_HALF = float(torch.finfo(torch.float16).max)
 
 
@@ -101,14 +99,14 @@ def evaluate_model(
     model: Backbone,
     data: PairedDataset,
     modality: str,
-    split: str,
+    split: Split,
     device: torch.device,
     *,
     as_served: bool = True,
 ) -> tuple[SplitMetrics, NDArray[Any]]:
     """Metrics of a model on one split, and its answers as the task keeps them. Args: as of `answer_rows`."""
     refuse_infinite_weights(model)
-    rows, task = data.splits[split], task_of(data)  # type: ignore[index]
+    rows, task = data.splits[split], task_of(data)
     seen = data.modalities[modality]
     answers = answer_rows(model, seen, rows, data.labels, task, device, as_served=as_served)
     return task.metrics(answers, data.labels[rows]), answers
@@ -120,7 +118,7 @@ def _as_served(
     """Logits, those of pixels for a few rows at a time: at the size of the inputs they may be far larger."""
     step = max(1, len(chunk))
     if model.is_dense:
-        step = max(1, _SCORES_SERVED // (output.logits.shape[1] * inputs.shape[2:].numel()))
+        step = max(1, SCORES_AT_ONCE // (output.logits.shape[1] * inputs.shape[2:].numel()))
     for start in range(0, max(1, len(chunk)), step):
         part = slice(start, start + step)
         few = ModelOutput(output.features[part], output.logits[part])

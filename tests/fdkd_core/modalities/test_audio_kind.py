@@ -154,11 +154,22 @@ def test_bad_recordings(raw, code):
 
 @pytest.mark.parametrize(
     ("container", "subtype", "name"),
-    [("OGG", "VORBIS", "Ogg"), ("MP3", None, "MP3 or AAC"), ("AIFF", "PCM_16", "AIFF")],
+    [("OGG", "VORBIS", "Ogg"), ("MP3", None, "MP3"), ("AIFF", "PCM_16", "AIFF")],
 )
 def test_other_formats_are_called_by_their_names(container, subtype, name):
     with pytest.raises(RowError, match=f"expected a WAV or FLAC file, found {name}$"):
         AUDIO.decode(sound(tone(0.5), container=container, subtype=subtype), resolve(sound(tone(0.5))))
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [(b"\xff\xf1\x50\x80", "AAC"), (b"\xff\xfea\x00", "b'"), (b"\x00\x00\x00\x20ftypM4A ", "MPEG-4")],
+)
+def test_so_are_those_that_are_not_made_here(raw, name):
+    """UTF-16 begins like the sync word of MPEG audio, and is text."""
+    with pytest.raises(RowError) as error:
+        AUDIO.decode(raw, resolve(sound(tone(0.5))))
+    assert str(error.value).startswith(f"expected a WAV or FLAC file, found {name}")
 
 
 def test_cut_flac_is_refused():

@@ -85,7 +85,7 @@ def test_what_is_kept_does_not_depend_on_the_batches(monkeypatch: pytest.MonkeyP
     assert whole.shape == (12, 10)
     parts = [TASK.answers(logits[i : i + 5], masks[i : i + 5]) for i in (0, 5, 10)]
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6)
-    monkeypatch.setattr(segmentation, "_PIXELS_AT_ONCE", 1)  # a sample at a time
+    monkeypatch.setattr(segmentation, "SCORES_AT_ONCE", 1)  # a sample at a time
     np.testing.assert_allclose(TASK.answers(logits, masks), whole, rtol=1e-6)
 
 
