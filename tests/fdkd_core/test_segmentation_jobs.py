@@ -104,8 +104,9 @@ def test_a_student_answers_with_masks(finished: Any, backend: Any) -> None:
     assert found[0].shares["wall"] == (told[0] == 0).mean()
 
 
-def test_masks_of_another_size_are_met_as_served(tmp_path: Path) -> None:
+def test_masks_of_another_size_are_met_as_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are of logits at the input's size, as a student hands them out, whatever size masks have."""
+    monkeypatch.setattr("fdkd_core.training.evaluation.SCORES_AT_ONCE", 1)  # a row at a time
     arrays, splits = scenes(60)
     places = np.arange(36) * SIDE // 36
     source = tmp_path / "scenes.npz"
